@@ -1,0 +1,264 @@
+"""Every parameter that shapes a run, as frozen models that forbid unknown keys, and how params/*.yaml is read.
+
+Only the structure is known here; what a model or a task accepts stands in its own file and is checked by
+:mod:`palimpsest.plan`. Nothing in this module imports torch.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from palimpsest.errors import ParameterError
+
+TrackName = Literal["published", "repaired"]
+Scalar = bool | int | float | str
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+T = TypeVar("T", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A frozen group of parameters; an unknown key is an error, and so is a value of another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class PerRun:
+    """Marks a parameter that may differ between the runs of one pack: it reaches the model as a tensor (runs,)."""
+
+
+def per_run_fields(section: type[BaseModel]) -> tuple[str, ...]:
+    """Names of the fields of ``section`` that are marked :class:`PerRun`, in the order of their definition."""
+    return tuple(
+        name for name, field in section.model_fields.items() if any(isinstance(mark, PerRun) for mark in field.metadata)
+    )
+
+
+class Training(Section):
+    """How a run is trained; the same budget for a model and its baselines unless a grid says otherwise."""
+
+    num_epochs: int = Field(20, ge=1, description="passes over the training split")
+    batch_size: int = Field(64, ge=1, description="examples a step")
+    learning_rate: Annotated[float, PerRun()] = Field(1e-3, gt=0, description="Adam's step size")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the second moment")
+    epsilon: float = Field(1e-8, gt=0, description="Adam's epsilon")
+    weight_decay: Annotated[float, PerRun()] = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
+    clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of a run's gradient; null: never clipped")
+    checkpoint_every: int = Field(1, ge=1, description="epochs between two checkpoints of a pack")
+
+
+class Task(Section):
+    """Which task a track trains on; ``config`` is checked by the task's own file."""
+
+    name: str = Field(description="a file of src/palimpsest/tasks, without .py")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the generated data set")
+    config: dict[str, Any] = Field(default_factory=dict, description="the task's own parameters")
+
+
+class Grid(Section):
+    """A model and the cells in which it is trained: every combination of the values in ``axes``, for every seed."""
+
+    model: str = Field(description="a file of src/palimpsest/models, without .py")
+    config: dict[str, Any] = Field(default_factory=dict, description="the model's own parameters, beside `shared`")
+    training: dict[str, Any] = Field(default_factory=dict, description="departures from the track's training")
+    axes: dict[str, list[Scalar]] = Field(
+        default_factory=dict, description="axis: values; a parameter of the model or a per-run one of the training"
+    )
+
+    @field_validator("axes")
+    @classmethod
+    def _axes_are_not_empty_and_not_repeated(cls, axes: dict[str, list[Scalar]]) -> dict[str, list[Scalar]]:
+        for axis, values in axes.items():
+            if not values:
+                raise ValueError(f"axis {axis!r} is empty; allowed: at least one value")
+            if len(set(map(format_value, values))) != len(values):
+                raise ValueError(f"axis {axis!r} repeats a value in {values}; allowed: each value once")
+        return axes
+
+
+class Track(Section):
+    """One reading of a source: its task, its training and its grids."""
+
+    task: Task
+    training: Training = Field(default_factory=Training)
+    shared: dict[str, Any] = Field(
+        default_factory=dict, description="parameters given to every model of the track that has them"
+    )
+    grids: dict[str, Grid] = Field(description="grids by name; none may ask for a run that another asks for")
+
+    @field_validator("grids")
+    @classmethod
+    def _at_least_one_grid(cls, grids: dict[str, Grid]) -> dict[str, Grid]:
+        if not grids:
+            raise ValueError("the grid is empty; allowed: at least one grid")
+        return grids
+
+
+class Experiment(Section):
+    """What is done about one source."""
+
+    source: str = Field(pattern=r"^\d{3}$", description="number of the source, as in the claims")
+    title: str = Field(min_length=1, description="title in tables and in the paper")
+    tracks: dict[TrackName, Track]
+
+    @field_validator("tracks")
+    @classmethod
+    def _at_least_one_track(cls, tracks: dict[str, Track]) -> dict[str, Track]:
+        if not tracks:
+            raise ValueError("no track; allowed: published, repaired or both")
+        return tracks
+
+
+class Params(Section):
+    """One preset: everything that the pipeline does follows from it, the code and the environment."""
+
+    preset: Literal["smoke", "default", "paper"] = Field(description="name of the preset")
+    workdir: str = Field(".", description="where products go, relative to the project; smoke stays under build/")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where packs are trained")
+    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1, description="one run a seed in every cell")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval and of every verdict")
+    trace_examples: int = Field(128, ge=2, description="examples of the probe batch whose memory is recorded")
+    experiments: dict[str, Experiment]
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_not_repeated(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed is repeated; allowed: each seed once")
+        if any(not 0 <= seed < 2**31 for seed in seeds):
+            raise ValueError("a seed is out of range; allowed: 0 to 2147483647")
+        return seeds
+
+    @field_validator("workdir")
+    @classmethod
+    def _workdir_stays_inside(cls, workdir: str) -> str:
+        if Path(workdir).is_absolute() or ".." in Path(workdir).parts:
+            raise ValueError("leaves the project; allowed: a path below it")
+        return workdir
+
+    @model_validator(mode="after")
+    def _names_are_names(self) -> Params:
+        for name in self.experiments:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"experiments: {name!r} is not a name; allowed: lower case letters, digits, '_'")
+        return self
+
+
+def format_value(value: Scalar) -> str:
+    """Spell a value as paths and tables do: 0.05, 1e-06, 64, true.
+
+    >>> [format_value(v) for v in (0, 0.0, 0.05, 1e-6, True, "flag")]
+    ['0', '0', '0.05', '1e-06', 'true', 'flag']
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        short = format(value, "g")
+        return short if float(short) == value else repr(value)
+    return value
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML as usual, but a repeated key is an error and 1e-3 is a number (YAML 1.1 reads it as text)."""
+
+
+def _mapping_without_repeats(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    repeated = {key for key in keys if keys.count(key) > 1}
+    if repeated:
+        raise ParameterError(f"line {node.start_mark.line + 1}: key {sorted(repeated)[0]!r} is given twice")
+    return {
+        key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)
+    }
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ParameterError: the file is missing, is not YAML, repeats a key, or is not a mapping.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except FileNotFoundError:
+        raise ParameterError(f"{path}: no such file") from None
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ParameterError(f"{path}: holds {type(content).__name__}; allowed: a mapping")
+    return content
+
+
+def merge(base: Any, over: Any) -> Any:
+    """``base`` with the values of ``over``; mappings merge key by key, all else is replaced."""
+    if isinstance(base, dict) and isinstance(over, dict):
+        return {key: merge(base.get(key), over[key]) if key in over else base[key] for key in {**base, **over}}
+    return over
+
+
+def read_params(path: Path) -> Params:
+    """Read a preset; ``extends: other.yaml`` takes all that the file itself does not say from its neighbour.
+
+    Raises:
+        ParameterError: one line a mistake: file, key, value, and what is allowed.
+    """
+    content = read_yaml(path)
+    if "extends" in content:
+        base = path.parent / str(content.pop("extends"))
+        inherited = read_yaml(base)
+        if "extends" in inherited:
+            raise ParameterError(f"{base}: extends: {inherited['extends']!r}: a base extends nothing itself")
+        content = merge(inherited, content)
+    return checked(Params, content, path)
+
+
+def checked(section: type[T], content: Any, file: Path | str, prefix: str = "") -> T:
+    """Build ``section`` from plain values, with errors in the project's one-line form.
+
+    Raises:
+        ParameterError: see :func:`read_params`.
+    """
+    try:
+        return section.model_validate(content)
+    except ValidationError as error:
+        raise ParameterError("\n".join(_lines(error, section, file, prefix))) from None
+
+
+def _lines(error: ValidationError, section: type[BaseModel], file: Path | str, prefix: str) -> list[str]:
+    lines = []
+    for issue in error.errors(include_url=False):
+        key = ".".join([*([prefix] if prefix else []), *map(str, issue["loc"])])
+        if issue["type"] == "extra_forbidden":
+            known = ", ".join(_known_keys(section, issue["loc"][:-1]))
+            lines.append(f"{file}: {key}: {issue['input']!r}: unknown key; allowed: {known}")
+        elif issue["type"] == "missing":
+            lines.append(f"{file}: {key}: missing")
+        else:
+            message = issue["msg"].removeprefix("Value error, ")
+            shown = "" if isinstance(issue["input"], dict) else f" {issue['input']!r}:"
+            lines.append(f"{file}: {key}:{shown} {message[0].lower() + message[1:]}")
+    return lines
+
+
+def _known_keys(section: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    current: Any = section
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[str(part)].annotation
+        else:
+            arguments = [a for a in getattr(current, "__args__", ()) if isinstance(a, type)]
+            current = next((a for a in reversed(arguments) if issubclass(a, BaseModel)), current)
+    return sorted(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []

@@ -1,0 +1,116 @@
+"""Data sets on disk: one safetensors file with all splits, and a card that says what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from palimpsest import tasks
+from palimpsest.config import Params, Section
+from palimpsest.errors import DataError
+from palimpsest.files import read_json, read_tensors, sha256, write_json, write_tensors
+from palimpsest.plan import data_directory, task_config
+from palimpsest.tasks import Examples, Splits
+
+SIMULATED_EXAMPLES = 50_000
+
+
+def generate(params: Params, experiment: str, track: str, root: Path, file: Path | str = "params") -> dict[str, Any]:
+    """Generate the data set of one track, and its card.
+
+    Returns:
+        The card: task and its parameters, seed, sizes, chance, ceiling (exact, and simulated with its standard
+        error), and the hash of the data.
+
+    Raises:
+        ParameterError: the task's parameters are wrong.
+        DataError: the files cannot be written.
+    """
+    spec = params.experiments[experiment].tracks[track]  # type: ignore[index]
+    config = task_config(spec, file, f"experiments.{experiment}.tracks.{track}")
+    module = tasks.load(spec.task.name)
+    splits: Splits = config.build(spec.task.seed)  # type: ignore[attr-defined]
+    directory = root / data_directory(experiment, track)
+    write_tensors(directory / "examples.safetensors", _tensors(splits))
+    card = {
+        "task": spec.task.name,
+        "seed": spec.task.seed,
+        "config": config.model_dump(mode="json"),
+        "interface": config.interface(),  # type: ignore[attr-defined]
+        "examples": {name: len(split.targets) for name, split in splits._asdict().items()},
+        "chance": module.chance(config),
+        "ceiling": module.ceiling(config),
+        "ceiling_simulated": _simulated_ceiling(module, config, spec.task.seed),
+        "sha256": sha256(directory / "examples.safetensors"),
+    }
+    write_json(directory / "card.json", card)
+    return card
+
+
+def _tensors(splits: Splits) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, split in splits._asdict().items():
+        tensors |= {f"{name}.inputs": split.inputs.to(torch.int16), f"{name}.targets": split.targets.to(torch.int16)}
+        tensors |= {f"{name}.extras.{key}": value.to(torch.int32) for key, value in split.extras.items()}
+    return tensors
+
+
+def _simulated_ceiling(module: Any, config: Section, seed: int) -> dict[str, float]:
+    """Accuracy of the task's best predictor on fresh examples: a check on the exact ceiling."""
+    fresh = config.model_copy(update={"num_train": SIMULATED_EXAMPLES}).build(seed + 1)  # type: ignore[attr-defined]
+    right = (module.best_guess(config, fresh.train.inputs) == fresh.train.targets).double()
+    return {
+        "accuracy": right.mean().item(),
+        "standard_error": (right.var() / len(right)).sqrt().item(),
+        "examples": len(right),
+    }
+
+
+def load(directory: Path, config: Section, device: str = "cpu") -> Splits:
+    """Read a data set and make sure that it is what the parameters ask for.
+
+    Raises:
+        DataError: a file is missing, corrupt, or of another shape or alphabet than the task's parameters say.
+    """
+    file = directory / "examples.safetensors"
+    tensors = read_tensors(file)
+    interface = config.interface()  # type: ignore[attr-defined]
+    splits = []
+    for name in Splits._fields:
+        size, length = getattr(config, f"num_{name}"), interface["sequence_length"]
+        missing = [key for key in (f"{name}.inputs", f"{name}.targets") if key not in tensors]
+        if missing:
+            raise DataError(f"{file}: {missing[0]}: missing; allowed: what `palimpsest data` writes")
+        inputs, targets = tensors[f"{name}.inputs"].long(), tensors[f"{name}.targets"].long()
+        for key, value, shape, limit in (
+            ("inputs", inputs, (size, length), interface["num_tokens"]),
+            ("targets", targets, (size,), interface["num_classes"]),
+        ):
+            if tuple(value.shape) != shape:
+                raise DataError(f"{file}: {name}.{key}: shape {tuple(value.shape)}; allowed: {shape}")
+            if value.min() < 0 or value.max() >= limit:
+                worst = int(value.max()) if value.max() >= limit else int(value.min())
+                raise DataError(f"{file}: {name}.{key}: value {worst}; allowed: 0 to {limit - 1}")
+        prefix = f"{name}.extras."
+        extras = {
+            key.removeprefix(prefix): value.long().to(device)
+            for key, value in tensors.items()
+            if key.startswith(prefix)
+        }
+        splits.append(Examples(inputs.to(device), targets.to(device), extras))
+    return Splits(*splits)
+
+
+def load_card(directory: Path) -> dict[str, Any]:
+    """Read a card.
+
+    Raises:
+        DataError: it is missing, is not JSON, or lacks a key.
+    """
+    card = read_json(directory / "card.json")
+    for key in ("chance", "ceiling", "sha256"):
+        if key not in card:
+            raise DataError(f"{directory / 'card.json'}: {key}: missing; allowed: what `palimpsest data` writes")
+    return card

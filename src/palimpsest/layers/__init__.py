@@ -1,0 +1,1 @@
+"""Building blocks whose parameters and activations carry a leading axis of runs."""

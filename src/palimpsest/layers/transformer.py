@@ -1,0 +1,122 @@
+"""A Transformer encoder for every run of a pack, as PyTorch's ``nn.TransformerEncoderLayer`` computes it by default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field, model_validator
+from torch import Generator, Tensor, nn
+
+from palimpsest.config import Section
+from palimpsest.layers.attention import SelfAttention
+from palimpsest.layers.embedding import Embedding
+from palimpsest.layers.linear import Linear
+from palimpsest.layers.noise import dropout
+from palimpsest.layers.norm import LayerNorm
+
+
+class EncoderConfig(Section):
+    """Sizes of a token encoder; the first three are set by the task."""
+
+    num_tokens: int = Field(10, ge=1, description="token alphabet (set by the task)")
+    num_classes: int = Field(10, ge=2, description="classes C (set by the task)")
+    sequence_length: int = Field(64, ge=1, description="tokens T of a sequence (set by the task)")
+    cls_position: int = Field(0, ge=0, description="where CLS stands (set by the task)")
+    width: int = Field(128, ge=1, description="features D of a token")
+    num_heads: int = Field(4, ge=1, description="attention heads; divides width")
+    num_layers: int = Field(2, ge=1, description="encoder layers")
+    feedforward: int = Field(256, ge=1, description="hidden units of the position-wise network")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout rate in the encoder")
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> EncoderConfig:
+        if self.width % self.num_heads:
+            raise ValueError(f"num_heads {self.num_heads} does not divide width {self.width}; allowed: a divisor")
+        if self.cls_position >= self.sequence_length:
+            raise ValueError(f"cls_position {self.cls_position} lies outside the {self.sequence_length} tokens")
+        return self
+
+
+class EncoderLayer(nn.Module):
+    """Attention, then a ReLU network, each with dropout, a residual and a norm behind it (post-norm)."""
+
+    def __init__(self, runs: int, config: EncoderConfig, stream: int) -> None:
+        super().__init__()
+        self.rate, self.stream = config.dropout, stream
+        self.attention = SelfAttention(runs, config.width, config.num_heads, config.dropout, stream)
+        self.norm_attention = LayerNorm(runs, config.width)
+        self.expand = Linear(runs, config.width, config.feedforward)
+        self.contract = Linear(runs, config.feedforward, config.width)
+        self.norm_feedforward = LayerNorm(runs, config.width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "runs batch time width"],
+        mask: Bool[Tensor, "time time"] | None,
+        noise_key: Int[Tensor, " runs"] | None,
+    ) -> Float[Tensor, "runs batch time width"]:
+        """x ← norm(x + attention(x)); x ← norm(x + W₂ ReLU(W₁ x))."""
+        attended = dropout(self.attention(x, mask, noise_key), self.rate, noise_key, self.stream + 1)
+        x = self.norm_attention(x + attended)
+        hidden = dropout(self.expand(x).relu(), self.rate, noise_key, self.stream + 2)
+        return self.norm_feedforward(x + dropout(self.contract(hidden), self.rate, noise_key, self.stream + 3))
+
+
+class TokenEncoder(nn.Module):
+    """Token and position embeddings, then encoder layers over the sequence or over segments of it."""
+
+    def __init__(self, runs: int, config: EncoderConfig) -> None:
+        super().__init__()
+        self.tokens = Embedding(runs, config.num_tokens, config.width)
+        self.positions = Embedding(runs, config.sequence_length, config.width)
+        self.layers = nn.ModuleList(EncoderLayer(runs, config, 4 * index) for index in range(config.num_layers))
+
+    def forward(
+        self,
+        inputs: Int[Tensor, "runs batch time"],
+        *,
+        start: int = 0,
+        segment: int | None = None,
+        window: int | None = None,
+        noise_key: Int[Tensor, " runs"] | None = None,
+    ) -> Float[Tensor, "runs batch time width"]:
+        """Encode tokens that stand at positions start, start + 1, …
+
+        Args:
+            inputs: tokens; when ``segment`` is given it divides their number.
+            start: position of the first of them.
+            segment: tokens that see each other, counted from the first; ``None``: all.
+            window: how far back a token sees, itself included; ``None``: both ways without limit.
+            noise_key: for dropout; ``None`` switches it off.
+        """
+        runs, batch, time = inputs.shape
+        positions = torch.arange(start, start + time, device=inputs.device).expand(runs, time)
+        x = self.tokens(inputs) + self.positions(positions)[:, None]
+        mask = None if window is None else causal_window(time if segment is None else segment, window, inputs.device)
+        if segment is not None:
+            x = x.view(runs, batch * (time // segment), segment, -1)
+        for layer in self.layers:
+            x = layer(x, mask, noise_key)
+        return x.reshape(runs, batch, time, -1)
+
+
+def causal_window(time: int, window: int, device: torch.device | Literal["cpu"] = "cpu") -> Bool[Tensor, "time time"]:
+    """True where row t may look at column s: t − window < s ≤ t."""
+    distance = torch.arange(time, device=device)[:, None] - torch.arange(time, device=device)[None, :]
+    return (distance >= 0) & (distance < window)
+
+
+def reset_parameters(model: nn.Module, generators: Sequence[Generator]) -> None:
+    """Initialise every layer of a model, in the order of their definition, each run from its own generator.
+
+    Raises:
+        TypeError: a module owns parameters but does not say how to draw them.
+    """
+    for name, module in model.named_modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters(generators)
+        elif any(True for _ in module.parameters(recurse=False)):
+            raise TypeError(f"{name}: {type(module).__name__} has parameters but no reset_parameters(generators)")

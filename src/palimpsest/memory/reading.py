@@ -1,0 +1,93 @@
+"""Reading from a bank of slots: top-k cosine addressing, and a sigmoid read that is not renormalised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from palimpsest.layers.linear import Linear
+
+
+class Read(NamedTuple):
+    """What was read; axes R runs, B batch, Q queries, N slots, D features."""
+
+    vector: Float[Tensor, "runs batch queries dim"]
+    weights: Float[Tensor, "runs batch queries slots"]
+
+
+def cosine_similarity(
+    query: Float[Tensor, "runs batch queries dim"], slots: Float[Tensor, "runs batch slots dim"]
+) -> Float[Tensor, "runs batch queries slots"]:
+    """cos(q, m_i), 0 for a zero vector: norms below 10⁻¹² count as 10⁻¹², so that its gradient is finite."""
+    return F.normalize(query, dim=-1) @ F.normalize(slots, dim=-1).transpose(-1, -2)
+
+
+def topk_cosine_read(
+    query: Float[Tensor, "runs batch queries dim"],
+    slots: Float[Tensor, "runs batch slots dim"],
+    weight: Float[Tensor, "runs batch slots"],
+    top_k: int,
+) -> Read:
+    """r = Σ_{i ∈ top-k} softmax_i(cos(q, m_i)) m_i over the slots that hold something; 0 if none does.
+
+    [source 000: "top-k cosine, softmax, added to CLS"; k and the temperature 1: the authors' code.]
+
+    Args:
+        query: q.
+        slots: m.
+        weight: 1 where a slot holds something.
+        top_k: slots that are read at most.
+    """
+    alive = (weight.detach() > 0.5)[:, :, None]
+    similarity = cosine_similarity(query, slots).masked_fill(~alive, -math.inf)
+    if top_k < similarity.shape[-1]:
+        least = similarity.topk(top_k).values[..., -1:]
+        similarity = similarity.masked_fill(similarity < least, -math.inf)
+    weights = similarity.softmax(-1).nan_to_num(0.0)  # an empty memory has no softmax; it reads 0
+    return Read(weights @ slots, weights)
+
+
+class SigmoidRead(nn.Module):
+    """r = Σ_i w_i σ(qᵀk_i/√D + b) v_i with q = W_q c, k_i = W_k m_i, v_i = W_v m_i.
+
+    The weights do not sum to one, and so slots do not compete: a further vector in memory changes nothing unless it is
+    addressed. Inside a normalised read every vector takes weight from the others, which drives a straight-through
+    gate open for every token.
+
+    Args:
+        runs: size R of the pack.
+        dim: features D.
+        bias: initial b: negative, so that nothing is read before something is worth reading.
+    """
+
+    def __init__(self, runs: int, dim: int, bias: float = -2.0) -> None:
+        super().__init__()
+        self.query = Linear(runs, dim, dim)
+        self.key = Linear(runs, dim, dim)
+        self.value = Linear(runs, dim, dim)
+        self.bias = bias
+        self.offset = nn.Parameter(torch.empty(runs, 1))
+
+    @torch.no_grad()
+    def reset_parameters(self, generators: Sequence[Generator]) -> None:
+        """b as given; the projections draw for themselves."""
+        del generators
+        self.offset.fill_(self.bias)
+
+    def forward(
+        self,
+        query: Float[Tensor, "runs batch queries dim"],
+        slots: Float[Tensor, "runs batch slots dim"],
+        weight: Float[Tensor, "runs batch slots"],
+    ) -> Read:
+        """Read with ``query``; a slot of weight 0 contributes nothing but passes its weight's gradient on."""
+        score = self.query(query) @ self.key(slots).transpose(-1, -2) / math.sqrt(slots.shape[-1])
+        address = (score + self.offset[:, :, None, None]).sigmoid()
+        weights = address * weight[:, :, None]
+        return Read(weights @ self.value(slots), weights)

@@ -1,0 +1,35 @@
+"""What a memory did, in one form for every model, so that every figure works for every model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class MemoryTrace(NamedTuple):
+    """Record of one forward pass; what a model does not have is ``None``.
+
+    Axes: R runs, B batch, T time, N slots.
+    """
+
+    write_gate: Tensor | None = None
+    """(R, B, T), in [0, 1]: probability of a write at each token."""
+    writes: Tensor | None = None
+    """(R, B, T), 0 or 1: what was written."""
+    read_weights: Tensor | None = None
+    """(R, B, N), non-negative: how much of each slot was read."""
+    slot_time: Tensor | None = None
+    """(R, B, N), int64: the time step that each slot holds, −1 where it holds none."""
+    usage: Tensor | None = None
+    """(R, B, N): how often a slot was read."""
+    age: Tensor | None = None
+    """(R, B, N), steps: how long ago a slot was written."""
+    alive: Tensor | None = None
+    """(R, B, N), 0 or 1: whether a slot holds something."""
+    operations: Tensor | None = None
+    """(R, B, T, N), int64: which operation each slot underwent."""
+
+    def present(self) -> dict[str, Tensor]:
+        """The fields that this model has, by name."""
+        return {name: value for name, value in self._asdict().items() if value is not None}

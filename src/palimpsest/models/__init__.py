@@ -1,0 +1,60 @@
+"""Models, one architecture a file: a Config and a Model. Here: what goes in and comes out of every model.
+
+Axes, everywhere: R runs of a pack, B batch, T time, D features, N slots, C classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+from palimpsest.errors import ParameterError
+from palimpsest.memory.trace import MemoryTrace
+
+Control = Literal["on", "off", "shuffled", "random_writes"]
+"""What an evaluation does to the memory: nothing; read zeroed; memories swapped between the examples of the batch;
+as many writes as the model made, but at random positions."""
+CONTROLS: tuple[Control, ...] = ("on", "off", "shuffled", "random_writes")
+
+
+class Batch(NamedTuple):
+    """What a model sees of R × B examples."""
+
+    inputs: Tensor
+    """(R, B, T), int64 tokens."""
+    noise_key: Tensor
+    """(R,), int64: all randomness of a forward pass is a function of it (:mod:`palimpsest.layers.noise`)."""
+    extras: dict[str, Tensor]
+    """(R, B, …): for oracles and analyses only."""
+    control: Control = "on"
+
+
+class ModelOutput(NamedTuple):
+    """What a model says."""
+
+    logits: Tensor
+    """(R, B, C)."""
+    losses: dict[str, Tensor]
+    """Unweighted auxiliary terms, each (R,); ``Model.loss_weights`` names the hyper-parameter that weighs it."""
+    trace: MemoryTrace
+    state: Any
+
+
+def names() -> list[str]:
+    """Every model: the files beside this one."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str, where: str = "model") -> ModuleType:
+    """The module of one model; it exports ``Config`` and ``Model``.
+
+    Raises:
+        ParameterError: there is no such file.
+    """
+    if name not in names():
+        raise ParameterError(f"{where}: {name!r} is no model; allowed: {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,178 @@
+"""NeMA-Lite: a Transformer encoder, a learned write gate and an episodic memory that CLS reads (source 000).
+
+The published reading and the repaired one are two settings of the same parts:
+
+========================  =====================================  ==============================================
+                          published                              repaired
+========================  =====================================  ==============================================
+``memory``                one FIFO for the whole batch           one a sequence
+``straight_through``      false: vectors detached, no gradient   true: gradient through what was written
+``read``                  top-k cosine with softmax              sigmoid, not renormalised
+``segment``               the whole sequence                     shorter than the distance to the answer
+``write_context``         what the segment's encoder sees        tokens that a written state has seen
+``gate_bias``             drawn                                  open at the start
+========================  =====================================  ==============================================
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from palimpsest.config import PerRun
+from palimpsest.layers.linear import Linear
+from palimpsest.layers.noise import uniform
+from palimpsest.layers.transformer import EncoderConfig, TokenEncoder
+from palimpsest.memory import episodic
+from palimpsest.memory.episodic import EpisodicState
+from palimpsest.memory.reading import Read, SigmoidRead, topk_cosine_read
+from palimpsest.memory.trace import MemoryTrace
+from palimpsest.memory.write_gate import WriteDecision, WriteGate, threshold_writes
+from palimpsest.models import Batch, ModelOutput
+
+PERMUTATION_STREAM = 1 << 20
+"""Randomised controls draw from this stream on; the streams of the encoder's dropout lie below it."""
+
+
+class Config(EncoderConfig):
+    """Parameters of NeMA-Lite."""
+
+    mem_lambda: Annotated[float, PerRun()] = Field(0.05, ge=0, description="λ: weight of the mean write gate")
+    write_threshold: Annotated[float, PerRun()] = Field(0.5, gt=0, lt=1, description="τ: a token is written if g > τ")
+    gate_logit_penalty: Annotated[float, PerRun()] = Field(0.0, ge=0, description="weight of the mean squared logit")
+    gate_hidden: int = Field(128, ge=1, description="hidden units of the write gate")
+    gate_bias: float | None = Field(None, description="initial bias of the gate's logit; null: drawn")
+    capacity: int = Field(256, ge=1, description="slots N of the memory")
+    memory: Literal["shared", "per_example"] = Field("shared", description="one FIFO for the batch, or one a sequence")
+    straight_through: bool = Field(False, description="whether the task loss reaches the gate through what is written")
+    read: Literal["topk_cosine", "sigmoid"] = Field("topk_cosine", description="how CLS reads the memory")
+    top_k: int = Field(4, ge=1, description="slots that a top-k read takes")
+    segment: int | None = Field(None, ge=1, description="tokens that see each other; null: the whole sequence")
+    write_context: int | None = Field(None, ge=1, description="tokens that a written state has seen; null: as segment")
+
+    @model_validator(mode="after")
+    def _segments_fit(self) -> Config:
+        for name in ("segment", "write_context"):
+            length = getattr(self, name)
+            if length is not None and (length > self.sequence_length or self.sequence_length % length):
+                raise ValueError(
+                    f"{name} {length} does not cut a sequence of {self.sequence_length}; allowed: a divisor of it"
+                )
+        return self
+
+
+class States(NamedTuple):
+    """What the encoder makes of a sequence."""
+
+    written: Float[Tensor, "runs batch time width"]
+    """The states that may be written."""
+    cls: Float[Tensor, "runs batch width"]
+    """The state that reads and answers."""
+
+
+class Model(nn.Module):
+    """The network; subclasses are baselines that differ in who decides what is written.
+
+    Args:
+        config: sizes and switches.
+        runs: size R of the pack.
+    """
+
+    loss_weights: ClassVar[dict[str, str]] = {"write": "mem_lambda", "gate_logit": "gate_logit_penalty"}
+
+    def __init__(self, config: Config, runs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = TokenEncoder(runs, config)
+        self.gate = WriteGate(runs, config.width, config.gate_hidden, config.gate_bias)
+        self.reader = SigmoidRead(runs, config.width) if config.read == "sigmoid" else None
+        self.classifier = Linear(runs, config.width, config.num_classes)
+
+    def forward(
+        self, batch: Batch, hyper: dict[str, Tensor], state: EpisodicState | None = None
+    ) -> ModelOutput:
+        """Encode, write, then let CLS read.
+
+        L = L_task + λ · mean(g) [source 000]; the task loss is the caller's.
+
+        Args:
+            batch: tokens of R × B sequences.
+            hyper: ``mem_lambda``, ``write_threshold``, …, each (R,).
+            state: memory from an earlier part of the same sequences; ``None``: empty.
+        """
+        states = self.encode(batch)
+        decision = self.decide(batch, states, hyper)
+        writes = decision.weight
+        if batch.control == "random_writes":
+            writes = _same_number_at_random(writes, batch)
+        state = self.write(states, writes, state)
+        read = self.read(states.cls, state, batch)
+        logits = self.classifier(states.cls + read.vector.squeeze(2))
+        losses = {"write": decision.gate.mean((1, 2)), "gate_logit": decision.logit.square().mean((1, 2))}
+        return ModelOutput(logits, losses, self._trace(decision.gate, writes, read, state), state)
+
+    def encode(self, batch: Batch) -> States:
+        """States to write and the state of CLS, which has seen its own segment only."""
+        config, inputs = self.config, batch.inputs
+        key = batch.noise_key if self.training else None
+        if config.write_context is None or config.write_context == config.segment:
+            encoded = self.encoder(inputs, segment=config.segment, noise_key=key)
+            return States(encoded, encoded[:, :, config.cls_position])
+        length = config.segment or config.sequence_length
+        start = config.cls_position - config.cls_position % length
+        written = self.encoder(inputs, segment=config.write_context, noise_key=key)
+        asking = self.encoder(inputs[:, :, start : start + length], start=start, noise_key=key)
+        return States(written, asking[:, :, config.cls_position - start])
+
+    def decide(self, batch: Batch, states: States, hyper: dict[str, Tensor]) -> WriteDecision:
+        """Which tokens are written: those whose gate exceeds the threshold."""
+        del batch
+        logit = self.gate(states.written)
+        return threshold_writes(logit, hyper["write_threshold"], straight_through=self.config.straight_through)
+
+    def write(self, states: States, writes: Tensor, state: EpisodicState | None) -> EpisodicState:
+        """Append what was decided on; a shared memory is a memory whose one sequence is the whole batch."""
+        vectors = states.written if self.config.straight_through else states.written.detach()
+        if self.config.memory == "shared":
+            vectors, writes = vectors.flatten(1, 2)[:, None], writes.flatten(1, 2)[:, None]
+        if state is None:
+            runs, batch, _, dim = vectors.shape
+            state = episodic.initial_state(runs, batch, self.config.capacity, dim, device=vectors.device)
+        return episodic.append(state, vectors, writes)
+
+    def read(self, cls: Tensor, state: EpisodicState, batch: Batch) -> Read:
+        """What CLS reads, after whatever ``batch.control`` does to the memory."""
+        query = cls[:, :, None] if self.config.memory == "per_example" else cls[:, None]
+        slots, weight = state.slots, state.weight
+        if batch.control == "shuffled":  # every sequence reads its neighbour's memory; a shared one is everybody's
+            slots, weight = slots.roll(1, 1), weight.roll(1, 1)
+        if self.reader is None:
+            read = topk_cosine_read(query.detach(), slots, weight, self.config.top_k)
+        else:
+            read = self.reader(query, slots, weight)
+        if batch.control == "off":
+            read = Read(torch.zeros_like(read.vector), torch.zeros_like(read.weights))
+        if self.config.memory == "shared":
+            read = Read(read.vector.transpose(1, 2), read.weights.transpose(1, 2))
+        return read
+
+    def _trace(self, gate: Tensor, writes: Tensor, read: Read, state: EpisodicState) -> MemoryTrace:
+        batch = gate.shape[1]
+        alive = (state.weight.detach() > 0.5).to(gate.dtype)
+        return MemoryTrace(
+            write_gate=gate.detach(),
+            writes=writes.detach(),
+            read_weights=read.weights.detach().squeeze(2),
+            slot_time=episodic.written_time(state).expand(-1, batch, -1),
+            alive=alive.expand(-1, batch, -1),
+        )
+
+
+def _same_number_at_random(writes: Tensor, batch: Batch) -> Tensor:
+    """As many writes in every sequence as before, at positions drawn without replacement."""
+    order = uniform(batch.noise_key, PERMUTATION_STREAM, tuple(writes.shape[1:])).argsort(-1)
+    return writes.gather(-1, order)

@@ -1,0 +1,33 @@
+"""Baseline: NeMA-Lite that writes each token with a fixed probability, whatever it is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from palimpsest.config import PerRun
+from palimpsest.layers.noise import uniform
+from palimpsest.memory.write_gate import WriteDecision, fixed_writes
+from palimpsest.models import Batch, nema_lite
+
+_WRITE_STREAM = nema_lite.PERMUTATION_STREAM + 1
+
+
+class Config(nema_lite.Config):
+    """Parameters of NeMA-Lite, and the ratio at which it writes."""
+
+    write_probability: Annotated[float, PerRun()] = Field(0.1, ge=0, le=1, description="probability of a write")
+
+
+class Model(nema_lite.Model):
+    """The parts and parameters of NeMA-Lite; the gate is not asked."""
+
+    loss_weights = {}
+
+    def decide(self, batch: Batch, states: nema_lite.States, hyper: dict[str, Tensor]) -> WriteDecision:
+        """Write at random, anew at every step."""
+        del states
+        draw = uniform(batch.noise_key, _WRITE_STREAM, tuple(batch.inputs.shape[1:]))
+        return fixed_writes((draw < hyper["write_probability"][:, None, None]).float())

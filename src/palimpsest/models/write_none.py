@@ -1,0 +1,22 @@
+"""Baseline: NeMA-Lite that writes no token, so that its memory is always empty."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from palimpsest.memory.write_gate import WriteDecision, fixed_writes
+from palimpsest.models import Batch, nema_lite
+
+Config = nema_lite.Config
+
+
+class Model(nema_lite.Model):
+    """The parts and parameters of NeMA-Lite; the gate is not asked."""
+
+    loss_weights = {}
+
+    def decide(self, batch: Batch, states: nema_lite.States, hyper: dict[str, Tensor]) -> WriteDecision:
+        """Write nothing."""
+        del hyper
+        return fixed_writes(torch.zeros(batch.inputs.shape, device=states.cls.device))

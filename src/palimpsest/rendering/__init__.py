@@ -1,0 +1,1 @@
+"""Tables, figures, numbers, notebooks and the paper; never trains, never computes a metric."""

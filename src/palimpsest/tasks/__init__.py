@@ -1,0 +1,47 @@
+"""Tasks, one a file: a Config with its generator, its chance and its ceiling. Here: what every task has in common."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import NamedTuple
+
+from torch import Tensor
+
+from palimpsest.errors import ParameterError
+
+
+class Examples(NamedTuple):
+    """One split, as tensors whose first axis counts the examples."""
+
+    inputs: Tensor
+    """(examples, time), int64 tokens."""
+    targets: Tensor
+    """(examples,), int64 classes."""
+    extras: dict[str, Tensor]
+    """What an analysis or an oracle may know and a learner may not, e.g. ``answer_position`` (examples,)."""
+
+
+class Splits(NamedTuple):
+    """A data set. The test split is looked at once, when a run has ended."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+def names() -> list[str]:
+    """Every task: the files beside this one."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str, where: str = "task") -> ModuleType:
+    """The module of one task; it exports ``Config``, ``chance(config)`` and ``ceiling(config)``.
+
+    Raises:
+        ParameterError: there is no such file.
+    """
+    if name not in names():
+        raise ParameterError(f"{where}: {name!r} is no task; allowed: {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}")

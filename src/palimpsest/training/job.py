@@ -1,0 +1,161 @@
+"""From one pack of a preset to the files of its runs: what the rule ``train`` runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from palimpsest import datasets, models, plan, tasks
+from palimpsest.config import Params
+from palimpsest.errors import ParameterError
+from palimpsest.files import digest, write_json, write_tensors, write_text
+from palimpsest.models import Batch
+from palimpsest.plan import RunSpec
+from palimpsest.provenance import fingerprint
+from palimpsest.tasks import Splits
+from palimpsest.training import checkpoint, loop, machine, seeding
+
+Report = Callable[[str], None]
+
+
+def code_of(model: str, task: str) -> str:
+    """Fingerprint of all code on which the runs of a model on a task depend."""
+    return fingerprint("palimpsest.training.job", f"palimpsest.models.{model}", f"palimpsest.tasks.{task}")
+
+
+def train_pack(
+    params: Params, pack: plan.Pack, root: Path, *, file: Path | str, progress: loop.Progress, report: Report
+) -> None:
+    """Train one pack, or go on from its checkpoint, and write the files of each of its runs.
+
+    Args:
+        params: the preset.
+        pack: one of the packs that it asks for.
+        root: product directory; data are read below it, results and checkpoints written.
+        file: where the parameters came from, for messages.
+        progress: called after every epoch.
+        report: called with a sentence when something out of the ordinary happens.
+
+    Raises:
+        ParameterError: a parameter is wrong, or the device is not there.
+        DataError: data or checkpoint are missing or corrupt, or the disk is full.
+    """
+    specs = plan.resolve(params, pack, file)
+    directory = root / plan.data_directory(pack.experiment, pack.track)
+    card = datasets.load_card(directory)
+    task = tasks.load(specs[0].task["name"])
+    splits = datasets.load(directory, task.Config.model_validate(_config_of(specs[0].task)), params.device)
+    outputs = [root / pack.directory(seed) for seed in pack.seeds]
+    train_runs(specs, splits, card, outputs, root, params.trace_examples, progress=progress, report=report)
+
+
+def _config_of(task: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in task.items() if key not in ("name", "seed")}
+
+
+def train_runs(
+    specs: list[RunSpec],
+    splits: Splits,
+    card: dict[str, object],
+    outputs: list[Path],
+    root: Path,
+    trace_examples: int,
+    *,
+    progress: loop.Progress,
+    report: Report,
+) -> None:
+    """Train the runs of one pack and write each one's files to its directory in ``outputs``; see :func:`train_pack`."""
+    machine.prepare()
+    if specs[0].device == "cuda" and not torch.cuda.is_available():
+        raise ParameterError("params: device: 'cuda': no GPU is visible; allowed here: cpu")
+    code = code_of(specs[0].model, specs[0].task["name"])
+    path = root / "checkpoints" / f"{digest([spec.model_dump(mode='json') for spec in specs])[:24]}.safetensors"
+    pack = loop.build_pack(specs)
+    if path.exists():
+        if checkpoint.restore(path, pack, code):
+            report(f"{path}: going on after epoch {len(pack.history)}")
+        else:
+            report(f"{path}: is of another version of the code; training from the start")
+
+    def after_epoch(current: loop.Pack) -> None:
+        done = len(current.history)
+        if done % current.training.checkpoint_every == 0 and done < current.training.num_epochs:
+            checkpoint.save(path, current, code)
+
+    loop.train(pack, splits, after_epoch=after_epoch, progress=progress)
+    final = _final_metrics(pack, splits)
+    trace = _probe(pack, splits, trace_examples)
+    for index, (spec, directory) in enumerate(zip(specs, outputs, strict=True)):
+        _write_run(pack, index, spec, card, directory, final, trace)
+    path.unlink(missing_ok=True)
+
+
+def _final_metrics(pack: loop.Pack, splits: Splits) -> dict[str, Tensor]:
+    """Metrics of the last epoch, and those of the test split under every control; the test is looked at only here."""
+    metrics = dict(pack.history[-1])
+    for control in models.CONTROLS:
+        measured = loop.evaluate_pack(pack, splits.test, control)
+        for name, value in measured.items():
+            if name in ("loss", "accuracy"):
+                metrics[f"test_{name}_{control}"] = value.cpu()
+            elif control == "on":
+                metrics[f"test_{name}"] = value.cpu()
+    return metrics
+
+
+@torch.no_grad()
+def _probe(pack: loop.Pack, splits: Splits, examples: int) -> dict[str, Tensor]:
+    """What the memory does on the first examples of the test split: every field of the trace, (R, examples, …)."""
+    part = slice(0, examples)
+    inputs = splits.test.inputs[part].expand(pack.runs, -1, -1)
+    extras = {key: value[part].expand(pack.runs, -1) for key, value in splits.test.extras.items()}
+    pack.model.eval()
+    key = seeding.noise_key(pack.seeds, loop.EVALUATION_STEP)
+    output = pack.model(Batch(inputs, key, extras), pack.hyper)
+    pack.model.train()
+    small = {"writes": torch.uint8, "alive": torch.uint8, "slot_time": torch.int32, "operations": torch.uint8}
+    trace = {name: value.to(small.get(name, torch.float32)) for name, value in output.trace.present().items()}
+    return trace | {"inputs": inputs.to(torch.int16), "prediction": output.logits.argmax(-1).to(torch.int16)} | extras
+
+
+def _write_run(
+    pack: loop.Pack,
+    index: int,
+    spec: RunSpec,
+    card: dict[str, object],
+    directory: Path,
+    final: dict[str, Tensor],
+    trace: dict[str, Tensor],
+) -> None:
+    names = sorted(pack.history[0])
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["epoch", *names])
+    for epoch, metrics in enumerate(pack.history, 1):
+        writer.writerow([epoch, *(repr(float(metrics[name][index])) for name in names)])
+    values = {name: float(value[index]) for name, value in final.items()}
+    finite = all(math.isfinite(float(epoch["train_loss"][index])) for epoch in pack.history)
+    write_text(directory / "history.csv", table.getvalue())
+    write_tensors(directory / "model.safetensors", {k: v[index] for k, v in pack.model.state_dict().items()})
+    write_tensors(directory / "trace.safetensors", {name: value[index] for name, value in trace.items()})
+    write_json(
+        directory / "final.json",
+        {
+            "spec": spec.model_dump(mode="json"),
+            "status": "completed" if finite else "diverged",
+            "epochs": len(pack.history),
+            "steps": pack.optimiser.steps,
+            "parameters": sum(parameter[0].numel() for parameter in pack.model.parameters()),
+            "metrics": values,
+            "chance": card["chance"],
+            "ceiling": card["ceiling"],
+            "data_sha256": card["sha256"],
+            "backend": machine.backend(spec.device),
+        },
+    )

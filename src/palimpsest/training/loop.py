@@ -1,0 +1,146 @@
+"""The one training loop: a pack of runs of one architecture, as one program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from palimpsest import models
+from palimpsest.config import Training, per_run_fields
+from palimpsest.layers.transformer import reset_parameters
+from palimpsest.models import Batch
+from palimpsest.plan import RunSpec
+from palimpsest.tasks import Examples, Splits
+from palimpsest.training import seeding
+from palimpsest.training.evaluation import Metrics, batch_sums, evaluate, task_loss
+from palimpsest.training.optimiser import Adam
+
+EVALUATION_STEP = 1 << 31
+"""Steps of training stay below it, so that evaluation never reuses a noise key of training."""
+
+Progress = Callable[[int, dict[str, Tensor]], None]
+"""Called after every epoch with the number of epochs done and that epoch's metrics, each (R,)."""
+
+
+@dataclass
+class Pack:
+    """R runs in training: parameters, optimiser, hyper-parameters and what has been measured so far."""
+
+    specs: list[RunSpec]
+    model: nn.Module
+    hyper: dict[str, Tensor]
+    optimiser: Adam
+    seeds: Tensor
+    history: list[Metrics] = field(default_factory=list)
+
+    @property
+    def runs(self) -> int:
+        """Size R of the pack."""
+        return len(self.specs)
+
+    @property
+    def training(self) -> Training:
+        """What the runs have in common; per-run values stand in ``hyper``."""
+        return self.specs[0].training
+
+
+def build_pack(specs: Sequence[RunSpec]) -> Pack:
+    """Build and initialise a pack.
+
+    Raises:
+        ValueError: the runs differ in more than seed and per-run parameters.
+    """
+    module = models.load(specs[0].model)
+    varying = {*per_run_fields(module.Config), *per_run_fields(Training)}
+    common = [_without(spec, varying) for spec in specs]
+    if any(other != common[0] for other in common):
+        raise ValueError(f"these runs are no pack: they differ in more than seed and {sorted(varying)}")
+    device = torch.device(specs[0].device)
+    per_run = [{**spec.config, **spec.training.model_dump()} for spec in specs]
+    hyper = {name: torch.tensor([run[name] for run in per_run], device=device) for name in sorted(varying)}
+    model = module.Model(module.Config.model_validate(specs[0].config), len(specs))
+    reset_parameters(model, [seeding.generator(spec.seed, "initialisation") for spec in specs])
+    model.to(device).train()
+    training = specs[0].training
+    optimiser = Adam(
+        model.parameters(),
+        learning_rate=hyper["learning_rate"],
+        weight_decay=hyper["weight_decay"],
+        betas=(training.beta1, training.beta2),
+        epsilon=training.epsilon,
+        clip_norm=training.clip_norm,
+    )
+    return Pack(list(specs), model, hyper, optimiser, torch.tensor([spec.seed for spec in specs], device=device))
+
+
+def _without(spec: RunSpec, varying: set[str]) -> dict[str, object]:
+    content = spec.model_dump(exclude={"seed", "cell"})
+    for section in ("config", "training"):
+        content[section] = {key: value for key, value in content[section].items() if key not in varying}
+    return content
+
+
+def train(pack: Pack, splits: Splits, *, after_epoch: Callable[[Pack], None], progress: Progress) -> None:
+    """Train a pack to the end, from wherever its history stands.
+
+    Args:
+        pack: as built, or as restored from a checkpoint.
+        splits: the data, on the pack's device.
+        after_epoch: called when an epoch is complete, e.g. to write a checkpoint.
+        progress: for people.
+    """
+    for epoch in range(len(pack.history), pack.training.num_epochs):
+        metrics = {f"train_{name}": value for name, value in _train_epoch(pack, splits.train, epoch).items()}
+        for control in ("on", "off"):
+            measured = evaluate_pack(pack, splits.validation, control)
+            metrics |= {f"validation_{name}_{control}": value for name, value in measured.items() if name in _BOTH}
+            if control == "on":
+                metrics |= {f"validation_{name}": value for name, value in measured.items() if name not in _BOTH}
+        pack.history.append({name: value.cpu() for name, value in metrics.items()})
+        progress(epoch + 1, pack.history[-1])
+        after_epoch(pack)
+
+
+_BOTH = ("loss", "accuracy")
+
+
+def evaluate_pack(pack: Pack, examples: Examples, control: models.Control) -> Metrics:
+    """Metrics of every run on a split; see :func:`palimpsest.training.evaluation.evaluate`."""
+    return evaluate(
+        pack.model,
+        pack.hyper,
+        examples,
+        runs=pack.runs,
+        batch_size=pack.training.batch_size,
+        noise_key=seeding.noise_key(pack.seeds, EVALUATION_STEP),
+        control=control,
+    )
+
+
+def _train_epoch(pack: Pack, examples: Examples, epoch: int) -> Metrics:
+    """One pass over the training split; returns its mean metrics. Nothing waits for the device inside a step."""
+    total: Metrics = {}
+    order = seeding.epoch_order([spec.seed for spec in pack.specs], epoch, len(examples.targets))
+    for rows in order.to(examples.targets.device).split(pack.training.batch_size, 1):
+        extras = {key: value[rows] for key, value in examples.extras.items()}
+        key = seeding.noise_key(pack.seeds, pack.optimiser.steps)
+        sums = _step(pack, Batch(examples.inputs[rows], key, extras), examples.targets[rows])
+        for name, value in sums.items():
+            total[name] = total[name] + value if name in total else value
+    return {name: value / len(examples.targets) for name, value in total.items()}
+
+
+def _step(pack: Pack, batch: Batch, targets: Tensor) -> Metrics:
+    """L = L_task + Σ weight · auxiliary, summed over runs: no run's gradient sees another run."""
+    pack.optimiser.zero_grad()
+    output = pack.model(batch, pack.hyper)
+    loss = task_loss(output.logits, targets)
+    for term, weight in pack.model.loss_weights.items():  # type: ignore[union-attr]
+        loss = loss + pack.hyper[weight] * output.losses[term]
+    loss.sum().backward()
+    pack.optimiser.step()
+    sums = batch_sums(output, targets, batch.extras)
+    return {"objective": loss.detach().double() * targets.shape[1], **sums}

@@ -90,7 +90,7 @@ def train_runs(
 
     loop.train(pack, splits, after_epoch=after_epoch, progress=progress)
     final = _final_metrics(pack, splits)
-    trace = _probe(pack, splits, trace_examples)
+    trace = probe(pack, splits, trace_examples)
     for index, (spec, directory) in enumerate(zip(specs, outputs, strict=True)):
         _write_run(pack, index, spec, card, directory, final, trace)
     path.unlink(missing_ok=True)
@@ -110,7 +110,7 @@ def _final_metrics(pack: loop.Pack, splits: Splits) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _probe(pack: loop.Pack, splits: Splits, examples: int) -> dict[str, Tensor]:
+def probe(pack: loop.Pack, splits: Splits, examples: int) -> dict[str, Tensor]:
     """What the memory does on the first examples of the test split: every field of the trace, (R, examples, …)."""
     part = slice(0, examples)
     inputs = splits.test.inputs[part].expand(pack.runs, -1, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ def build_pack(specs: Sequence[RunSpec]) -> Pack:
     """
     module = models.load(specs[0].model)
     varying = {*per_run_fields(module.Config), *per_run_fields(Training)}
-    common = [_without(spec, varying) for spec in specs]
+    common = [structure(spec) for spec in specs]
     if any(other != common[0] for other in common):
         raise ValueError(f"these runs are no pack: they differ in more than seed and {sorted(varying)}")
     device = torch.device(specs[0].device)
@@ -76,7 +77,9 @@ def build_pack(specs: Sequence[RunSpec]) -> Pack:
     return Pack(list(specs), model, hyper, optimiser, torch.tensor([spec.seed for spec in specs], device=device))
 
 
-def _without(spec: RunSpec, varying: set[str]) -> dict[str, object]:
+def structure(spec: RunSpec) -> dict[str, Any]:
+    """All of a run's specification that the runs of a pack have in common: not seed, cell and per-run parameters."""
+    varying = {*per_run_fields(models.load(spec.model).Config), *per_run_fields(Training)}
     content = spec.model_dump(exclude={"seed", "cell"})
     for section in ("config", "training"):
         content[section] = {key: value for key, value in content[section].items() if key not in varying}
@@ -93,7 +96,7 @@ def train(pack: Pack, splits: Splits, *, after_epoch: Callable[[Pack], None], pr
         progress: for people.
     """
     for epoch in range(len(pack.history), pack.training.num_epochs):
-        metrics = {f"train_{name}": value for name, value in _train_epoch(pack, splits.train, epoch).items()}
+        metrics = {f"train_{name}": value for name, value in train_epoch(pack, splits.train, epoch).items()}
         for control in ("on", "off"):
             measured = evaluate_pack(pack, splits.validation, control)
             metrics |= {f"validation_{name}_{control}": value for name, value in measured.items() if name in _BOTH}
@@ -120,7 +123,7 @@ def evaluate_pack(pack: Pack, examples: Examples, control: models.Control) -> Me
     )
 
 
-def _train_epoch(pack: Pack, examples: Examples, epoch: int) -> Metrics:
+def train_epoch(pack: Pack, examples: Examples, epoch: int) -> Metrics:
     """One pass over the training split; returns its mean metrics. Nothing waits for the device inside a step."""
     total: Metrics = {}
     order = seeding.epoch_order([spec.seed for spec in pack.specs], epoch, len(examples.targets))

@@ -1,0 +1,344 @@
+"""The only door: the commands that people, rules and notebooks call. Each parses, calls one function, and says what it did."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from palimpsest.errors import PalimpsestError, ParameterError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Do networks learn what to write, what to keep and what to forget?\n\n"
+    "Start with [bold]plan[/bold] (what a preset asks for), [bold]train[/bold] (one run) and [bold]evaluate[/bold]. "
+    "The whole paper is made by [bold]snakemake --cores all[/bold], which calls the commands under 'Pipeline'.",
+)
+PEOPLE, PIPELINE = "For people", "Pipeline (called by the rules, usable by hand)"
+console = Console(stderr=True)
+
+ParamsOption = Annotated[Path, typer.Option("--params", help="the preset", metavar="FILE")]
+RootOption = Annotated[Path, typer.Option("--root", help="directory of the products", metavar="DIR")]
+PublishedOption = Annotated[Path, typer.Option("--published", help="the sources' own numbers", metavar="FILE")]
+ClaimsOption = Annotated[Path, typer.Option("--claims", help="the claims, as data", metavar="FILE")]
+DEFAULT_PARAMS, HERE = Path("params/default.yaml"), Path()
+DEFAULT_CLAIMS, DEFAULT_PUBLISHED = Path("params/claims.yaml"), Path("params/published.yaml")
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is one line on stderr and exit status 2."""
+    try:
+        app(standalone_mode=False)
+    except PalimpsestError as error:
+        sys.stderr.write(f"palimpsest: {error}\n")
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("palimpsest: interrupted; the last checkpoint stays\n")
+        sys.exit(130)
+    except OSError as error:
+        sys.stderr.write(f"palimpsest: {error.filename or 'file'}: {error.strerror}\n")
+        sys.exit(2)
+
+
+# --- for people -------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=PEOPLE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def train(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="a model of the experiment, e.g. nema_lite")],
+    experiment: Annotated[str, typer.Option(help="whose task and training to use")] = "nema_lite",
+    track: Annotated[str, typer.Option(help="published or repaired")] = "repaired",
+    seed: Annotated[int, typer.Option(help="seed of initialisation, data order and noise", min=0)] = 0,
+    params: ParamsOption = DEFAULT_PARAMS,
+    root: RootOption = Path("build/train"),
+) -> None:
+    """Train one run, e.g. [bold]train nema_lite --mem-lambda 0.05 --write-threshold 0.7 --num-epochs 20[/bold].
+
+    Every parameter of the model, of the training and of the task is an option; `describe MODEL` lists them. Nothing
+    below results/ is touched.
+    """
+    from palimpsest import single
+
+    chosen = single.preset(params, model, experiment, track, seed, single.options(context.args))
+    directory = single.train(chosen, root, params, console)
+    console.print(f"trained: {directory}")
+    _show_metrics(directory)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="directory of a run, e.g. results/…/seed=0", metavar="RUN")],
+) -> None:
+    """Evaluate a trained run with its memory on, off, shuffled across the batch, and with its writes at random places."""
+    from palimpsest import single
+
+    table = Table("control", "accuracy", "loss (nats)", title=str(run))
+    for control, metrics in single.evaluate(run).items():
+        table.add_row(control, f"{metrics['accuracy']:.4f}", f"{metrics['loss']:.4f}")
+    Console().print(table)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def plan(
+    params: ParamsOption = DEFAULT_PARAMS,
+    timing: Annotated[bool, typer.Option(help="time three steps of each architecture for the estimate")] = True,
+    jobs: Annotated[bool, typer.Option("--jobs", help="list every pack")] = False,
+) -> None:
+    """Say what a preset asks for: jobs, runs, steps, and the time and disk that they should take. Runs nothing."""
+    from palimpsest import estimate
+    from palimpsest.config import read_params
+
+    estimate.show(read_params(params), params, Console(), timing=timing, jobs=jobs)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def sweep(
+    experiment: Annotated[str, typer.Argument(help="an experiment of the preset")] = "nema_lite",
+    params: ParamsOption = DEFAULT_PARAMS,
+    root: RootOption = Path("build/sweep"),
+) -> None:
+    """Train every pack of one experiment one after the other, without Snakemake; what is finished is not trained again."""
+    from palimpsest import single
+    from palimpsest.config import read_params
+
+    single.sweep(read_params(params), experiment, root, params, console)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def summarise(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Print the final-epoch means of every cell, from the runs that the grid asks for."""
+    from palimpsest.analysis import runs, statistics
+    from palimpsest.config import read_params
+
+    preset = read_params(params)
+    summary = statistics.summarise(runs.collect(preset, root), runs.axes(preset), preset.confidence)
+    shown = ["test_write_ratio", "test_accuracy_on", "test_accuracy_off", "test_accuracy_shuffled"]
+    cells = ["track", "model", *runs.axes(preset)]
+    table = Table(*cells, "n", *shown, title="mean over seeds, final epoch")
+    for row in summary.to_dict("records"):
+        texts = [_short(row[name]) for name in (*cells, "n", *(f"{metric}_mean" for metric in shown))]
+        table.add_row(*texts)
+    Console().print(table)
+    for directory in runs.stray(preset, root):
+        console.print(f"not counted, for no grid asks for it: {directory}")
+
+
+@app.command(rich_help_panel=PEOPLE)
+def explain(
+    name: Annotated[str, typer.Argument(help="a number of the paper, as in paper/numbers.json")],
+    root: RootOption = HERE,
+) -> None:
+    """Say where a number of the paper came from: file, row, column, hashes of what it was made from, commit."""
+    from palimpsest.rendering import numbers as rendering
+
+    Console(soft_wrap=True).print(rendering.explain(name, root / "paper/numbers.json", root), markup=False)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def describe(name: Annotated[str, typer.Argument(help="a model or a task")]) -> None:
+    """List the parameters of a model or a task: default, range, meaning."""
+    from palimpsest import models, tasks
+    from palimpsest.params_file import field_rows
+
+    if name not in (*models.names(), *tasks.names()):
+        raise ParameterError(f"describe: {name!r}: allowed: {', '.join((*models.names(), *tasks.names()))}")
+    module = models.load(name) if name in models.names() else tasks.load(name)
+    table = Table("parameter", "default", "allowed", "meaning", title=(module.__doc__ or name).splitlines()[0])
+    for row in field_rows(module.Config):
+        table.add_row(*row)
+    Console().print(table)
+
+
+@app.command("params", rich_help_panel=PEOPLE)
+def params_(
+    params: ParamsOption = DEFAULT_PARAMS,
+    check: Annotated[bool, typer.Option("--check", help="write nothing; fail if the file would change")] = False,
+) -> None:
+    """Write the comments of a preset and params/schema.json anew from the models of the sections."""
+    from palimpsest import params_file
+    from palimpsest import plan as planning
+    from palimpsest.config import read_params
+    from palimpsest.files import write_text
+
+    preset = read_params(params)
+    planning.check(preset, params)
+    for path, text in ((params, params_file.render(preset)), (params.parent / "schema.json", params_file.schema())):
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if check:
+            raise ParameterError(f"{path}: differs from what its models say; allowed: what `palimpsest params` writes")
+        write_text(path, text)
+        console.print(f"written: {path}")
+
+
+# --- pipeline ---------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=PIPELINE)
+def data(experiment: str, track: str, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Generate the data set of one track, and its card."""
+    from palimpsest import datasets
+    from palimpsest.config import read_params
+
+    card = datasets.generate(read_params(params), experiment, track, root, params)
+    console.print(f"{experiment}/{track}: {card['examples']}, chance {card['chance']:.4f}, ceiling {card['ceiling']:.4f}")
+
+
+@app.command("train-pack", rich_help_panel=PIPELINE)
+def train_pack(
+    pack: Annotated[str, typer.Argument(help="directory of a cell, as `plan --jobs` lists them")],
+    params: ParamsOption = DEFAULT_PARAMS,
+    root: RootOption = HERE,
+) -> None:
+    """Train all seeds of one cell as one program; goes on from its checkpoint if it was interrupted."""
+    from palimpsest import plan as planning
+    from palimpsest import single
+    from palimpsest.config import read_params
+    from palimpsest.training import job
+
+    preset = read_params(params)
+    found = planning.find_pack(preset, pack)
+    with single.progress(console, found.label, planning.resolve(preset, found, params)[0].training.num_epochs) as show:
+        job.train_pack(preset, found, root, file=params, progress=show, report=console.print)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def aggregate(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Write tables/runs.csv and tables/summary_final_epoch.csv from the runs that the grid asks for."""
+    from palimpsest.analysis import runs, statistics
+    from palimpsest.config import read_params
+    from palimpsest.files import write_text
+
+    preset = read_params(params)
+    table = runs.collect(preset, root)
+    summary = statistics.summarise(table, runs.axes(preset), preset.confidence)
+    write_text(root / "tables/runs.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_text(root / "tables/summary_final_epoch.csv", summary.to_csv(index=False, lineterminator="\n"))
+    for directory in runs.stray(preset, root):
+        console.print(f"not counted, for no grid asks for it: {directory}")
+    diverged = int((table["status"] != "completed").sum())
+    console.print(f"{len(table)} runs, {diverged} of them diverged, {len(summary)} cells")
+
+
+@app.command(rich_help_panel=PIPELINE)
+def dynamics(experiment: str, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Write learning_curves.csv and write_positions.csv of one experiment."""
+    from palimpsest.analysis import dynamics as analysis
+    from palimpsest.analysis import runs
+    from palimpsest.config import read_params
+    from palimpsest.files import write_text
+
+    preset = read_params(params)
+    for name, table in (
+        ("learning_curves", runs.histories(preset, root, experiment)),
+        ("write_positions", analysis.write_positions(preset, root, experiment)),
+    ):
+        path = root / f"results/{experiment}/{name}.csv"
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        console.print(f"{path}: {len(table)} rows")
+
+
+@app.command(rich_help_panel=PIPELINE)
+def claims(claims: ClaimsOption = DEFAULT_CLAIMS, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Decide every claim from tables/runs.csv; print the verdicts and write them with their evidence."""
+    from palimpsest.analysis import claims as analysis
+    from palimpsest.analysis import runs
+    from palimpsest.config import read_params
+    from palimpsest.files import write_json, write_text
+
+    preset = read_params(params)
+    decided = analysis.decide(runs.read_runs(root / "tables/runs.csv"), analysis.read_claims(claims), preset.confidence)
+    write_text(root / "tables/claims.csv", decided.table.to_csv(index=False, lineterminator="\n"))
+    write_json(root / "tables/claims_evidence.json", decided.evidence)
+    table = Table("claim", "track", "verdict", "reason")
+    for row in decided.table.to_dict("records"):
+        table.add_row(row["claim"], row["track"], row["verdict"], row["reason"])
+    console.print(table)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def tables(
+    claims: ClaimsOption = DEFAULT_CLAIMS,
+    published: PublishedOption = DEFAULT_PUBLISHED,
+    params: ParamsOption = DEFAULT_PARAMS,
+    root: RootOption = HERE,
+) -> None:
+    """Render the LaTeX tables, and the comparison with the sources' own numbers."""
+    from palimpsest.config import read_params
+    from palimpsest.rendering import tables as rendering
+
+    rendering.write_tables(read_params(params), root, claims=claims, published=published)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def plot(experiment: str = "nema_lite", params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Draw every figure of one experiment into plots/, as PDF and PNG."""
+    from palimpsest.config import read_params
+    from palimpsest.rendering import figures as rendering
+
+    rendering.write_figures(read_params(params), root, experiment)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def numbers(
+    published: PublishedOption = DEFAULT_PUBLISHED, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE
+) -> None:
+    """Write every number of the paper as a LaTeX macro, each with its origin."""
+    from palimpsest.config import read_params
+    from palimpsest.rendering import numbers as rendering
+
+    rendering.write_numbers(read_params(params), root, published=published)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def notebook(source: Path, target: Path, root: RootOption = HERE) -> None:
+    """Execute a notebook and strip from it what differs from one execution to the next."""
+    from palimpsest.rendering import notebook as rendering
+
+    rendering.execute(source, target, root)
+
+
+@app.command(rich_help_panel=PIPELINE)
+def paper(
+    source: Annotated[Path, typer.Option(help="directory of templates and bibliography")] = Path("paper/source"),
+    root: RootOption = HERE,
+) -> None:
+    """Typeset paper/paper.pdf from the templates, tables, figures and numbers."""
+    from palimpsest.rendering import paper as rendering
+
+    rendering.build(source, root)
+
+
+# --- how results are shown --------------------------------------------------------------------------------------------
+
+
+def _show_metrics(directory: Path) -> None:
+    from palimpsest.files import read_json
+
+    final = read_json(directory / "final.json")
+    table = Table("metric", "value", title=f"{final['status']}, chance {final['chance']:.3f}, ceiling {final['ceiling']:.3f}")
+    for name, value in sorted(final["metrics"].items()):
+        table.add_row(name, _short(value))
+    Console().print(table)
+
+
+def _short(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What a preset will cost: jobs, runs, steps, time and disk, from timing three steps of each architecture."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from palimpsest import plan, tasks
+from palimpsest.config import Params
+from palimpsest.plan import RunSpec
+from palimpsest.tasks import Splits
+from palimpsest.training import job, loop, machine
+
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one pack."""
+
+    steps: int
+    seconds: float
+    bytes: int
+
+
+def step_count(spec: RunSpec) -> int:
+    """Optimiser steps of a run."""
+    examples = spec.task["num_train"]
+    return spec.training.num_epochs * -(-examples // spec.training.batch_size)
+
+
+def measure(specs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
+    """Cost of a pack: its steps, their time as three of them took, and the size of its files."""
+    training = specs[0].training
+    task = tasks.load(specs[0].task["name"])
+    config = {key: value for key, value in specs[0].task.items() if key not in ("name", "seed")}
+    examples = training.batch_size * TIMED_STEPS
+    small = {**config, "num_train": examples, "num_validation": max(2, trace_examples), "num_test": max(2, trace_examples)}
+    splits: Splits = task.Config.model_validate(small).build(0)
+    pack = loop.build_pack(specs)
+    seconds = float("nan")
+    if timing:
+        loop.train_epoch(pack, splits.train, 0)  # the first steps allocate; they are not counted
+        start = time.perf_counter()
+        loop.train_epoch(pack, splits.train, 0)
+        seconds = (time.perf_counter() - start) / TIMED_STEPS * step_count(specs[0])
+    trace = job.probe(pack, splits, trace_examples)
+    weights = sum(parameter.numel() * 4 for parameter in pack.model.parameters())
+    return Cost(step_count(specs[0]), seconds, weights + sum(v.numel() * v.element_size() for v in trace.values()))
+
+
+def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bool) -> None:
+    """Print the plan of a preset: one line an experiment, track and model, or one a pack.
+
+    Raises:
+        ParameterError: a parameter is wrong; the GPU of a GPU preset is timed only where there is one.
+    """
+    machine.prepare()
+    timing = timing and (params.device == "cpu" or torch.cuda.is_available())
+    known: dict[str, Cost] = {}
+    rows: dict[tuple[str, ...], list[float]] = {}
+    for pack in plan.packs(params):
+        specs = plan.resolve(params, pack, file)
+        kind = _architecture(specs[0])
+        if kind not in known:
+            known[kind] = measure(specs, params.trace_examples, timing=timing)
+        cost = known[kind]
+        key = (pack.base,) if jobs else (pack.experiment, pack.track, pack.model)
+        row = rows.setdefault(key, [0, 0, 0, 0, 0])
+        for index, value in enumerate((1, len(specs), cost.steps * len(specs), cost.seconds, cost.bytes)):
+            row[index] += value
+    _print(rows, ("pack",) if jobs else ("experiment", "track", "model"), console, params)
+
+
+def _architecture(spec: RunSpec) -> str:
+    """Packs that cost the same: all but seed and per-run hyper-parameters alike."""
+    return repr((spec.model, sorted(loop.structure(spec).items(), key=str)))
+
+
+def _print(rows: dict[tuple[str, ...], list[float]], names: tuple[str, ...], console: Console, params: Params) -> None:
+    table = Table(*names, title=f"preset {params.preset} on {params.device}")
+    for name in ("jobs", "runs", "run-steps", "one core, minutes", "disk, MB"):
+        table.add_column(name, justify="right")
+    total = [sum(column) for column in zip(*rows.values(), strict=True)]
+    for key, row in [*rows.items(), (("total", *[""] * (len(names) - 1)), total)]:
+        minutes = "?" if row[3] != row[3] else f"{row[3] / 60:.1f}"
+        table.add_row(*key, f"{row[0]:.0f}", f"{row[1]:.0f}", f"{row[2]:.0f}", minutes, f"{row[4] / 1e6:.1f}")
+    console.print(table)

@@ -1,0 +1,166 @@
+"""Runs outside the pipeline: one run from command-line options, one sweep without Snakemake, one run evaluated again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from palimpsest import datasets, models, plan, tasks
+from palimpsest.config import Experiment, Grid, Params, Task, Track, Training, checked, per_run_fields, read_params
+from palimpsest.errors import DataError, ParameterError
+from palimpsest.files import read_json, read_tensors
+from palimpsest.plan import RunSpec
+from palimpsest.training import job, loop, machine
+
+Options = dict[str, Any]
+
+
+def options(words: Sequence[str]) -> Options:
+    """Read ``--mem-lambda 0.05 --width=64`` as {"mem_lambda": 0.05, "width": 64}.
+
+    Raises:
+        ParameterError: a word that is no option, or an option without a value.
+    """
+    found: Options = {}
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith("--"):
+            raise ParameterError(f"command line: {word!r}: not an option; allowed: --name value")
+        name, equals, text = word[2:].partition("=")
+        if not equals:
+            if not waiting or waiting[0].startswith("--"):
+                raise ParameterError(f"command line: {word}: has no value; allowed: {word} VALUE")
+            text = waiting.pop(0)
+        found[name.replace("-", "_")] = yaml.safe_load(text)
+    return found
+
+
+def preset(file: Path, model: str, experiment: str, track: str, seed: int, chosen: Options) -> Params:
+    """A preset of one run: an experiment's task and training with some parameters replaced.
+
+    Raises:
+        ParameterError: no such experiment, track, model or parameter.
+    """
+    params = read_params(file)
+    for name, given, allowed in (
+        ("experiment", experiment, sorted(params.experiments)),
+        ("track", track, sorted(params.experiments[experiment].tracks) if experiment in params.experiments else []),
+    ):
+        if given not in allowed:
+            raise ParameterError(f"{file}: {name}: {given!r}: not in this preset; allowed: {', '.join(allowed)}")
+    base = params.experiments[experiment].tracks[track]  # type: ignore[index]
+    fields = models.load(model, "command line: model").Config.model_fields
+    task_fields = tasks.load(base.task.name).Config.model_fields
+    config, axes, training, task = {}, {}, {}, {}
+    for name, value in chosen.items():
+        if name in fields:
+            (axes if name in per_run_fields(models.load(model).Config) else config)[name] = value
+        elif name in Training.model_fields:
+            training[name] = value
+        elif name in task_fields:
+            task[name] = value
+        else:
+            allowed = ", ".join(sorted({*fields, *Training.model_fields, *task_fields}))
+            raise ParameterError(f"command line: --{name.replace('_', '-')}: unknown parameter; allowed: {allowed}")
+    known = next((grid.config for grid in base.grids.values() if grid.model == model), {})
+    grid = Grid(model=model, config={**known, **config}, axes={axis: [value] for axis, value in axes.items()})
+    others = {name: entry for name, entry in base.grids.items() if entry.model != model}
+    track_of_one = Track(
+        task=Task(name=base.task.name, seed=base.task.seed, config={**base.task.config, **task}),
+        training=checked(Training, {**base.training.model_dump(), **training}, "command line", "training"),
+        shared=base.shared,
+        grids={**others, "single": grid},
+    )
+    entry = params.experiments[experiment]
+    whole = Experiment(source=entry.source, title=entry.title, tracks={track: track_of_one})  # type: ignore[dict-item]
+    return params.model_copy(update={"seeds": (seed,), "experiments": {experiment: whole}})
+
+
+def train(params: Params, root: Path, file: Path, console: Console) -> Path:
+    """Generate the data of a preset of one run, train it, and return the directory of its files."""
+    pack = next(pack for pack in plan.packs(params) if pack.grid == "single")
+    specs = plan.resolve(params, pack, "command line")
+    datasets.generate(params, pack.experiment, pack.track, root, file)
+    with progress(console, pack.label, specs[0].training.num_epochs) as show:
+        job.train_pack(params, pack, root, file="command line", progress=show, report=console.print)
+    return root / pack.directory(params.seeds[0])
+
+
+def sweep(params: Params, experiment: str, root: Path, file: Path, console: Console) -> None:
+    """Train every pack of an experiment in turn; a pack whose runs are all there is left alone.
+
+    Raises:
+        ParameterError: no such experiment, or a parameter is wrong.
+    """
+    if experiment not in params.experiments:
+        raise ParameterError(f"{file}: experiments: no {experiment!r}; allowed: {', '.join(params.experiments)}")
+    plan.check(params, file)
+    for track in sorted(params.experiments[experiment].tracks):
+        datasets.generate(params, experiment, track, root, file)
+    asked = [pack for pack in plan.packs(params) if pack.experiment == experiment]
+    for number, pack in enumerate(asked, 1):
+        if all(is_finished(root / pack.directory(spec.seed), spec) for spec in plan.resolve(params, pack, file)):
+            console.print(f"[{number}/{len(asked)}] {pack.label}: finished before")
+            continue
+        epochs = plan.resolve(params, pack, file)[0].training.num_epochs
+        with progress(console, f"({number}/{len(asked)}) {pack.label}", epochs) as show:
+            job.train_pack(params, pack, root, file=file, progress=show, report=console.print)
+
+
+def is_finished(directory: Path, spec: RunSpec) -> bool:
+    """Whether all files of a run are there and are of this very run."""
+    if not all((directory / name).is_file() for name in plan.RUN_FILES):
+        return False
+    return read_json(directory / "final.json").get("spec") == spec.model_dump(mode="json")
+
+
+def evaluate(directory: Path) -> dict[str, dict[str, float]]:
+    """Metrics of a trained run on its test split under every control.
+
+    Raises:
+        DataError: the directory holds no run, or its files are corrupt.
+    """
+    machine.prepare()
+    final = read_json(directory / "final.json")
+    try:
+        spec = RunSpec.model_validate(final["spec"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{directory / 'final.json'}: spec: missing or malformed; allowed: what a run writes") from None
+    pack = loop.build_pack([spec])
+    weights = read_tensors(directory / "model.safetensors")
+    try:
+        pack.model.load_state_dict({name: value[None] for name, value in weights.items()})
+    except RuntimeError:
+        raise DataError(f"{directory / 'model.safetensors'}: other parameters than {spec.model} has") from None
+    config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
+    splits = tasks.load(spec.task["name"]).Config.model_validate(config).build(spec.task["seed"])
+    return {
+        control: {name: float(value) for name, value in loop.evaluate_pack(pack, splits.test, control).items()}
+        for control in models.CONTROLS
+    }
+
+
+@contextmanager
+def progress(console: Console, label: str, epochs: int) -> Iterator[Callable[[int, dict[str, Tensor]], None]]:
+    """A bar on a terminal, one line an epoch in a log; shows loss, accuracy and write ratio as means over the pack."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=epochs)
+
+        def show(epoch: int, metrics: dict[str, Tensor]) -> None:
+            shown = {"loss": "train_loss", "accuracy": "validation_accuracy_on", "write ratio": "validation_write_ratio"}
+            values = ", ".join(f"{k} {metrics[v].mean().item():.3f}" for k, v in shown.items() if v in metrics)
+            if console.is_terminal:
+                bar.update(task, completed=epoch, description=f"{label}: {values}")
+            else:
+                console.print(f"{label}: epoch {epoch}/{epochs}: {values}", soft_wrap=True)
+
+        yield show

@@ -76,13 +76,23 @@ def _imports(path: Path) -> list[str]:
 
 @functools.cache
 def _meaning(path: Path) -> str:
-    """The syntax tree as text, without docstrings and bare strings behind attributes."""
+    """The syntax tree as text, without docstrings and bare strings behind attributes; alike in every Python."""
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [item for item in body if not _is_bare_string(item)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return repr(_plain(tree))
+
+
+def _plain(node: object) -> object:
+    """A syntax tree as nested tuples; empty fields, of which later versions of Python have more, are left out."""
+    if isinstance(node, ast.AST):
+        fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
+        return (type(node).__name__, *(field for field in fields if field[1] not in (None, ())))
+    if isinstance(node, list):
+        return tuple(_plain(item) for item in node)
+    return None if node is None else repr(node)
 
 
 def _is_bare_string(node: ast.AST) -> bool:

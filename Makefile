@@ -1,0 +1,70 @@
+# The two commands that set themselves up, and a menu. Everything else is Snakemake's and DVC's.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv tex paper smoke test check reproduce slurm
+
+PYTHON ?= python3
+VENV := .venv
+# Named after the lock file's content: another lock, another environment; the same lock, nothing to do.
+STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export OMP_NUM_THREADS := 1
+TEX_PACKAGES := texlive-latex-recommended texlive-fonts-recommended latexmk
+
+help: ## show this menu
+	@echo "palimpsest: from parameters to a printed paper"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "With $(VENV)/bin in PATH, without make: snakemake --cores all, dvc repro, palimpsest --help"
+
+venv: $(STAMP) ## make .venv with the pinned packages, unless it is there
+
+$(STAMP): | requirements.lock
+	@echo "make: $(VENV): installing what requirements.lock pins"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: $(PYTHON) is Python %d.%d; allowed: 3.11 or later, e.g. make PYTHON=python3.12" % sys.version_info[:2])'
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@rm -f $(VENV)/installed-*
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "make: $(VENV): done"
+
+tex: ## install TeX with apt where it is missing and where this is root's machine; otherwise say what to install
+	@if command -v latexmk >/dev/null && command -v pdflatex >/dev/null; then \
+	  echo "make: TeX is there: $$(command -v pdflatex)"; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "make: installing $(TEX_PACKAGES)"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TEX_PACKAGES) >/dev/null; \
+	else \
+	  echo "make: TeX is missing: install latexmk and pdflatex, on Debian and Ubuntu: sudo apt-get install --no-install-recommends $(TEX_PACKAGES)" >&2; exit 1; \
+	fi
+
+paper: venv tex ## everything, from parameters to paper/paper.pdf
+	snakemake --cores all
+	@echo "make: paper/paper.pdf"
+
+smoke: venv tex ## the whole pipeline at a small size, into build/smoke
+	snakemake --cores all --configfile params/smoke.yaml
+	@echo "make: build/smoke/paper/paper.pdf"
+
+check: venv ## lint and types alone
+	ruff check .
+	ruff format --check .
+	snakefmt --quiet --check Snakefile workflow
+	snakemake --lint
+	basedpyright
+
+test: check tex ## lint, types, unit tests, and the real pipeline at smoke size, twice, from scratch to PDF
+	python -m pytest
+
+reproduce: venv tex ## rebuild all from a clone of HEAD without any stored result, and compare every product with HEAD's
+	rm -rf build/reproduce
+	git clone --quiet --no-hardlinks . build/reproduce
+	cd build/reproduce && dvc repro
+	@python workflow/compare_locks.py dvc.lock build/reproduce/dvc.lock
+
+slurm: venv tex ## the paper preset on a Slurm cluster, from its submit host
+	snakemake --workflow-profile workflow/profiles/slurm --configfile params/paper.yaml

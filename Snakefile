@@ -1,0 +1,37 @@
+"""palimpsest, from parameters to a printed paper: what there is to make, and where its rules stand.
+
+snakemake --cores all                                    the default preset, into this directory
+snakemake --cores all --configfile params/smoke.yaml     another preset, into the workdir that it names
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "workflow/rules/common.smk"
+
+
+container: "docker://python:3.11-slim"
+
+
+workdir: PROJECT / PRESET.workdir
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/aggregate.smk"
+include: "workflow/rules/claims.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/plots.smk"
+include: "workflow/rules/notebooks.smk"
+include: "workflow/rules/paper.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        TABLES,
+        PLOTS,
+        NOTEBOOK,
+        "paper/paper.pdf",

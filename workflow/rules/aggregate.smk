@@ -1,0 +1,51 @@
+"""Aggregation: tables of runs and cells, learning curves, and where memories are written."""
+
+
+rule aggregate:
+    input:
+        runs=files_of_runs("final.json"),
+        lock=source("requirements.lock"),
+    output:
+        "tables/runs.csv",
+        "tables/summary_final_epoch.csv",
+    log:
+        "logs/aggregate.log",
+    benchmark:
+        "benchmarks/aggregate.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=0,
+    params:
+        preset=params_file,
+        values=preset_values(),
+        code=fingerprint("palimpsest.analysis.runs", "palimpsest.analysis.statistics"),
+    shell:
+        "python -m palimpsest aggregate --params {params.preset:q} > {log:q} 2>&1"
+
+
+rule dynamics:
+    input:
+        runs=lambda wildcards: files_of_runs(
+            "final.json", "history.csv", "trace.safetensors", experiment=wildcards.experiment
+        ),
+        lock=source("requirements.lock"),
+    output:
+        "results/{experiment}/learning_curves.csv",
+        "results/{experiment}/write_positions.csv",
+    log:
+        "logs/dynamics/{experiment}.log",
+    benchmark:
+        "benchmarks/dynamics/{experiment}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=0,
+    params:
+        preset=params_file,
+        values=experiment_values,
+        code=fingerprint("palimpsest.analysis.runs", "palimpsest.analysis.dynamics"),
+    shell:
+        "python -m palimpsest dynamics --params {params.preset:q} {wildcards.experiment} > {log:q} 2>&1"

@@ -1,0 +1,26 @@
+"""Verdicts: every claim of the sources, decided from the table of runs."""
+
+
+rule claims:
+    input:
+        runs="tables/runs.csv",
+        claims=source("params/claims.yaml"),
+        lock=source("requirements.lock"),
+    output:
+        "tables/claims.csv",
+        "tables/claims_evidence.json",
+    log:
+        "logs/claims.log",
+    benchmark:
+        "benchmarks/claims.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=0,
+    params:
+        preset=params_file,
+        values=preset_values("confidence"),
+        code=fingerprint("palimpsest.analysis.runs", "palimpsest.analysis.claims"),
+    shell:
+        "python -m palimpsest claims --params {params.preset:q} --claims {input.claims:q} > {log:q} 2>&1"

@@ -1,0 +1,156 @@
+"""What the rules share: the preset, where sources stand, and what decides whether a result is stale.
+
+A result is stale when its command, its input files (by content), its parameters or its code changed. Parameters are
+the values that reach the job, defaults filled in, never the file that they were written in; code is a fingerprint
+of syntax trees (palimpsest.provenance). Neither a comment nor a time stamp nor a moved folder re-trains anything.
+"""
+
+import json
+import os
+import sys
+
+PROJECT = Path(workflow.basedir)
+sys.path.insert(0, str(PROJECT / "src"))
+
+from palimpsest import plan
+from palimpsest.config import read_params
+from palimpsest.errors import PalimpsestError, ParameterError
+from palimpsest.provenance import fingerprint
+from palimpsest.training.job import code_of
+
+# Jobs run this interpreter and the package beside this Snakefile, whatever is installed or first in PATH. The prefix
+# is not part of a rule's command, so that where things are installed decides nothing. One thread a process: see
+# palimpsest.training.machine.
+shell.executable("bash")
+shell.prefix(
+    f"set -euo pipefail; export PATH={Path(sys.executable).parent.as_posix()!r}:$PATH "
+    f"PYTHONPATH={(PROJECT / 'src').as_posix()!r} OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE; "
+)
+
+
+def preset_file():
+    """The params file of this run; a single value is changed there, where plan, diff and history see it."""
+    settings = workflow.config_settings
+    if settings.config:
+        key = sorted(settings.config)[0]
+        raise ParameterError(
+            f"--config {key}={settings.config[key]}: presets are not changed on the command line; "
+            "allowed: edit the params file, or --configfile with another one"
+        )
+    if len(settings.configfiles) > 1:
+        raise ParameterError(f"--configfile: {len(settings.configfiles)} files; allowed: one, which may `extends:`")
+    return Path(settings.configfiles[0]) if settings.configfiles else PROJECT / "params/default.yaml"
+
+
+def checked_preset():
+    """The preset, with every run that it asks for resolved and checked; a mistake is one line and exit status 2."""
+    try:
+        path = preset_file()
+        shown = os.path.relpath(path)
+        preset = read_params(path if shown.startswith("..") else Path(shown))
+        return path, preset, plan.check(preset, shown)
+    except PalimpsestError as error:
+        sys.stderr.write(f"palimpsest: {error}\n")
+        sys.stderr.flush()
+        raise SystemExit(2) from None
+
+
+def source(path):
+    """A file of the project, as seen from the directory of the products."""
+    return os.path.relpath(PROJECT / path)
+
+
+def sources(folder, *patterns):
+    """The files of a source folder, sorted, as seen from the directory of the products."""
+    return sorted(source(file) for pattern in patterns for file in (PROJECT / folder).glob(pattern))
+
+
+def plain(value):
+    """Parameters as sorted JSON: Snakemake compares them as text."""
+    return json.dumps(value, sort_keys=True)
+
+
+def preset_values(*names):
+    """Some parameters of the preset, all if none is named; where products go is no part of what they are."""
+    values = PRESET.model_dump(mode="json", exclude={"preset", "workdir"})
+    return plain({name: values[name] for name in names or sorted(values)})
+
+
+def experiment_values(wildcards):
+    """Everything that the preset says about one experiment and about all of them."""
+    values = PRESET.model_dump(mode="json", exclude={"preset", "workdir"})
+    return plain({**values, "experiments": values["experiments"][wildcards.experiment]})
+
+
+def task_values(wildcards):
+    """The task of a track, its defaults filled in."""
+    track = PRESET.experiments[wildcards.experiment].tracks[wildcards.track]
+    config = plan.task_config(track, PRESET_FILE.name, wildcards.track).model_dump(mode="json")
+    return plain({"name": track.task.name, "seed": track.task.seed, "config": config})
+
+
+def task_code(wildcards):
+    """Code that a data set depends on."""
+    task = PRESET.experiments[wildcards.experiment].tracks[wildcards.track].task.name
+    return fingerprint("palimpsest.datasets", f"palimpsest.tasks.{task}")
+
+
+def pack_of(wildcards):
+    """The specifications of the runs that a job of rule `train` trains."""
+    base = "results/{w.experiment}/track={w.track}/model={w.model}{w.cell}".format(w=wildcards)
+    if base not in PACKS:
+        raise ValueError(f"no grid of preset {PRESET.preset} asks for {base}")
+    return PACKS[base]
+
+
+def pack_values(wildcards):
+    """What the runs of a pack are; the seeds stand in the names of the outputs, too."""
+    specs = [spec.model_dump(mode="json") for spec in pack_of(wildcards)]
+    return plain({**specs[0], "seed": [spec["seed"] for spec in specs], "trace_examples": PRESET.trace_examples})
+
+
+def pack_code(wildcards):
+    """Code that a pack depends on: training, its model, its task and all that these import."""
+    spec = pack_of(wildcards)[0]
+    return code_of(spec.model, spec.task["name"])
+
+
+def files_of_runs(*names, experiment=None):
+    """Files of every run that the preset asks for."""
+    chosen = [pack for pack in plan.packs(PRESET) if experiment in (None, pack.experiment)]
+    return [str(pack.directory(seed) / name) for pack in chosen for seed in pack.seeds for name in names]
+
+
+def files_of_data(*names):
+    """Files of every data set."""
+    return [str(plan.data_directory(*track[:2]) / name) for track in plan.tracks(PRESET) for name in names]
+
+
+PRESET_FILE, PRESET, SPECS = checked_preset()
+PACKS = {pack.base: specs for pack, specs in zip(plan.packs(PRESET), SPECS, strict=True)}
+EXPERIMENTS = sorted(PRESET.experiments)
+GPUS = int(PRESET.device == "cuda")
+TABLES = expand(
+    "tables/{name}",
+    name=["runs.csv", "summary_final_epoch.csv", "claims.csv", "claims_evidence.json", "comparison.csv", "models.csv"]
+    + ["claims.tex", "summary_final_epoch.tex", "comparison.tex", "models.tex", "parameters.tex"],
+)
+FIGURES = ["acc_vs_write_ratio", "write_ratio_vs_mem_lambda", "acc_vs_mem_lambda", "memory_on_vs_off"] + [
+    "tradeoff_by_threshold",
+    "learning_curves",
+    "where_it_writes",
+]
+PLOTS = expand("plots/{experiment}/{figure}.{kind}", experiment=EXPERIMENTS, figure=FIGURES, kind=["pdf", "png"])
+NOTEBOOK = "notebooks/01_NeMA_Lite_Results_Summary.ipynb"
+
+
+def params_file(wildcards, input):
+    """Where the jobs read the preset. It takes `input`, so that Snakemake does not compare it: the values count."""
+    return os.path.relpath(PRESET_FILE)
+
+
+wildcard_constraints:
+    experiment="[a-z][a-z0-9_]*",
+    track="[a-z]+",
+    model="[a-z][a-z0-9_]*",
+    cell="(/[a-z_0-9]+=[^/]+)*",

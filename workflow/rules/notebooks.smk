@@ -1,0 +1,24 @@
+"""Notebooks: executed from their sources, stripped of all that differs from one execution to the next."""
+
+
+rule notebook:
+    input:
+        source=source("notebooks/source/01_NeMA_Lite_Results_Summary.ipynb"),
+        tables=TABLES,
+        plots=PLOTS,
+        lock=source("requirements.lock"),
+    output:
+        NOTEBOOK,
+    log:
+        "logs/notebook.log",
+    benchmark:
+        "benchmarks/notebook.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=fingerprint("palimpsest.rendering.notebook"),
+    shell:
+        "python -m palimpsest notebook {input.source:q} {output:q} > {log:q} 2>&1"

@@ -1,0 +1,27 @@
+"""The paper: templates, tables, figures and numbers, typeset."""
+
+
+rule paper:
+    input:
+        sources=sources("paper/source", "*.tex.j2", "*.bib"),
+        tables=TABLES,
+        plots=[path for path in PLOTS if path.endswith(".pdf")],
+        numbers=["paper/numbers.tex", "paper/numbers.json"],
+        lock=source("requirements.lock"),
+    output:
+        tex="paper/paper.tex",
+        pdf=report("paper/paper.pdf", caption="../report/paper.rst", category="paper"),
+    log:
+        "logs/paper.log",
+    benchmark:
+        "benchmarks/paper.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=0,
+    params:
+        folder=lambda wildcards, input: os.path.dirname(input.sources[0]),
+        code=fingerprint("palimpsest.rendering.paper"),
+    shell:
+        "python -m palimpsest paper --source {params.folder:q} > {log:q} 2>&1"

@@ -1,0 +1,33 @@
+"""Figures of an experiment, each as PDF for the paper and as PNG for the screen."""
+
+
+rule plot:
+    input:
+        runs="tables/runs.csv",
+        summary="tables/summary_final_epoch.csv",
+        curves="results/{experiment}/learning_curves.csv",
+        positions="results/{experiment}/write_positions.csv",
+        data=files_of_data("card.json"),
+        lock=source("requirements.lock"),
+    output:
+        report(
+            expand("plots/{experiment}/{figure}.png", figure=FIGURES, allow_missing=True),
+            caption="../report/figure.rst",
+            category="{experiment}",
+        ),
+        expand("plots/{experiment}/{figure}.pdf", figure=FIGURES, allow_missing=True),
+    log:
+        "logs/plot/{experiment}.log",
+    benchmark:
+        "benchmarks/plot/{experiment}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=0,
+    params:
+        preset=params_file,
+        values=experiment_values,
+        code=fingerprint("palimpsest.rendering.figures"),
+    shell:
+        "python -m palimpsest plot --params {params.preset:q} --experiment {wildcards.experiment} > {log:q} 2>&1"

@@ -1,0 +1,63 @@
+"""Tables as LaTeX, the comparison with the sources' own numbers, and every number of the paper as a macro."""
+
+
+rule tables:
+    input:
+        runs="tables/runs.csv",
+        summary="tables/summary_final_epoch.csv",
+        verdicts="tables/claims.csv",
+        evidence="tables/claims_evidence.json",
+        published=source("params/published.yaml"),
+        claims=source("params/claims.yaml"),
+        lock=source("requirements.lock"),
+    output:
+        expand(
+            "tables/{name}",
+            name=["claims.tex", "summary_final_epoch.tex", "comparison.csv", "comparison.tex", "models.csv"]
+            + ["models.tex", "parameters.tex"],
+        ),
+    log:
+        "logs/tables.log",
+    benchmark:
+        "benchmarks/tables.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=0,
+    params:
+        preset=params_file,
+        values=preset_values(),
+        code=fingerprint("palimpsest.rendering.tables"),
+    shell:
+        "python -m palimpsest tables --params {params.preset:q}"
+        " --published {input.published:q} --claims {input.claims:q} > {log:q} 2>&1"
+
+
+rule numbers:
+    input:
+        data=files_of_data("card.json"),
+        runs="tables/runs.csv",
+        summary="tables/summary_final_epoch.csv",
+        verdicts="tables/claims.csv",
+        evidence="tables/claims_evidence.json",
+        published=source("params/published.yaml"),
+        lock=source("requirements.lock"),
+    output:
+        "paper/numbers.tex",
+        "paper/numbers.json",
+    log:
+        "logs/numbers.log",
+    benchmark:
+        "benchmarks/numbers.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=0,
+    params:
+        preset=params_file,
+        values=preset_values(),
+        code=fingerprint("palimpsest.rendering.numbers"),
+    shell:
+        "python -m palimpsest numbers --params {params.preset:q} --published {input.published:q} > {log:q} 2>&1"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.noise import dropout
+from palimpsest.layers.product import product
 
 
 class SelfAttention(nn.Module):
@@ -44,11 +44,11 @@ class SelfAttention(nn.Module):
                 return self.project_out(value)
         split = self.project_in(x).view(runs * batch, time, 3, self.num_heads, width // self.num_heads)
         query, key, value = split.permute(2, 0, 3, 1, 4).flatten(1, 2)  # each (R·B·H, T, d_head)
-        scores = torch.bmm(query, key.transpose(1, 2)) * (1 / math.sqrt(query.shape[-1]))
+        scores = product(query, key.transpose(1, 2)) * (1 / math.sqrt(query.shape[-1]))
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         weights = scores.softmax(-1)
         if self.dropout_rate and noise_key is not None:
             weights = dropout(weights.view(runs, -1), self.dropout_rate, noise_key, self.stream).view_as(weights)
-        mixed = torch.bmm(weights, value).view(runs, batch, self.num_heads, time, -1).transpose(2, 3)
+        mixed = product(weights, value).view(runs, batch, self.num_heads, time, -1).transpose(2, 3)
         return self.project_out(mixed.reshape(runs, batch, time, width))

@@ -9,15 +9,12 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
+
+from palimpsest.layers.product import product
 
 
 class Linear(nn.Module):
     """y_r = x_r W_r + b_r for every run r.
-
-    A run's result has the same bits in a pack of any size. One case of the batched product breaks that (a factor of
-    width one becomes a matrix-vector product for a pack of one, summed in another order), so such a factor is padded
-    with a column of zeros.
 
     Args:
         runs: size R of the pack.
@@ -58,10 +55,5 @@ class Linear(nn.Module):
     def forward(self, x: Float[Tensor, "runs *inner d_in"]) -> Float[Tensor, "runs *inner d_out"]:
         """Map the last axis; all axes between runs and features are treated alike."""
         runs, inner = x.shape[0], x.shape[1:-1]
-        flat, weight, bias = x.reshape(runs, -1, self.d_in), self.weight, self.bias
-        if self.d_in == 1:
-            flat, weight = F.pad(flat, (0, 1)), F.pad(weight, (0, 0, 0, 1))
-        if self.d_out == 1:
-            weight, bias = F.pad(weight, (0, 1)), F.pad(bias, (0, 1))
-        y = torch.baddbmm(bias[:, None, :], flat, weight)[..., : self.d_out]
+        y = product(x.reshape(runs, -1, self.d_in), self.weight) + self.bias[:, None]
         return y.reshape(runs, *inner, self.d_out)

@@ -2,9 +2,8 @@
 
 A generator would hand its numbers out in the order in which a pack asks for them. Here number i of stream s under
 key k is a hash of (k, s, i) [counter-based generators: Salmon et al. 2011, "Parallel random numbers: as easy as
-1, 2, 3"]. The hash alternates multiplications with shifted additions as MurmurHash3's 32-bit finaliser does with
-exclusive ors [Appleby 2011, whose constants it takes]; additions, because PyTorch's right shift keeps the sign.
-Integer arithmetic wraps alike on every device, so that CPUs and GPUs draw the same bits.
+1, 2, 3"]; it mixes with the finaliser of the 32-bit MurmurHash3 [Appleby 2011], whose constants it takes. Integer
+arithmetic wraps alike on every device, so that CPUs and GPUs draw the same bits.
 """
 
 from __future__ import annotations
@@ -24,14 +23,19 @@ def _signed(value: int) -> int:
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
-def _mix(x: Int32[Tensor, "*shape"], between: Int32[Tensor, "*shape"] | int) -> Int32[Tensor, "*shape"]:
+def _shift_right(x: Int32[Tensor, "*shape"], bits: int) -> Int32[Tensor, "*shape"]:
+    """Logical shift: PyTorch's own keeps the sign."""
+    return (x >> bits).bitwise_and_((1 << (32 - bits)) - 1)
+
+
+def _mix(x: Int32[Tensor, "*shape"], between: Int32[Tensor, "*rows"] | int = 0) -> Int32[Tensor, "*shape"]:
     """Scramble ``x`` in place, so that every bit depends on every bit of it and of ``between``."""
-    x += x >> 16
+    x ^= _shift_right(x, 16)
     x *= _signed(0x85EBCA6B)
-    x ^= between
-    x += x >> 15
+    x += between
+    x ^= _shift_right(x, 13)
     x *= _signed(0xC2B2AE35)
-    x += x >> 16
+    x ^= _shift_right(x, 16)
     return x
 
 
@@ -43,10 +47,10 @@ def random_bits(key: Int[Tensor, " runs"], stream: int, shape: tuple[int, ...]) 
         stream: which of a key's independent streams, e.g. one a layer.
         shape: shape for one run; its product is at most 2³¹.
     """
-    low = _mix(key.to(torch.int32) + _signed(_GOLDEN * (2 * stream + 1)), 0)
-    high = _mix((key >> 32).to(torch.int32) + _signed(_GOLDEN), 0) ^ low
+    low = _mix(key.to(torch.int32) + _signed(_GOLDEN * (2 * stream + 1)))
+    high = _mix((key >> 32).to(torch.int32) + low)
     counter = torch.arange(math.prod(shape), device=key.device, dtype=torch.int32) * _signed(_GOLDEN)
-    return _mix(counter + low[:, None], _mix(high, stream)[:, None]).view(key.shape[0], *shape)
+    return _mix(counter + low[:, None], high[:, None]).view(key.shape[0], *shape)
 
 
 def uniform(key: Int[Tensor, " runs"], stream: int, shape: tuple[int, ...]) -> Float[Tensor, "runs *shape"]:

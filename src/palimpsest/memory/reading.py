@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from palimpsest.layers.activation import sigmoid
 from palimpsest.layers.linear import Linear
+from palimpsest.layers.product import product
 
 
 class Read(NamedTuple):
@@ -25,7 +27,7 @@ def cosine_similarity(
     query: Float[Tensor, "runs batch queries dim"], slots: Float[Tensor, "runs batch slots dim"]
 ) -> Float[Tensor, "runs batch queries slots"]:
     """cos(q, m_i), 0 for a zero vector: norms below 10⁻¹² count as 10⁻¹², so that its gradient is finite."""
-    return F.normalize(query, dim=-1) @ F.normalize(slots, dim=-1).transpose(-1, -2)
+    return product(F.normalize(query, dim=-1), F.normalize(slots, dim=-1).transpose(-1, -2))
 
 
 def topk_cosine_read(
@@ -50,7 +52,7 @@ def topk_cosine_read(
         least = similarity.topk(top_k).values[..., -1:]
         similarity = similarity.masked_fill(similarity < least, -math.inf)
     weights = similarity.softmax(-1).nan_to_num(0.0)  # an empty memory has no softmax; it reads 0
-    return Read(weights @ slots, weights)
+    return Read(product(weights, slots), weights)
 
 
 class SigmoidRead(nn.Module):
@@ -87,7 +89,7 @@ class SigmoidRead(nn.Module):
         weight: Float[Tensor, "runs batch slots"],
     ) -> Read:
         """Read with ``query``; a slot of weight 0 contributes nothing but passes its weight's gradient on."""
-        score = self.query(query) @ self.key(slots).transpose(-1, -2) / math.sqrt(slots.shape[-1])
-        address = (score + self.offset[:, :, None, None]).sigmoid()
+        score = product(self.query(query), self.key(slots).transpose(-1, -2)) / math.sqrt(slots.shape[-1])
+        address = sigmoid(score + self.offset[:, :, None, None])
         weights = address * weight[:, :, None]
-        return Read(weights @ self.value(slots), weights)
+        return Read(product(weights, self.value(slots)), weights)

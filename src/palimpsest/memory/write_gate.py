@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from palimpsest.layers.activation import sigmoid
 from palimpsest.layers.linear import Linear
 
 
@@ -56,7 +57,7 @@ def threshold_writes(
         threshold: τ of each run, in (0, 1).
         straight_through: whether writes carry a gradient.
     """
-    gate = logit.sigmoid()
+    gate = sigmoid(logit)
     hard = (gate > threshold[:, None, None]).to(gate.dtype)
     return WriteDecision(hard + (gate - gate.detach()) if straight_through else hard, gate, logit)
 

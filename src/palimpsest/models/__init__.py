@@ -31,6 +31,8 @@ class Batch(NamedTuple):
     extras: dict[str, Tensor]
     """(R, B, …): for oracles and analyses only."""
     control: Control = "on"
+    start: int = 0
+    """Position of the first token: a long sequence may come in chunks, the state carried from one to the next."""
 
 
 class ModelOutput(NamedTuple):

@@ -16,7 +16,7 @@ The published reading and the repaired one are two settings of the same parts:
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,7 @@ from palimpsest.memory.trace import MemoryTrace
 from palimpsest.memory.write_gate import WriteDecision, WriteGate, threshold_writes
 from palimpsest.models import Batch, ModelOutput
 
+States = Float[Tensor, "runs batch time width"]
 PERMUTATION_STREAM = 1 << 20
 """Randomised controls draw from this stream on; the streams of the encoder's dropout lie below it."""
 
@@ -65,15 +66,6 @@ class Config(EncoderConfig):
         return self
 
 
-class States(NamedTuple):
-    """What the encoder makes of a sequence."""
-
-    written: Float[Tensor, "runs batch time width"]
-    """The states that may be written."""
-    cls: Float[Tensor, "runs batch width"]
-    """The state that reads and answers."""
-
-
 class Model(nn.Module):
     """The network; subclasses are baselines that differ in who decides what is written.
 
@@ -92,57 +84,70 @@ class Model(nn.Module):
         self.reader = SigmoidRead(runs, config.width) if config.read == "sigmoid" else None
         self.classifier = Linear(runs, config.width, config.num_classes)
 
-    def forward(
-        self, batch: Batch, hyper: dict[str, Tensor], state: EpisodicState | None = None
-    ) -> ModelOutput:
+    def forward(self, batch: Batch, hyper: dict[str, Tensor], state: EpisodicState | None = None) -> ModelOutput:
         """Encode, write, then let CLS read.
 
         L = L_task + λ · mean(g) [source 000]; the task loss is the caller's.
 
         Args:
-            batch: tokens of R × B sequences.
+            batch: tokens of R × B sequences, or their last chunk, which holds CLS.
             hyper: ``mem_lambda``, ``write_threshold``, …, each (R,).
-            state: memory from an earlier part of the same sequences; ``None``: empty.
+            state: memory after the chunks before; ``None``: empty.
         """
-        states = self.encode(batch)
-        decision = self.decide(batch, states, hyper)
-        writes = decision.weight
-        if batch.control == "random_writes":
-            writes = _same_number_at_random(writes, batch)
-        state = self.write(states, writes, state)
-        read = self.read(states.cls, state, batch)
-        logits = self.classifier(states.cls + read.vector.squeeze(2))
+        written, cls = self.encode(batch)
+        decision, writes, state = self._write(batch, written, hyper, state)
+        read = self.read(cls, state, batch)
+        logits = self.classifier(cls + read.vector.squeeze(2))
         losses = {"write": decision.gate.mean((1, 2)), "gate_logit": decision.logit.square().mean((1, 2))}
         return ModelOutput(logits, losses, self._trace(decision.gate, writes, read, state), state)
 
-    def encode(self, batch: Batch) -> States:
+    def observe(self, batch: Batch, hyper: dict[str, Tensor], state: EpisodicState | None = None) -> EpisodicState:
+        """Memory after a chunk that is not the last: whole segments, beginning at position ``batch.start``."""
+        return self._write(batch, self.encode_written(batch), hyper, state)[2]
+
+    def encode(self, batch: Batch) -> tuple[States, Float[Tensor, "runs batch width"]]:
         """States to write and the state of CLS, which has seen its own segment only."""
-        config, inputs = self.config, batch.inputs
-        key = batch.noise_key if self.training else None
+        config = self.config
+        written = self.encode_written(batch)
+        cls = config.cls_position - batch.start
         if config.write_context is None or config.write_context == config.segment:
-            encoded = self.encoder(inputs, segment=config.segment, noise_key=key)
-            return States(encoded, encoded[:, :, config.cls_position])
+            return written, written[:, :, cls]
         length = config.segment or config.sequence_length
-        start = config.cls_position - config.cls_position % length
-        written = self.encoder(inputs, segment=config.write_context, noise_key=key)
-        asking = self.encoder(inputs[:, :, start : start + length], start=start, noise_key=key)
-        return States(written, asking[:, :, config.cls_position - start])
+        first = cls - config.cls_position % length
+        key = batch.noise_key if self.training else None
+        asking = self.encoder(batch.inputs[:, :, first : first + length], start=batch.start + first, noise_key=key)
+        return written, asking[:, :, cls - first]
+
+    def encode_written(self, batch: Batch) -> States:
+        """States that may be written, each having seen its piece of ``write_context`` tokens only."""
+        return self.encoder(
+            batch.inputs,
+            start=batch.start,
+            segment=self.config.write_context or self.config.segment,
+            noise_key=batch.noise_key if self.training else None,
+        )
 
     def decide(self, batch: Batch, states: States, hyper: dict[str, Tensor]) -> WriteDecision:
         """Which tokens are written: those whose gate exceeds the threshold."""
         del batch
-        logit = self.gate(states.written)
+        logit = self.gate(states)
         return threshold_writes(logit, hyper["write_threshold"], straight_through=self.config.straight_through)
 
-    def write(self, states: States, writes: Tensor, state: EpisodicState | None) -> EpisodicState:
+    def _write(
+        self, batch: Batch, states: States, hyper: dict[str, Tensor], state: EpisodicState | None
+    ) -> tuple[WriteDecision, Tensor, EpisodicState]:
         """Append what was decided on; a shared memory is a memory whose one sequence is the whole batch."""
-        vectors = states.written if self.config.straight_through else states.written.detach()
+        decision = self.decide(batch, states, hyper)
+        writes = decision.weight
+        if batch.control == "random_writes":
+            writes = _same_number_at_random(writes, batch)
+        vectors, weight = states if self.config.straight_through else states.detach(), writes
         if self.config.memory == "shared":
-            vectors, writes = vectors.flatten(1, 2)[:, None], writes.flatten(1, 2)[:, None]
+            vectors, weight = vectors.flatten(1, 2)[:, None], weight.flatten(1, 2)[:, None]
         if state is None:
-            runs, batch, _, dim = vectors.shape
-            state = episodic.initial_state(runs, batch, self.config.capacity, dim, device=vectors.device)
-        return episodic.append(state, vectors, writes)
+            runs, size, _, dim = vectors.shape
+            state = episodic.initial_state(runs, size, self.config.capacity, dim, device=vectors.device)
+        return decision, writes, episodic.append(state, vectors, weight)
 
     def read(self, cls: Tensor, state: EpisodicState, batch: Batch) -> Read:
         """What CLS reads, after whatever ``batch.control`` does to the memory."""

@@ -55,7 +55,7 @@ class Model(nn.Module):
         key = batch.noise_key if self.training else None
         length = config.segment or config.sequence_length
         start = config.cls_position - config.cls_position % length
-        seen = batch.inputs[:, :, start : start + length]
+        seen = batch.inputs[:, :, start - batch.start : start - batch.start + length]
         encoded = self.encoder(seen, start=start, window=config.window, noise_key=key)
         logits = self.classifier(encoded[:, :, config.cls_position - start])
         return ModelOutput(logits, {}, MemoryTrace(), state)

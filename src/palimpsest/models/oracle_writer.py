@@ -19,5 +19,5 @@ class Model(nema_lite.Model):
     def decide(self, batch: Batch, states: nema_lite.States, hyper: dict[str, Tensor]) -> WriteDecision:
         """Write the answer."""
         del states, hyper
-        time = torch.arange(batch.inputs.shape[-1], device=batch.inputs.device)
+        time = batch.start + torch.arange(batch.inputs.shape[-1], device=batch.inputs.device)
         return fixed_writes((time == batch.extras["answer_position"][..., None]).float())

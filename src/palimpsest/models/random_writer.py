@@ -29,5 +29,7 @@ class Model(nema_lite.Model):
     def decide(self, batch: Batch, states: nema_lite.States, hyper: dict[str, Tensor]) -> WriteDecision:
         """Write at random, anew at every step."""
         del states
-        draw = uniform(batch.noise_key, _WRITE_STREAM, tuple(batch.inputs.shape[1:]))
+        size, time = batch.inputs.shape[1:]
+        whole = uniform(batch.noise_key, _WRITE_STREAM, (size, self.config.sequence_length))
+        draw = whole[..., batch.start : batch.start + time]  # a chunk draws what the whole sequence would
         return fixed_writes((draw < hyper["write_probability"][:, None, None]).float())

@@ -19,4 +19,4 @@ class Model(nema_lite.Model):
     def decide(self, batch: Batch, states: nema_lite.States, hyper: dict[str, Tensor]) -> WriteDecision:
         """Write all."""
         del hyper
-        return fixed_writes(torch.ones(batch.inputs.shape, device=states.cls.device))
+        return fixed_writes(torch.ones(batch.inputs.shape, device=states.device))

@@ -1,0 +1,30 @@
+"""Transcendental functions with the same bits for a pack of any size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+_BLOCK = 64  # elements that the widest vector loop of a CPU takes at once
+
+
+def sigmoid(x: Float[Tensor, "runs *inner"]) -> Float[Tensor, "runs *inner"]:
+    """σ(x) = 1 / (1 + e^−x)."""
+    return _elementwise(torch.sigmoid, x)
+
+
+def _elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function to every element, in vector registers only.
+
+    A CPU computes such functions by vectors, and the elements that are left over at the end one by one with another
+    approximation, whose last bit differs. Which elements are left over depends on the size of the pack; padding every
+    run to whole vectors leaves none.
+    """
+    count = math.prod(x.shape[1:])
+    padded = F.pad(x.reshape(x.shape[0], count), (0, -count % _BLOCK))
+    return function(padded)[:, :count].reshape(x.shape)

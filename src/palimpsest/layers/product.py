@@ -1,0 +1,25 @@
+"""The batched matrix product on which everything rests, with the same bits for a pack of any size."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch m n"]:
+    """a b for every element of the batch.
+
+    The result of one element does not depend on how many others there are. BLAS breaks that where a factor has a
+    side of length one: a batch of one then becomes a matrix-vector product, summed in another order. Such a side is
+    padded with zeros.
+    """
+    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    if m == 1 or k == 1:
+        a = F.pad(a, (0, int(k == 1), 0, int(m == 1)))
+    if k == 1 or n == 1:
+        b = F.pad(b, (0, int(n == 1), 0, int(k == 1)))
+    batch = a.shape[:-2]
+    y = torch.bmm(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]))
+    return y.view(*batch, *y.shape[-2:])[..., :m, :n]

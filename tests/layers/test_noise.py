@@ -1,0 +1,89 @@
+"""Counter-based noise: uniform, independent across keys, streams and positions, and the same in every company."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from palimpsest.layers.noise import dropout, random_bits, uniform
+
+KEYS = torch.tensor([(seed << 32) | step for seed in range(4) for step in range(4)])
+
+
+def naive_bits(key: int, stream: int, count: int) -> list[int]:
+    """The same hash with Python's integers, reduced to 32 bits after every operation."""
+
+    def signed(value: int) -> int:
+        value &= 0xFFFFFFFF
+        return value - (1 << 32) if value >= 1 << 31 else value
+
+    def shift(x: int, bits: int) -> int:
+        return (x & 0xFFFFFFFF) >> bits
+
+    def mix(x: int, between: int = 0) -> int:
+        x = signed(x ^ shift(x, 16))
+        x = signed(x * signed(0x85EBCA6B))
+        x = signed(x + between)
+        x = signed(x ^ shift(x, 13))
+        x = signed(x * signed(0xC2B2AE35))
+        return signed(x ^ shift(x, 16))
+
+    golden = 0x9E3779B1
+    low = mix(signed(signed(key) + signed(golden * (2 * stream + 1))))
+    high = mix(signed(signed(key >> 32) + low))
+    return [mix(signed(signed(i * signed(golden)) + low), high) for i in range(count)]
+
+
+@given(st.integers(0, 2**62), st.integers(0, 2**20))
+def test_bits_equal_the_hash_written_with_python_integers(key: int, stream: int) -> None:
+    assert random_bits(torch.tensor([key]), stream, (5,))[0].tolist() == naive_bits(key, stream, 5)
+
+
+def test_uniform_passes_a_kolmogorov_smirnov_test_for_every_key() -> None:
+    draws = uniform(KEYS, 3, (20_000,)).double().numpy()
+    assert draws.min() >= 0
+    assert draws.max() < 1
+    assert min(stats.kstest(row, "uniform").pvalue for row in draws) > 1e-4
+
+
+def test_every_bit_is_set_half_of_the_time() -> None:
+    bits = random_bits(KEYS, 0, (20_000,)).numpy().view(np.uint32).ravel()
+    share = np.array([((bits >> np.uint32(place)) & np.uint32(1)).mean() for place in range(32)])
+    assert np.abs(share - 0.5).max() < 5 * 0.5 / np.sqrt(len(bits))
+
+
+@pytest.mark.parametrize("stream", [0, 1, 2, 7])
+@pytest.mark.parametrize("axis", ["keys", "streams", "positions"])
+def test_draws_are_uncorrelated(axis: str, stream: int) -> None:
+    if axis == "keys":
+        rows = uniform(KEYS, stream, (20_000,))
+    elif axis == "streams":
+        rows = torch.stack([uniform(KEYS[:1], stream + other, (20_000,))[0] for other in range(12)])
+    else:
+        long = uniform(KEYS[:1], stream, (20_200,))[0]
+        rows = torch.stack([long[lag : lag + 20_000] for lag in (0, 1, 2, 32, 64, 128)])
+    off_diagonal = torch.corrcoef(rows.double()) - torch.eye(len(rows), dtype=torch.float64)
+    assert off_diagonal.abs().max() < 5 / np.sqrt(20_000)
+
+
+def test_a_runs_noise_does_not_depend_on_its_company() -> None:
+    pack = uniform(KEYS, 1, (3, 5))
+    assert all(torch.equal(uniform(KEYS[i : i + 1], 1, (3, 5))[0], pack[i]) for i in range(len(KEYS)))
+
+
+@given(st.floats(0.01, 0.9))
+def test_dropout_keeps_the_mean_and_drops_at_its_rate(rate: float) -> None:
+    x = torch.ones(1, 40_001)
+    y = dropout(x, rate, KEYS[5:6], 2)
+    error = 5 * (rate * (1 - rate) / x.numel()) ** 0.5
+    assert abs((y == 0).double().mean().item() - rate) < error + 2**-16
+    assert abs(y.double().mean().item() - 1) < (error + 2**-16) / (1 - rate)
+
+
+def test_dropout_is_off_without_a_key() -> None:
+    x = torch.randn(1, 10, generator=torch.Generator().manual_seed(0))
+    assert dropout(x, 0.5, None, 0) is x

@@ -1,0 +1,156 @@
+"""Every model keeps the contract: shapes, gradients, chunks, independence of a run from its company, seeds, keys."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from palimpsest import models
+from palimpsest.config import checked, per_run_fields
+from palimpsest.errors import ParameterError
+from palimpsest.layers.transformer import reset_parameters
+from palimpsest.models import CONTROLS, Batch, ModelOutput
+from palimpsest.tasks import delayed_qa
+from palimpsest.training import seeding
+
+TASKS = {
+    "published": delayed_qa.Config(sequence_length=16, num_train=8, num_validation=8, num_test=8),
+    "repaired": delayed_qa.Config(sequence_length=16, question="flag", num_train=8, num_validation=8, num_test=8),
+}
+REPAIRED = {
+    "memory": "per_example",
+    "straight_through": True,
+    "read": "sigmoid",
+    "segment": 4,
+    "write_context": 1,
+    "capacity": 16,
+}
+SMALL = {"width": 8, "num_heads": 2, "feedforward": 8, "gate_hidden": 8}
+
+
+def build(name: str, track: str, runs: int = 2, **changes: object) -> torch.nn.Module:
+    """A small model of one track with seeds 0, 1, …"""
+    config_class = models.load(name).Config
+    content = {**SMALL, **TASKS[track].interface(), **(REPAIRED if track == "repaired" else {})}
+    if name == "window_only":
+        content |= {"window": 3, "segment": None, "cls_position": 15}
+    if name == "full_attention":
+        content |= {"segment": None}
+    content = {key: value for key, value in {**content, **changes}.items() if key in config_class.model_fields}
+    model = models.load(name).Model(config_class(**content), runs)
+    reset_parameters(model, [seeding.generator(seed, "initialisation") for seed in range(runs)])
+    return model
+
+
+def hyper(model: torch.nn.Module, runs: int) -> dict[str, Tensor]:
+    """Per-run hyper-parameters as the configuration has them."""
+    config = model.config
+    return {name: torch.full((runs,), float(getattr(config, name))) for name in per_run_fields(type(config))}
+
+
+def batch(track: str, runs: int = 2, size: int = 3) -> Batch:
+    """The first examples of the task, the same for every run."""
+    split = TASKS[track].build(0).train
+    extras = {key: value[:size].expand(runs, -1) for key, value in split.extras.items()}
+    key = seeding.noise_key(torch.arange(runs), 7)
+    return Batch(split.inputs[:size].expand(runs, -1, -1), key, extras)
+
+
+def run(model: torch.nn.Module, given: Batch) -> ModelOutput:
+    """Forward pass with the model's own hyper-parameters."""
+    return model(given, hyper(model, given.inputs.shape[0]))
+
+
+EVERY = [(name, track) for name in models.names() for track in TASKS]
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_default_config_builds_for_a_task(name: str) -> None:
+    config_class = models.load(name).Config
+    task = delayed_qa.Config(question="flag")
+    interface = {key: value for key, value in task.interface().items() if key in config_class.model_fields}
+    model = models.load(name).Model(config_class(**interface), 1)
+    assert sum(parameter.numel() for parameter in model.parameters()) > 0
+
+
+@pytest.mark.parametrize(("name", "track"), EVERY)
+def test_shapes(name: str, track: str) -> None:
+    output = run(build(name, track), batch(track))
+    assert output.logits.shape == (2, 3, 10)
+    assert all(loss.shape == (2,) for loss in output.losses.values())
+    for field, value in output.trace.present().items():
+        assert value.shape[:2] == (2, 3), field
+
+
+@pytest.mark.parametrize(("name", "track"), EVERY)
+@pytest.mark.parametrize("control", CONTROLS)
+def test_gradients_are_finite_whatever_is_done_to_the_memory(name: str, track: str, control: str) -> None:
+    model = build(name, track)
+    output = run(model, batch(track)._replace(control=control))
+    (output.logits.square().sum() + sum(loss.sum() for loss in output.losses.values())).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(("name", "track"), EVERY)
+@pytest.mark.parametrize("position", [0, 1, 4])
+def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, track: str, position: int) -> None:
+    pack, alone = build(name, track, runs=5), build(name, track, runs=1)
+    with torch.no_grad():
+        for mine, theirs in zip(alone.parameters(), pack.parameters(), strict=True):
+            mine.copy_(theirs[position : position + 1])
+    whole = batch(track, runs=5)
+    part = Batch(
+        whole.inputs[position : position + 1],
+        whole.noise_key[position : position + 1],
+        {key: value[position : position + 1] for key, value in whole.extras.items()},
+    )
+    together, single = run(pack, whole), run(alone, part)
+    for output in (together, single):
+        (output.logits.square().sum() + sum(loss.sum() for loss in output.losses.values())).backward()
+    assert torch.equal(together.logits[position], single.logits[0])
+    for term, loss in single.losses.items():
+        assert torch.equal(together.losses[term][position], loss[0]), term
+    for mine, theirs in zip(alone.parameters(), pack.parameters(), strict=True):
+        assert (mine.grad is None) == (theirs.grad is None)
+        if mine.grad is not None and theirs.grad is not None:
+            assert torch.equal(mine.grad[0], theirs.grad[position])
+
+
+@pytest.mark.parametrize(("name", "track"), EVERY)
+def test_the_same_seed_gives_the_same_output(name: str, track: str) -> None:
+    assert torch.equal(run(build(name, track), batch(track)).logits, run(build(name, track), batch(track)).logits)
+
+
+@pytest.mark.parametrize(("name", "track"), EVERY)
+def test_another_seed_gives_another_output(name: str, track: str) -> None:
+    logits = run(build(name, track), batch(track)).logits
+    assert not torch.equal(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_an_unknown_key_raises_and_names_the_known_ones(name: str) -> None:
+    with pytest.raises(ParameterError, match=r"file: config\.mem_lamda: 0\.1: unknown key; allowed: .*num_heads"):
+        checked(models.load(name).Config, {"mem_lamda": 0.1}, "file", "config")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in models.names() if hasattr(models.load(name).Model, "observe")]
+)
+@pytest.mark.parametrize("cut", [4, 8, 12])
+@pytest.mark.parametrize("capacity", [3, 16])
+def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(name: str, cut: int, capacity: int) -> None:
+    model = build(name, "repaired", capacity=capacity).eval()
+    whole = batch("repaired")
+    values = hyper(model, 2)
+    state = model.observe(whole._replace(inputs=whole.inputs[..., :cut]), values)
+    last = model(whole._replace(inputs=whole.inputs[..., cut:], start=cut), values, state)
+    entire = model(whole, values)
+    torch.testing.assert_close(last.logits, entire.logits, rtol=1e-5, atol=1e-6)
+    assert torch.equal(last.trace.slot_time, entire.trace.slot_time)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_auxiliary_loss_is_weighed_by_a_per_run_parameter(name: str) -> None:
+    module = models.load(name)
+    assert set(module.Model.loss_weights.values()) <= set(per_run_fields(module.Config))

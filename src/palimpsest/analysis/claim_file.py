@@ -1,0 +1,249 @@
+"""What params/claims.yaml may say: claims as data, each a conjunction of tests on groups of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from palimpsest import models
+from palimpsest.config import Scalar, Section, TrackName, checked, read_yaml
+
+Kind = Literal["value", "difference", "spearman", "count"]
+
+
+class Limits(Section):
+    """Conditions on a cell's mean over seeds; all that are given must be met."""
+
+    min: float | None = None
+    max: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    @model_validator(mode="after")
+    def _something_is_limited(self) -> Limits:
+        if not self.model_fields_set:
+            raise ValueError("no limit; allowed: min, max, above or below")
+        return self
+
+    def met_by(self, mean: float) -> bool:
+        """Whether a mean meets all conditions; NaN meets none."""
+        return (
+            mean == mean
+            and (self.min is None or mean >= self.min)
+            and (self.max is None or mean <= self.max)
+            and (self.above is None or mean > self.above)
+            and (self.below is None or mean < self.below)
+        )
+
+
+class Order(Section):
+    """One key by which cells are ranked."""
+
+    by: str
+    order: Literal["max", "min"]
+
+
+def _not_on_test(metric: str) -> str:
+    if not metric.startswith("validation_"):
+        raise ValueError(f"{metric!r} may not choose a cell; allowed: a metric of the validation split")
+    return metric
+
+
+class GroupChange(Section):
+    """What is different about a group on one track; what is given replaces the group's own."""
+
+    model: str | None = None
+    where: dict[str, Scalar] | None = None
+    having: dict[str, Limits] | None = None
+    choose: tuple[Order, ...] | None = None
+
+
+class Group(Section):
+    """Cells of one model."""
+
+    model: str = Field(description="a file of src/palimpsest/models, without .py")
+    where: dict[str, Scalar] = Field(default_factory=dict, description="axis: value")
+    having: dict[str, Limits] = Field(default_factory=dict, description="validation metric: limits on its mean")
+    choose: tuple[Order, ...] = Field((), description="how the cell is chosen among several; later keys break ties")
+    on_track: dict[TrackName, GroupChange] = Field(default_factory=dict, description="what a track does differently")
+
+    @field_validator("having")
+    @classmethod
+    def _having_spares_the_test(cls, having: dict[str, Limits]) -> dict[str, Limits]:
+        return {_not_on_test(metric): limits for metric, limits in having.items()}
+
+    @field_validator("choose")
+    @classmethod
+    def _choice_spares_the_test(cls, choose: tuple[Order, ...]) -> tuple[Order, ...]:
+        for order in choose:
+            _not_on_test(order.by)
+        return choose
+
+    @model_validator(mode="after")
+    def _changes_fit_and_models_exist(self) -> Group:
+        for track in self.on_track:
+            self.on(track)
+        if self.model not in models.names():
+            raise ValueError(f"model {self.model!r} is unknown; allowed: {', '.join(models.names())}")
+        return self
+
+    def on(self, track: str) -> Group:
+        """The group as it is on a track."""
+        change = self.on_track.get(track)  # type: ignore[call-overload]
+        own = {name: getattr(self, name) for name in ("model", "where", "having", "choose")}
+        if change is not None:
+            own |= {name: value for name in own if (value := getattr(change, name)) is not None}
+        return Group.model_validate(own)
+
+
+class Bound(Section):
+    """What the number is claimed to be; exactly one."""
+
+    at_least: float | None = None
+    more_than: float | None = None
+    at_most: float | None = None
+    less_than: float | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Bound:
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise ValueError("not one bound; allowed: one of at_least, more_than, at_most, less_than")
+        return self
+
+    @property
+    def value(self) -> float:
+        """The number claimed."""
+        return next(iter(self.model_dump(exclude_none=True).values()))
+
+    @property
+    def above(self) -> bool:
+        """Whether the claim is to lie above it."""
+        return self.at_least is not None or self.more_than is not None
+
+    @property
+    def inclusive(self) -> bool:
+        """Whether the bound itself will do."""
+        return self.at_least is not None or self.at_most is not None
+
+    def __str__(self) -> str:
+        name, value = next(iter(self.model_dump(exclude_none=True).items()))
+        return f"{name.replace('_', ' ')} {value:g}"
+
+
+class Minus(Section):
+    """What is subtracted, seed by seed; what is not given is as in the test."""
+
+    group: str | None = Field(None, description="another group")
+    metric: str | None = Field(None, description="another metric")
+    each: str | None = Field(None, description="an axis of that group: one test for each of its values")
+
+
+class CriterionChange(Section):
+    """What is different about a test on one track."""
+
+    group: str | None = None
+    metric: str | None = None
+    minus: Minus | None = None
+    bound: Bound | None = None
+
+
+_NEEDS: dict[Kind, frozenset[str]] = {
+    "value": frozenset(),
+    "difference": frozenset({"minus"}),
+    "spearman": frozenset({"axis"}),
+    "count": frozenset({"axis", "between"}),
+}
+
+
+class Criterion(Section):
+    """One number, and what it is claimed to be.
+
+    ``value``: a metric of a cell, as a share of the column ``relative_to`` if that is given; ``difference``: that minus
+    another metric or cell, paired by seed; ``spearman``: rank correlation of a metric with ``axis``, for every seed;
+    ``count``: values of ``axis`` at which the metric lies strictly ``between`` two numbers, for every seed.
+    """
+
+    name: str = Field(min_length=1, description="the number in words")
+    kind: Kind
+    group: str
+    metric: str
+    unit: str
+    relative_to: str | None = None
+    minus: Minus | None = None
+    axis: str | None = None
+    between: tuple[float, float] | None = None
+    bound: Bound | None = None
+    on_track: dict[TrackName, CriterionChange] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _kind_has_what_it_needs(self) -> Criterion:
+        given = {name for name in ("minus", "axis", "between") if getattr(self, name) is not None}
+        if given != _NEEDS[self.kind]:
+            found, needed = (", ".join(sorted(names)) or "none" for names in (given, _NEEDS[self.kind]))
+            raise ValueError(f"kind {self.kind!r} has, of minus, axis and between: {found}; allowed: {needed}")
+        if self.relative_to is not None and self.kind in ("spearman", "count"):
+            raise ValueError(f"kind {self.kind!r} with relative_to; allowed: value, difference")
+        return self
+
+    def on(self, track: str) -> Criterion:
+        """The criterion as it is on a track."""
+        change = self.on_track.get(track)  # type: ignore[call-overload]
+        if change is None:
+            return self
+        given = {name: getattr(change, name) for name in change.model_fields_set}
+        return Criterion.model_validate(self.model_copy(update=given))
+
+    def groups(self) -> Iterator[str]:
+        """Names of the groups that it refers to, on any track."""
+        for part in (self, *self.on_track.values()):
+            yield from (name for name in (part.group, part.minus and part.minus.group) if name)
+
+
+class Claim(Section):
+    """One claim of a source: a conjunction of tests on each track."""
+
+    source: str = Field(pattern=r"^\d{3}$")
+    experiment: str
+    statement: str = Field(min_length=1, description="the claim in our words")
+    place: str = Field(min_length=1, description="where the source makes it")
+    tracks: tuple[TrackName, ...] = Field(("published", "repaired"), min_length=1)
+    tests: tuple[Criterion, ...] = Field(min_length=1, description="all must hold")
+    also: tuple[Criterion, ...] = Field((), description="numbers beside it, which decide nothing")
+
+    @model_validator(mode="after")
+    def _tests_have_bounds(self) -> Claim:
+        for test in self.tests:
+            if test.bound is None and set(test.on_track) < set(self.tracks):
+                raise ValueError(f"test {test.name!r} has no bound; allowed: one of {', '.join(Bound.model_fields)}")
+        return self
+
+
+class Claims(Section):
+    """Content of params/claims.yaml."""
+
+    groups: dict[str, Group]
+    claims: dict[str, Claim]
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Claims:
+        for name, claim in self.claims.items():
+            if not name.startswith(f"{claim.source}-"):
+                raise ValueError(f"claim {name!r} of source {claim.source!r}; allowed: {claim.source}-a, …")
+            for criterion in (*claim.tests, *claim.also):
+                for group in criterion.groups():
+                    if group not in self.groups:
+                        known = ", ".join(sorted(self.groups))
+                        raise ValueError(f"claim {name!r} refers to group {group!r}; allowed: {known}")
+        return self
+
+
+def read_claims(path: Path) -> Claims:
+    """Read params/claims.yaml.
+
+    Raises:
+        ParameterError: one line a mistake: file, key, value, and what is allowed.
+    """
+    return checked(Claims, read_yaml(path), path)

@@ -1,0 +1,193 @@
+"""Tables of the analysis: how their columns are ordered, and how each field is checked when a CSV file is read."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame
+from pandas.api.types import is_float_dtype
+
+from palimpsest.config import Scalar, format_value
+from palimpsest.errors import DataError
+
+
+class Column(NamedTuple):
+    """What the fields of a column may be."""
+
+    convert: Callable[[str], object]
+    """From a field to a value; raises ``ValueError`` for a field that is not allowed."""
+    allowed: str
+    """The same in words, for messages."""
+
+
+def _name(field: str) -> str:
+    if not field:
+        raise ValueError
+    return field
+
+
+def _number(field: str) -> float:
+    value = float(field) if field else math.nan
+    if field and not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _share(field: str) -> float:
+    value = float(field)
+    if not 0 <= value <= 1:
+        raise ValueError
+    return value
+
+
+def _count(field: str) -> int:
+    value = int(field)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+TEXT = Column(str, "text")
+NAME = Column(_name, "a name")
+NUMBER = Column(_number, "a finite number or nothing")
+SHARE = Column(_share, "a number from 0 to 1")
+INTEGER = Column(int, "an integer")
+COUNT = Column(_count, "an integer from 0")
+
+
+def one_of(*values: str) -> Column:
+    """A column of a few words."""
+
+    def convert(field: str) -> str:
+        if field not in values:
+            raise ValueError
+        return field
+
+    return Column(convert, ", ".join(values))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns of a table, in order: ``head``, one for every axis of the grids, ``middle``, one for every metric."""
+
+    head: Mapping[str, Column]
+    middle: Mapping[str, Column]
+    axes: bool = True
+    metrics: bool = True
+
+    def split(self, path: Path, header: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Names of the axes and of the metrics of a table with this header.
+
+        Raises:
+            DataError: a column is missing, repeated, unknown or out of place.
+        """
+        for name in {*self.head, *self.middle} - set(header):
+            raise DataError(f"{path}: column {name!r}: missing; allowed: {', '.join([*self.head, *self.middle])}")
+        for name in header:
+            if not name or header.count(name) > 1:
+                raise DataError(f"{path}: column {name!r}: empty or repeated; allowed: each column once")
+        start, end = len(self.head), header.index(next(iter(self.middle))) if self.middle else len(self.head)
+        known = [*self.head, *header[start:end], *self.middle]
+        axes, metrics = list(header[start:end]), list(header[len(known) :])
+        if list(header[: len(known)]) != known or (axes and not self.axes) or (metrics and not self.metrics):
+            wanted = [*self.head, *(["axes"] * self.axes), *self.middle, *(["metrics"] * self.metrics)]
+            raise DataError(f"{path}: columns {', '.join(header)}; allowed, in this order: {', '.join(wanted)}")
+        return axes, metrics
+
+
+IDENTITY = {"experiment": NAME, "track": one_of("published", "repaired"), "model": NAME}
+"""How the table of anything measured begins."""
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """Read a CSV file as text: the header, and rows of the same length.
+
+    Raises:
+        DataError: the file is missing, empty or ragged, or is not CSV.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not CSV: {error}; allowed: what palimpsest writes") from None
+    if not rows:
+        raise DataError(f"{path}: empty; allowed: a table with a header")
+    for line, row in enumerate(rows[1:], 2):
+        if len(row) != len(rows[0]):
+            raise DataError(f"{path}: row {line}: {len(row)} fields; allowed: {len(rows[0])}, as in the header")
+    return rows
+
+
+def read_frame(path: Path, layout: Layout) -> DataFrame:
+    """Read a table of this package.
+
+    Raises:
+        DataError: the file, the column, the row, the value and what is allowed.
+    """
+    header, *rows = read_rows(path)
+    axes, metrics = layout.split(path, header)
+    kinds = {**layout.head, **dict.fromkeys(axes, TEXT), **layout.middle, **dict.fromkeys(metrics, NUMBER)}
+    columns = {}
+    for name, fields in zip(header, zip(*rows, strict=True) if rows else [()] * len(header), strict=True):
+        columns[name] = list(_converted(path, name, kinds[name], fields))
+        if kinds[name] is NUMBER:
+            columns[name] = np.array(columns[name], dtype=np.float64)
+        elif name in axes:
+            columns[name] = _axis_from_text(columns[name])
+    return DataFrame(columns, columns=header)
+
+
+def _converted(path: Path, name: str, column: Column, fields: Sequence[str]) -> Iterator[object]:
+    for line, field in enumerate(fields, 2):
+        try:
+            yield column.convert(field)
+        except ValueError:
+            raise DataError(f"{path}: column {name!r}, row {line}: {field!r}; allowed: {column.allowed}") from None
+
+
+def _axis_from_text(fields: Sequence[str]) -> pd.Series:
+    try:
+        return pd.Series([float(field) if field else math.nan for field in fields], dtype=np.float64)
+    except ValueError:
+        return pd.Series([field or None for field in fields], dtype="str")
+
+
+def axis_column(values: Sequence[Scalar | None]) -> pd.Series:
+    """An axis as a column: numbers if all its values are numbers, else as paths spell them; empty where not given."""
+    numeric = all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values)
+    if numeric:
+        return pd.Series([math.nan if value is None else float(value) for value in values], dtype=np.float64)
+    return pd.Series([None if value is None else format_value(value) for value in values], dtype="str")
+
+
+def axes_of(frame: DataFrame) -> list[str]:
+    """The axes of a table of this package: its columns between ``model`` and ``seed`` or ``n``."""
+    names = list(frame.columns)
+    first = names.index("model") + 1
+    last = next(index for index, name in enumerate(names) if index >= first and name in ("seed", "n"))
+    return names[first:last]
+
+
+def metrics_of(runs: DataFrame) -> list[str]:
+    """The metrics of a table of runs: its columns behind ``flags``."""
+    names = list(runs.columns)
+    return names[names.index("flags") + 1 :]
+
+
+def tidy(frame: DataFrame) -> DataFrame:
+    """The same table with numbers as files hold them: what is not finite is empty, and zero has no sign."""
+    plain = frame.copy()
+    for name in plain.columns:
+        if is_float_dtype(plain[name]):
+            values = plain[name].to_numpy(dtype=np.float64) + 0.0
+            plain[name] = np.where(np.isfinite(values), values, math.nan)
+    return plain

@@ -1,0 +1,306 @@
+"""One number for every seed: from a test of a claim and the table of runs, with the cells it was taken from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame
+from pandas.api.types import is_numeric_dtype
+
+from palimpsest.analysis.claim_file import Criterion, Group, Order
+from palimpsest.analysis.frames import axes_of, metrics_of
+from palimpsest.analysis.statistics import (
+    DIGITS,
+    Interval,
+    PValues,
+    mean_beyond,
+    mean_interval,
+    paired_difference,
+    spearman,
+)
+from palimpsest.config import Scalar, format_value
+from palimpsest.errors import ParameterError
+
+Verdict = Literal["holds", "fails", "undecided"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a grid with its runs, and how it was chosen."""
+
+    model: str
+    point: dict[str, float | str]
+    rows: DataFrame
+    chosen: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return " ".join([self.model, *(f"{axis}={format_value(value)}" for axis, value in self.point.items())])
+
+    def mean(self, metric: str) -> float:
+        """Mean of a metric over the completed runs; ties are ties although sums round."""
+        return mean_interval(self.rows.loc[self.rows["status"] == "completed", metric], 0.95).mean
+
+    @property
+    def diverged(self) -> int:
+        """Runs that failed."""
+        return int((self.rows["status"] != "completed").sum())
+
+
+class NoCellError(Exception):
+    """A group is empty; ``verdict`` says what that means for the claim."""
+
+    def __init__(self, reason: str, verdict: Verdict) -> None:
+        super().__init__(reason)
+        self.verdict: Verdict = verdict
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number for every seed, and where it comes from."""
+
+    claim: str
+    track: str
+    criterion: Criterion
+    values: dict[int, float] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    missing: str = ""
+    verdict_if_missing: Verdict = "undecided"
+
+    def interval(self, confidence: float) -> Interval:
+        """Over the seeds that have a number."""
+        return mean_interval([value for value in self.values.values() if value == value], confidence)
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """Rows of the runs behind it."""
+        return [row for cell in self.cells for row in cell.rows.to_dict("records")]  # type: ignore[misc]
+
+    def p_values(self) -> PValues:
+        """Of the claimed side and of the other, over the seeds that have a number."""
+        bound = self.criterion.bound
+        if bound is None:
+            return PValues(math.nan, math.nan)
+        usable = [value for value in self.values.values() if value == value]
+        return mean_beyond(usable, bound.value, above=bound.above, inclusive=bound.inclusive)
+
+
+@dataclass(frozen=True)
+class TrackRuns:
+    """The runs of one experiment on one track, and the groups of the claims."""
+
+    runs: DataFrame
+    groups: Mapping[str, Group]
+    track: str
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of any run of the track: a group that lacks one lacks a run."""
+        return sorted({int(seed) for seed in self.runs["seed"]})
+
+    def cells(self, name: str) -> list[Cell]:
+        """Every cell of a group before any is chosen, sorted by its axes' values."""
+        group = self.groups[name].on(self.track)
+        rows = self.runs[self.runs["model"] == group.model]
+        for axis, value in group.where.items():
+            if not rows.empty:
+                rows = rows[_equals(rows[_known(axis, axes_of(rows), f"groups.{name}.where")], value)]
+        if rows.empty:
+            where = "".join(f" {axis}={format_value(value)}" for axis, value in group.where.items())
+            raise NoCellError(f"no grid asks for {group.model}{where} on this track", "undecided")
+        present = [axis for axis in axes_of(rows) if rows[axis].notna().any()]
+        if not present:
+            return [Cell(group.model, {}, rows)]
+        parts = rows.groupby(present, sort=True)
+        return [Cell(group.model, dict(zip(present, point, strict=True)), part) for point, part in parts]
+
+    def narrowed(self, name: str, axis: str) -> Iterator[tuple[Scalar, TrackRuns]]:
+        """The same runs once for each value that an axis takes in a group, with the group limited to it."""
+        group = self.groups[name].on(self.track)
+        values = {cell.point[axis] for cell in self.cells(name) if axis in cell.point}
+        if not values:
+            raise ParameterError(f"groups.{name}: no cell has axis {axis!r}; allowed as each: an axis of its grid")
+        for value in sorted(values):
+            limited = Group.model_validate({**group.model_dump(), "where": {**group.where, axis: value}})
+            yield value, replace(self, groups={**self.groups, name: limited})
+
+    def one_cell(self, name: str) -> Cell:
+        """The cell of a group, chosen as the group says; cells with diverged runs come last."""
+        group = self.groups[name].on(self.track)
+        candidates = self.cells(name)
+        for metric in (*group.having, *(order.by for order in group.choose)):
+            _known(metric, metrics_of(self.runs), f"groups.{name}")
+        fitting = [
+            cell
+            for cell in candidates
+            if (cell.rows["status"] == "completed").any()
+            and all(limits.met_by(cell.mean(metric)) for metric, limits in group.having.items())
+        ]
+        if not fitting:
+            raise NoCellError(_nothing_fits(group, candidates), "fails")
+        if len(fitting) > 1 and not group.choose:
+            raise ParameterError(
+                f"groups.{name}: {len(fitting)} cells of {group.model} on track {self.track!r}; allowed: one; "
+                "say which by where or choose"
+            )
+        best = min(fitting, key=lambda cell: _rank(cell, group.choose))
+        means = {metric: best.mean(metric) for metric in (*group.having, *(order.by for order in group.choose))}
+        return Cell(best.model, best.point, best.rows, {"candidates": len(fitting), **means} if means else {})
+
+
+def _known(name: str, allowed: Sequence[str], where: str) -> str:
+    if name not in allowed:
+        raise ParameterError(f"{where}: {name!r}: the runs have no such column; allowed: {', '.join(allowed)}")
+    return name
+
+
+def _equals(column: pd.Series, value: Scalar) -> pd.Series:
+    if is_numeric_dtype(column):
+        return column == (float(value) if isinstance(value, int | float) else math.nan)
+    return column == format_value(value)
+
+
+def _nothing_fits(group: Group, candidates: Sequence[Cell]) -> str:
+    words = {"min": "at least", "max": "at most"}
+    conditions = [
+        f"{metric} {words.get(name, name)} {value:g}"
+        for metric, limits in group.having.items()
+        for name, value in limits.model_dump(exclude_none=True).items()
+    ]
+    reason = f"none of {len(candidates)} cells of {group.model} has a completed run"
+    if conditions:
+        reason += f" and a mean {' and '.join(conditions)}"
+    diverged = sum(cell.diverged for cell in candidates)
+    return f"{reason}; {diverged} of their runs diverged" if diverged else reason
+
+
+def _rank(cell: Cell, choose: Sequence[Order]) -> tuple[Any, ...]:
+    means = []
+    for order in choose:
+        mean = cell.mean(order.by)
+        means.append(math.inf if math.isnan(mean) else round(-mean if order.order == "max" else mean, DIGITS))
+    return (cell.diverged, *means, *cell.point.values())
+
+
+def _number_by_seed(
+    cell: Cell, metric: str, relative_to: str | None, seeds: Sequence[int]
+) -> tuple[dict[int, float], list[str]]:
+    """One number a seed, NaN where there is none, and for each of these why."""
+    values, failed = {}, []
+    rows = {int(row["seed"]): row for row in cell.rows.to_dict("records")}
+    for seed in seeds:
+        values[seed] = math.nan
+        if seed not in rows:
+            failed.append(f"seed {seed} of {cell} is missing")
+        elif rows[seed]["status"] != "completed":
+            failed.append(f"seed {seed} of {cell} diverged")
+        elif not math.isfinite(rows[seed][metric]):
+            failed.append(f"seed {seed} of {cell} has no {metric}")
+        else:
+            values[seed] = rows[seed][metric] / (rows[seed][relative_to] if relative_to else 1)
+    return values, failed
+
+
+def measure(claim: str, criterion: Criterion, track: TrackRuns) -> Iterator[Measured]:
+    """Take the numbers of one criterion from the runs: one result, or one for each value of ``minus.each``.
+
+    Raises:
+        ParameterError: the criterion names a metric or an axis that the runs do not have, or leaves several cells where
+            one is needed.
+    """
+    minus = criterion.minus
+    try:
+        if track.runs.empty:
+            raise NoCellError("the preset asks for no run of this experiment on this track", "undecided")
+        _check_metrics(criterion, track)
+        if minus is None or minus.each is None:
+            yield _measured(claim, criterion, track)
+            return
+        for value, limited in track.narrowed(minus.group or criterion.group, minus.each):
+            name = f"{criterion.name} ({minus.each}={format_value(value)})"
+            yield _measured(claim, criterion.model_copy(update={"name": name}), limited)
+    except NoCellError as empty:
+        yield Measured(claim, track.track, criterion, missing=str(empty), verdict_if_missing=empty.verdict)
+
+
+def _check_metrics(criterion: Criterion, track: TrackRuns) -> None:
+    metrics = metrics_of(track.runs)
+    _known(criterion.metric, metrics, f"{criterion.name}: metric")
+    if criterion.minus and criterion.minus.metric:
+        _known(criterion.minus.metric, metrics, f"{criterion.name}: minus.metric")
+    if criterion.relative_to:
+        _known(criterion.relative_to, ["chance", "ceiling", *metrics], f"{criterion.name}: relative_to")
+
+
+def _measured(claim: str, criterion: Criterion, track: TrackRuns) -> Measured:
+    try:
+        values, failed, cells = _MEASURES[criterion.kind](criterion, track)
+    except NoCellError as empty:
+        return Measured(claim, track.track, criterion, missing=str(empty), verdict_if_missing=empty.verdict)
+    return Measured(claim, track.track, criterion, values, tuple(dict.fromkeys(failed)), tuple(cells))
+
+
+_Numbers = tuple[dict[int, float], list[str], list[Cell]]
+
+
+def _value(criterion: Criterion, track: TrackRuns) -> _Numbers:
+    cell = track.one_cell(criterion.group)
+    values, failed = _number_by_seed(cell, criterion.metric, criterion.relative_to, track.seeds)
+    return values, failed, [cell]
+
+
+def _difference(criterion: Criterion, track: TrackRuns) -> _Numbers:
+    minus = criterion.minus
+    assert minus is not None  # a Criterion of this kind has it
+    cell, other = track.one_cell(criterion.group), track.one_cell(minus.group or criterion.group)
+    first, failed = _number_by_seed(cell, criterion.metric, criterion.relative_to, track.seeds)
+    second, also = _number_by_seed(other, minus.metric or criterion.metric, criterion.relative_to, track.seeds)
+    return paired_difference(first, second), failed + also, [cell, other] if minus.group else [cell]
+
+
+def _along_axis(
+    criterion: Criterion, track: TrackRuns
+) -> tuple[dict[int, list[float]], list[float], list[str], list[Cell]]:
+    """Of each seed the metric at every value of the axis, and these values."""
+    axis, cells = criterion.axis, track.cells(criterion.group)
+    assert axis is not None  # a Criterion of this kind has it
+    points = [cell.point.get(axis, math.nan) for cell in cells]
+    if not all(isinstance(point, float) and point == point for point in points) or len(set(points)) < len(points):
+        raise ParameterError(
+            f"groups.{criterion.group}: {len(cells)} cells on track {track.track!r}; allowed: one for each number on "
+            f"axis {axis!r}; say which by where"
+        )
+    values: dict[int, list[float]] = {seed: [] for seed in track.seeds}
+    failed = []
+    for cell in cells:
+        numbers, reasons = _number_by_seed(cell, criterion.metric, None, track.seeds)
+        failed += reasons
+        for seed, number in numbers.items():
+            values[seed].append(number)
+    return values, [float(point) for point in points], failed, cells
+
+
+def _spearman(criterion: Criterion, track: TrackRuns) -> _Numbers:
+    values, points, failed, cells = _along_axis(criterion, track)
+    if len(points) < 2:
+        raise NoCellError(f"one value of {criterion.axis} has no order", "undecided")
+    return {seed: spearman(points, numbers) for seed, numbers in values.items()}, failed, cells
+
+
+def _count(criterion: Criterion, track: TrackRuns) -> _Numbers:
+    values, _, failed, cells = _along_axis(criterion, track)
+    assert criterion.between is not None  # a Criterion of this kind has it
+    low, high = criterion.between
+    counts = {
+        seed: float(sum(low < number < high for number in numbers)) if np.isfinite(numbers).all() else math.nan
+        for seed, numbers in values.items()
+    }
+    return counts, failed, cells
+
+
+_MEASURES = {"value": _value, "difference": _difference, "spearman": _spearman, "count": _count}

@@ -1,0 +1,270 @@
+"""From the files of runs to one table: the runs that a preset asks for, no more and no fewer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pandas import DataFrame
+
+from palimpsest import plan
+from palimpsest.analysis.frames import (
+    COUNT,
+    IDENTITY,
+    INTEGER,
+    SHARE,
+    TEXT,
+    Layout,
+    axes_of,
+    axis_column,
+    one_of,
+    read_frame,
+    read_rows,
+    tidy,
+)
+from palimpsest.analysis.statistics import above_chance
+from palimpsest.config import Params, Section, checked, format_value
+from palimpsest.errors import DataError, ParameterError
+from palimpsest.files import read_json
+from palimpsest.plan import Pack, RunSpec
+
+CHANCE_LEVEL = 0.05
+"""Level of the test that a run's accuracy is above chance."""
+
+RUNS = Layout(
+    IDENTITY,
+    {
+        "seed": COUNT,
+        "status": one_of("completed", "diverged"),
+        "parameters": COUNT,
+        "epochs": COUNT,
+        "steps": COUNT,
+        "chance": SHARE,
+        "ceiling": SHARE,
+        "flags": TEXT,
+    },
+)
+HISTORIES = Layout(IDENTITY, {"seed": COUNT, "epoch": INTEGER})
+
+
+class Final(Section):
+    """Content of ``final.json``."""
+
+    spec: dict[str, Any]
+    status: Literal["completed", "diverged"]
+    parameters: int
+    epochs: int
+    steps: int
+    chance: float
+    ceiling: float
+    metrics: dict[str, float | None]
+    data_sha256: str
+    backend: dict[str, str]
+
+
+def axes(params: Params, experiment: str | None = None) -> list[str]:
+    """Every axis that occurs in a grid of the preset, or of one of its experiments; alphabetical."""
+    return sorted(
+        {
+            axis
+            for name, _, track in plan.tracks(params)
+            if experiment in (None, name)
+            for grid in track.grids.values()
+            for axis in grid.axes
+        }
+    )
+
+
+def asked(params: Params, experiment: str | None = None) -> Iterator[tuple[Pack, RunSpec]]:
+    """Every run that a preset asks for, or those of one experiment; sorted by path, then by seed.
+
+    Raises:
+        ParameterError: the preset has no such experiment.
+    """
+    if experiment is not None and experiment not in params.experiments:
+        known = ", ".join(sorted(params.experiments))
+        raise ParameterError(f"params: experiments: {experiment!r}: no such experiment; allowed: {known}")
+    for pack in plan.packs(params):
+        if experiment in (None, pack.experiment):
+            for spec in sorted(plan.resolve(params, pack), key=lambda spec: spec.seed):
+                yield pack, spec
+
+
+def run_frame(rows: list[dict[str, Any]], axis_names: list[str], middle: list[str]) -> DataFrame:
+    """A table of rows: experiment, track, model, the axes, ``middle``, then whatever else the rows have, sorted."""
+    leading = ["experiment", "track", "model", *axis_names, *middle]
+    metrics = sorted({name for row in rows for name in row} - set(leading))
+    frame = DataFrame(rows, columns=[*leading, *metrics])
+    for axis in axis_names:
+        frame[axis] = axis_column([row.get(axis) for row in rows])
+    return tidy(frame.astype(dict.fromkeys(metrics, "float64")))
+
+
+def collect(params: Params, root: Path) -> DataFrame:
+    """One row for each run that the preset asks for, with its final metrics and what is odd about it.
+
+    Flags: ``writes_nothing``, ``writes_everything`` (test write ratio exactly 0 or 1), ``memory_unused`` (accuracy and
+    loss with memory are exactly those without), ``not_finite``, ``at_chance`` (test accuracy not above chance in a
+    one-sided binomial test at 5 %).
+
+    Args:
+        params: the preset.
+        root: product directory.
+
+    Raises:
+        DataError: a run is missing or corrupt, or is another than the one asked for.
+    """
+    rows = []
+    for pack, spec in asked(params):
+        final = read_final(root / pack.directory(spec.seed) / "final.json", spec)
+        rows.append(
+            {
+                "experiment": spec.experiment,
+                "track": spec.track,
+                "model": spec.model,
+                **spec.cell,
+                "seed": spec.seed,
+                **final.model_dump(include={"status", "parameters", "epochs", "steps", "chance", "ceiling"}),
+                "flags": ";".join(flags(final)),
+                **final.metrics,
+            }
+        )
+    return run_frame(rows, axes(params), list(RUNS.middle))
+
+
+def read_final(path: Path, spec: RunSpec) -> Final:
+    """Read one ``final.json`` and make sure that it is of the run that was asked for.
+
+    Raises:
+        DataError: it is missing or corrupt, or its specification differs.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such run, but a grid asks for it; `snakemake --cores all` trains what is missing")
+    try:
+        final = checked(Final, read_json(path), path)
+    except (ParameterError, DataError) as error:
+        raise DataError(f"{str(error).splitlines()[0]}; delete it and run `snakemake --cores all`") from None
+    difference = _first_difference(final.spec, spec.model_dump(mode="json"), "spec")
+    if difference:
+        key, found, wanted = difference
+        raise DataError(f"{path}: {key}: {found}; allowed: {wanted}, as asked for; run `snakemake --cores all`")
+    return final
+
+
+def _first_difference(found: Any, wanted: Any, key: str) -> tuple[str, str, str] | None:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in sorted({*found, *wanted}):
+            if name not in found or name not in wanted:
+                return f"{key}.{name}", _shown(found, name), _shown(wanted, name)
+            difference = _first_difference(found[name], wanted[name], f"{key}.{name}")
+            if difference:
+                return difference
+        return None
+    return None if found == wanted else (key, repr(found), repr(wanted))
+
+
+def _shown(content: dict[str, Any], name: str) -> str:
+    return repr(content[name]) if name in content else "nothing"
+
+
+def flags(final: Final) -> list[str]:
+    """What is degenerate about a run; see :func:`collect`."""
+    metrics = final.metrics
+    ratio = metrics.get("test_write_ratio")
+    unused = "test_write_ratio" in metrics and all(
+        metrics.get(f"test_{name}_on") == metrics.get(f"test_{name}_off") for name in ("accuracy", "loss")
+    )
+    found = {
+        "writes_nothing": ratio == 0,
+        "writes_everything": ratio == 1,
+        "memory_unused": unused,
+        "not_finite": final.status == "diverged" or any(value is None for value in metrics.values()),
+        "at_chance": not _above_chance(metrics.get("test_accuracy_on"), final),
+    }
+    return [name for name, present in found.items() if present]
+
+
+def _above_chance(accuracy: float | None, final: Final) -> bool:
+    examples = final.spec["task"]["num_test"]
+    if accuracy is None:
+        return False
+    right = round(accuracy * examples)
+    return above_chance(right, examples, final.chance) <= CHANCE_LEVEL
+
+
+def stray(params: Params, root: Path) -> list[str]:
+    """Runs below ``results/`` that no grid asks for, as sorted paths below ``root``; they are never counted."""
+    wanted = {pack.directory(spec.seed) for pack, spec in asked(params)}
+    found = {path.parent.relative_to(root) for path in (root / "results").rglob("final.json")}
+    return sorted(directory.as_posix() for directory in found - wanted)
+
+
+def histories(params: Params, root: Path, experiment: str) -> DataFrame:
+    """Every epoch of every run of an experiment; a number that is not finite is empty.
+
+    Raises:
+        DataError: a ``history.csv`` is missing or corrupt, or lacks an epoch.
+        ParameterError: the preset has no such experiment.
+    """
+    rows = []
+    for pack, spec in asked(params, experiment):
+        key = {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
+        path = root / pack.directory(spec.seed) / "history.csv"
+        rows += [{**key, **epoch} for epoch in _history(path, spec.training.num_epochs)]
+    return run_frame(rows, axes(params, experiment), ["seed", "epoch"])
+
+
+def _history(path: Path, epochs: int) -> list[dict[str, Any]]:
+    header, *rows = read_rows(path)
+    if header[0] != "epoch":
+        raise DataError(f"{path}: column {header[0]!r}; allowed: 'epoch' first")
+    if [row[0] for row in rows] != [str(epoch) for epoch in range(1, epochs + 1)]:
+        raise DataError(f"{path}: column 'epoch': {len(rows)} rows; allowed: epochs 1 to {epochs}, in order")
+    return [
+        {"epoch": epoch}
+        | {name: _metric(path, name, epoch, field) for name, field in zip(header[1:], row[1:], strict=True)}
+        for epoch, row in enumerate(rows, 1)
+    ]
+
+
+def _metric(path: Path, name: str, epoch: int, field: str) -> float:
+    try:
+        value = float(field)
+    except ValueError:
+        raise DataError(f"{path}: column {name!r}, epoch {epoch}: {field!r}; allowed: a number") from None
+    return value if math.isfinite(value) else math.nan
+
+
+def run_directory(run: dict[str, Any], axis_names: list[str]) -> str:
+    """Where a row of the table of runs comes from, below the product directory."""
+    cell = "".join(f"/{axis}={format_value(run[axis])}" for axis in axis_names if not _absent(run[axis]))
+    return f"results/{run['experiment']}/track={run['track']}/model={run['model']}{cell}/seed={run['seed']}"
+
+
+def _absent(value: Any) -> bool:
+    return value is None or value != value  # NaN alone differs from itself
+
+
+def read_runs(path: Path) -> DataFrame:
+    """Read ``tables/runs.csv``.
+
+    Raises:
+        DataError: file, column, row, value and what is allowed; or a run stands there twice.
+    """
+    frame = read_frame(path, RUNS)
+    repeated = frame.duplicated(["experiment", "track", "model", *axes_of(frame), "seed"])
+    if repeated.any():
+        line = int(repeated.to_numpy().argmax()) + 2
+        raise DataError(f"{path}: row {line}: repeats a run; allowed: each run once")
+    return frame
+
+
+def read_histories(path: Path) -> DataFrame:
+    """Read ``learning_curves.csv`` of an experiment.
+
+    Raises:
+        DataError: file, column, row, value and what is allowed.
+    """
+    return read_frame(path, HISTORIES)

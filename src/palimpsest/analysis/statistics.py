@@ -1,0 +1,177 @@
+"""Statistics over a few seeds: Student-t intervals, one-sided tests, corrections for many of them; pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pandas import DataFrame
+from scipy import stats
+
+from palimpsest.analysis.frames import COUNT, IDENTITY, Layout, metrics_of, read_frame, tidy
+
+SUMMARY = Layout(IDENTITY, {"n": COUNT, "diverged": COUNT})
+LEAST_FOR_IQM = 8
+"""Values from which on an interquartile mean is taken."""
+DIGITS = 12
+"""Decimals that count: differences of equal shares differ behind them, and would pass for a variance."""
+
+
+class Interval(NamedTuple):
+    """A mean over seeds; what cannot be said is NaN."""
+
+    n: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+class PValues(NamedTuple):
+    """Of the hypothesis that a mean is beyond a bound, and of its opposite."""
+
+    beyond: float
+    opposite: float
+
+
+def mean_interval(values: ArrayLike, confidence: float) -> Interval:
+    """Mean, standard deviation and Student-t interval.
+
+    x̄ ± t_{(1+c)/2, n−1} · s / √n
+
+    Equal values give a point. One value gives no interval: sd, low and high are NaN. A NaN among the values makes all
+    but n NaN, so that nobody takes the rest for the whole.
+
+    Args:
+        values: one a seed.
+        confidence: c, in (0, 1).
+    """
+    sample = np.asarray(values, dtype=np.float64).reshape(-1)
+    n = len(sample)
+    if n == 0 or not np.isfinite(sample).all():
+        return Interval(n, math.nan, math.nan, math.nan, math.nan)
+    if n == 1:
+        return Interval(1, float(sample[0]), math.nan, math.nan, math.nan)
+    if _alike(sample):
+        point = float(np.sort(sample)[0])
+        return Interval(n, point, 0.0, point, point)
+    mean, sd = math.fsum(sample) / n, float(np.sort(sample).std(ddof=1))
+    reach = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
+    return Interval(n, mean, sd, mean - reach, mean + reach)
+
+
+def _alike(sample: NDArray[np.float64]) -> bool:
+    """Whether all values are the same number, rounding errors aside."""
+    return bool((np.round(sample - sample[0], DIGITS) == 0).all())
+
+
+def interquartile_mean(values: ArrayLike) -> float:
+    """Mean of the middle half; NaN for fewer than eight values, of which it says nothing."""
+    sample = np.asarray(values, dtype=np.float64).reshape(-1)
+    return float(stats.trim_mean(sample, 0.25)) if len(sample) >= LEAST_FOR_IQM else math.nan
+
+
+def paired_difference(minuend: Mapping[int, float], subtrahend: Mapping[int, float]) -> dict[int, float]:
+    """Minuend − subtrahend by seed; NaN for a seed that either lacks, so that no pair goes missing unseen."""
+    return {
+        seed: minuend.get(seed, math.nan) - subtrahend.get(seed, math.nan) for seed in sorted({*minuend, *subtrahend})
+    }
+
+
+def mean_beyond(values: ArrayLike, bound: float, *, above: bool, inclusive: bool) -> PValues:
+    """One-sided t test that the mean lies above (or below) a bound, and that it lies on the other side.
+
+    Equal values leave nothing to chance: p is 0 or 1, as the value itself lies. Fewer than two values, or a NaN among
+    them, give NaN.
+
+    Args:
+        values: one a seed.
+        bound: what the mean is compared with.
+        above: whether it is to lie above; else below.
+        inclusive: whether equal values that lie on the bound count as beyond.
+    """
+    distance = (np.asarray(values, dtype=np.float64).reshape(-1) - bound) * (1 if above else -1)
+    if len(distance) < 2 or not np.isfinite(distance).all():
+        return PValues(math.nan, math.nan)
+    if _alike(distance):
+        point = round(float(distance[0]), DIGITS)
+        beyond = point >= 0 if inclusive else point > 0
+        return PValues(float(not beyond), float(beyond))
+    standard_error = float(np.sort(distance).std(ddof=1)) / math.sqrt(len(distance))
+    t = math.fsum(distance) / len(distance) / standard_error
+    return PValues(float(stats.t.sf(t, len(distance) - 1)), float(stats.t.cdf(t, len(distance) - 1)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction over a family of tests, in the order given [Holm 1979].
+
+    p̃_(i) = max_{j ≤ i} min(1, (m − j + 1) p_(j))
+
+    A test without a p value (NaN) counts into the family as 1, and its adjusted value is 1.
+    """
+    plain = [1.0 if math.isnan(p) else float(p) for p in p_values]
+    adjusted = [1.0] * len(plain)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(plain)), key=plain.__getitem__)):
+        largest = max(largest, min(1.0, (len(plain) - rank) * plain[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def above_chance(right: int, examples: int, chance: float) -> float:
+    """Exact one-sided binomial p value of ``right`` correct answers among ``examples`` if all were guesses."""
+    return float(stats.binomtest(right, examples, chance, alternative="greater").pvalue)
+
+
+def spearman(first: ArrayLike, second: ArrayLike) -> float:
+    """Rank correlation; 0 if either does not vary, for then it does not move with the other; NaN with a NaN.
+
+    Fewer than two pairs have no order: NaN.
+    """
+    pair = np.round(np.stack([np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)]), DIGITS)
+    if pair.shape[1] < 2 or not np.isfinite(pair).all():
+        return math.nan
+    if (pair == pair[:, :1]).all(1).any():
+        return 0.0
+    return float(np.corrcoef(stats.rankdata(pair[0]), stats.rankdata(pair[1]))[0, 1])
+
+
+def summarise(runs: DataFrame, axes: list[str], confidence: float) -> DataFrame:
+    """Every cell's final metrics over its completed runs.
+
+    ``n`` counts the completed runs, over which the means go, and ``diverged`` the others. A metric that is not finite
+    in a completed run has no mean.
+
+    Args:
+        runs: as ``collect`` or ``read_runs`` give it.
+        axes: its axes.
+        confidence: level of the intervals.
+    """
+    metrics = metrics_of(runs)
+    keys = ["experiment", "track", "model", *axes]
+    rows: list[dict[str, Any]] = []
+    for values, cell in runs.sort_values([*keys, "seed"], kind="stable").groupby(keys, dropna=False, sort=False):
+        completed = cell[cell["status"] == "completed"]
+        row = dict(zip(keys, values, strict=True))
+        row |= {"n": len(completed), "diverged": len(cell) - len(completed)}
+        for metric in metrics:
+            interval = mean_interval(completed[metric], confidence)
+            row |= {f"{metric}_{name}": getattr(interval, name) for name in ("mean", "sd", "low", "high")}
+            row[f"{metric}_iqm"] = interquartile_mean(completed[metric])
+        rows.append(row)
+    names = [f"{metric}_{name}" for metric in metrics for name in ("mean", "sd", "low", "high", "iqm")]
+    frame = DataFrame(rows, columns=[*keys, "n", "diverged", *names])
+    return tidy(frame.astype({axis: runs[axis].dtype for axis in axes}))
+
+
+def read_summary(path: Path) -> DataFrame:
+    """Read ``tables/summary_final_epoch.csv``.
+
+    Raises:
+        DataError: file, column, row, value and what is allowed.
+    """
+    return read_frame(path, SUMMARY)

@@ -1,0 +1,135 @@
+"""The figures of every experiment, as data, and the function that draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from palimpsest.analysis.dynamics import read_write_positions
+from palimpsest.analysis.runs import read_histories, read_runs
+from palimpsest.analysis.statistics import read_summary
+from palimpsest.config import Params
+from palimpsest.errors import DataError, ParameterError
+from palimpsest.rendering import plots, style
+from palimpsest.rendering.frames import RUNS, SUMMARY, select
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure: its file's name, the kind of plot, and what the plot is about."""
+
+    name: str
+    kind: Callable[..., Any]
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+_WRITERS = ("write_all", "write_none", "random_writer", "oracle_writer")
+_WITHOUT_MEMORY = ("no_memory", "window_only", "full_attention")
+_TREATMENTS = {
+    "memory on": "test_accuracy_on",
+    "read zeroed": "test_accuracy_off",
+    "memories swapped": "test_accuracy_shuffled",
+    "written at random": "test_accuracy_random_writes",
+}
+
+DRAWINGS: dict[str, tuple[Drawing, ...]] = {
+    "nema_lite": (
+        Drawing(
+            "acc_vs_write_ratio",
+            plots.scatter,
+            {"x": "test_write_ratio", "y": "test_accuracy_on", "by": "write_threshold"}
+            | {"baselines": _WRITERS, "lines": _WITHOUT_MEMORY},
+        ),
+        Drawing(
+            "write_ratio_vs_mem_lambda",
+            plots.against_axis,
+            {"x": "mem_lambda", "y": "test_write_ratio", "by": "write_threshold", "levels": False}
+            | {"lines": ("write_all", "write_none", "oracle_writer")},
+        ),
+        Drawing(
+            "acc_vs_mem_lambda",
+            plots.against_axis,
+            {"x": "mem_lambda", "y": "test_accuracy_on", "by": "write_threshold", "levels": True}
+            | {"lines": ("write_all", "write_none", "oracle_writer", *_WITHOUT_MEMORY)},
+        ),
+        Drawing(
+            "memory_on_vs_off",
+            plots.controls,
+            {"x": "mem_lambda", "metrics": _TREATMENTS, "rows": "write_threshold"}
+            | {"lines": _WITHOUT_MEMORY, "label": "test accuracy"},
+        ),
+        Drawing(
+            "tradeoff_by_threshold",
+            plots.paths,
+            {"x": "test_write_ratio", "y": "test_accuracy_on", "along": "mem_lambda", "rows": "write_threshold"}
+            | {"baselines": _WRITERS},
+        ),
+        Drawing(
+            "learning_curves",
+            plots.curves,
+            {"metrics": ("validation_accuracy_on", "validation_write_ratio"), "by": "mem_lambda"}
+            | {"at": "write_threshold", "lines": ("write_all", *_WITHOUT_MEMORY), "accuracy": "validation_accuracy_on"},
+        ),
+        Drawing("where_it_writes", plots.positions, {"y": "gate_mean", "by": "mem_lambda", "at": "write_threshold"}),
+    ),
+}
+
+
+def read_products(root: Path, experiment: str) -> plots.Products:
+    """The tables from which the figures of one experiment are drawn.
+
+    Raises:
+        DataError: a table is missing or broken, or none of its rows is about the experiment.
+    """
+    folder = root / "results" / experiment
+    tables = (
+        read_runs(root / RUNS),
+        read_summary(root / SUMMARY),
+        read_histories(folder / "learning_curves.csv"),
+        read_write_positions(folder / "write_positions.csv"),
+    )
+    products = plots.Products(*(select(table, experiment=experiment) for table in tables))
+    if products.runs.empty:
+        raise DataError(f"{root / RUNS}: experiment {experiment!r} has no run; allowed: one at least")
+    return products
+
+
+def write_figures(params: Params, root: Path, experiment: str) -> list[Path]:
+    """Draw every figure of an experiment as ``plots/<experiment>/<name>.pdf`` and ``.png``.
+
+    Args:
+        params: the preset, which must know the experiment.
+        root: product directory.
+        experiment: its name.
+
+    Returns:
+        The files, in the order of the list of figures.
+
+    Raises:
+        ParameterError: nothing is known of the experiment, or it has no figures.
+        DataError: a table is missing, broken or lacks a column.
+    """
+    if experiment not in params.experiments or experiment not in DRAWINGS:
+        allowed = ", ".join(sorted(set(params.experiments) & set(DRAWINGS)))
+        raise ParameterError(f"plot: {experiment!r} is no experiment with figures; allowed: {allowed}")
+    products = read_products(root, experiment)
+    written = []
+    with style.sized_for_print():
+        for drawing in DRAWINGS[experiment]:
+            figure = draw_one(drawing, products, experiment)
+            written += style.save(figure, root / "plots" / experiment / drawing.name)
+    return written
+
+
+def draw_one(drawing: Drawing, products: plots.Products, experiment: str) -> Any:
+    """One figure, within :func:`palimpsest.rendering.style.sized_for_print`.
+
+    Raises:
+        DataError: a table lacks a column.
+    """
+    try:
+        return drawing.kind(products, **{"model": experiment, **drawing.about})
+    except KeyError as error:
+        raise DataError(f"tables: {error.args[0]}: no such column; figure {drawing.name!r} needs it") from None

@@ -1,0 +1,52 @@
+"""Where the tables of the analysis lie, and how rendering finds its way in them; nothing here computes a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from palimpsest.config import Scalar, format_value
+
+RUNS = Path("tables/runs.csv")
+SUMMARY = Path("tables/summary_final_epoch.csv")
+CLAIMS = Path("tables/claims.csv")
+
+KEYS = ["experiment", "track", "model"]
+
+
+def cell_of(row: pd.Series, axes: Iterable[str]) -> dict[str, Scalar]:
+    """The axes that a row has, with their values."""
+    return {axis: _plain(row[axis]) for axis in axes if not pd.isna(row[axis])}
+
+
+def cell_path(cell: dict[str, Scalar]) -> str:
+    """``axis=value`` joined by ``/``, as in the path of a run; empty for a model without axes."""
+    return "/".join(f"{axis}={format_value(value)}" for axis, value in cell.items())
+
+
+def _plain(value: object) -> Scalar:
+    return value.item() if hasattr(value, "item") else value  # type: ignore[return-value]
+
+
+def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+    """The rows in which every named column has the given value."""
+    mask = pd.Series(True, index=table.index)
+    for column, value in values.items():
+        mask &= table[column] == value
+    return table[mask]
+
+
+def best_cells(summary: pd.DataFrame) -> pd.DataFrame:
+    """One row a track and model: the cell with the highest mean validation accuracy.
+
+    Of several such cells the one that writes least on validation is taken, then the first. The test split has no say.
+    """
+    order = summary.assign(_row=range(len(summary)))
+    by, ascending = ["validation_accuracy_on_mean"], [False]
+    if "validation_write_ratio_mean" in summary.columns:
+        by, ascending = [*by, "validation_write_ratio_mean"], [*ascending, True]
+    order = order.sort_values([*by, "_row"], ascending=[*ascending, True], na_position="last")
+    best = order.drop_duplicates(KEYS).sort_values("_row")
+    return best.drop(columns="_row").reset_index(drop=True)

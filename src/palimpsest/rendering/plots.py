@@ -1,0 +1,448 @@
+"""Kinds of plots: each takes the names of metrics and axes, so that every model's figures come from the same code.
+
+All kinds show a panel a track, every run as a point or line of its own, means with the intervals of the summary
+table, and chance and ceiling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from palimpsest.config import format_value
+from palimpsest.errors import DataError
+from palimpsest.rendering import style
+from palimpsest.rendering.frames import select
+from palimpsest.rendering.style import Look
+
+POINT = {"s": 7, "alpha": 0.55, "linewidths": 0, "zorder": 3}
+MEAN = {"markersize": 4.2, "markeredgecolor": "white", "markeredgewidth": 0.3, "elinewidth": 0.9, "capsize": 1.8, "zorder": 4}
+
+
+@dataclass(frozen=True)
+class Products:
+    """The tables of one experiment from which figures are drawn."""
+
+    runs: pd.DataFrame
+    summary: pd.DataFrame
+    curves: pd.DataFrame
+    positions: pd.DataFrame
+
+    @property
+    def tracks(self) -> list[str]:
+        """Tracks with runs, sorted."""
+        return sorted(self.runs["track"].unique())
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line and its name."""
+
+    name: str
+    value: float
+
+
+def _values(table: pd.DataFrame, axis: str) -> list[float]:
+    return sorted(table[axis].dropna().unique())
+
+
+def _key(look: Look, text: str, line: bool = False) -> Line2D:
+    return Line2D([], [], color=look.color, marker="" if line else look.marker, linestyle=look.line if line else "none",
+                  markersize=4.5, linewidth=1.2, label=text)  # fmt: skip
+
+
+def _legend(figure: Figure, keys: Sequence[Line2D], columns: int = 6) -> None:
+    unique = list({str(key.get_label()): key for key in keys}.values())
+    figure.legend(handles=unique, loc="outside lower center", ncols=min(len(unique), columns), columnspacing=1.2,
+                  handletextpad=0.4, handlelength=2.2, borderaxespad=0.2)  # fmt: skip
+
+
+def _legend_of_values(figure: Figure, axis: str, values: Sequence[float], looks: Sequence[Look], more: Sequence[Line2D],
+                      line: bool = False) -> None:  # fmt: skip
+    keys = [_key(look, f"{style.symbol(axis)} = {format_value(float(v))}", line) for v, look in zip(values, looks, strict=True)]
+    _legend(figure, [*keys, *more])
+
+
+def _levels(panel: Any, runs: pd.DataFrame) -> list[float]:
+    """Chance and ceiling, named at the right margin; returns where they are."""
+    levels = [Level("chance", float(runs["chance"].iloc[0])), Level("ceiling", float(runs["ceiling"].iloc[0]))]
+    for level in levels:
+        panel.axhline(level.value, color="#555555", linewidth=0.7, linestyle=(0, (2, 1.5)), zorder=1)
+        panel.annotate(level.name, (1.0, level.value), (2, 0), xycoords=("axes fraction", "data"), va="center",
+                       textcoords="offset points", fontsize="x-small", color="#555555", annotation_clip=False)  # fmt: skip
+    return [level.value for level in levels]
+
+
+def _limits(panel: Any, values: Iterable[float]) -> None:
+    """Show all points and levels; an interval of very few seeds may leave the panel."""
+    finite = [value for value in values if np.isfinite(value)]
+    low, high = min(finite), max(finite)
+    room = 0.07 * (high - low) or 0.05
+    panel.set_ylim(low - room, high + room)
+
+
+def _symlog(panel: Any, smallest: float, ticks: Sequence[float]) -> None:
+    """A logarithmic x axis that shows 0: linear below ``smallest``."""
+    panel.set_xscale("symlog", linthresh=smallest, linscale=0.6)
+    panel.xaxis.set_major_locator(FixedLocator(ticks))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_xticks(ticks, [format_value(float(tick)) for tick in ticks])
+    if len(ticks) > 5:
+        panel.tick_params(axis="x", labelrotation=45, pad=1)
+
+
+def _axis_of_values(panel: Any, values: Sequence[float]) -> None:
+    """An x axis of parameter values: symlog where they span decades or hold 0."""
+    positive = [value for value in values if value > 0]
+    if not positive:
+        panel.set_xticks(values, [format_value(float(value)) for value in values])
+        return
+    _symlog(panel, min(positive), values)
+    panel.set_xlim(*_moved(panel, np.array([values[0], values[-1]]), np.array([-0.4, 0.22])))
+
+
+def _moved(panel: Any, x: Any, by: Any) -> Any:
+    """``x`` moved along the axis by a fraction of the smallest gap between its ticks, so that series do not overlap."""
+    transform = panel.xaxis.get_transform()
+    ticks = np.sort(transform.transform(np.asarray(panel.get_xticks(), dtype=float)))
+    gap = np.diff(ticks).min() if len(ticks) > 1 else 1.0
+    return transform.inverted().transform(transform.transform(np.asarray(x, dtype=float)) + np.asarray(by) * gap * 2)
+
+
+def _interval(table: pd.DataFrame, metric: str) -> Any:
+    mean = table[f"{metric}_mean"].to_numpy(float)
+    low, high = table[f"{metric}_low"].to_numpy(float), table[f"{metric}_high"].to_numpy(float)
+    return np.nan_to_num(np.clip(np.stack([mean - low, high - mean]), 0, None))
+
+
+def _series(panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, x: str, y: str, look: Look, move: float = 0.0,
+            line: Any = "-") -> None:  # fmt: skip
+    """Every run of a series as a point, its means with their intervals as a line over the axis ``x``."""
+    cells = cells.sort_values(x)
+    panel.scatter(_moved(panel, runs[x], move), runs[y], color=look.color, marker=look.marker, **POINT)
+    panel.errorbar(_moved(panel, cells[x], move), cells[f"{y}_mean"], yerr=_interval(cells, y), color=look.color,
+                   marker=look.marker, linestyle=line, linewidth=0.9, **MEAN)  # fmt: skip
+
+
+def _baseline_lines(panel: Any, products: Products, track: str, models: Sequence[str], y: str) -> list[Line2D]:
+    """Mean of each baseline without axes as a horizontal line, its runs as ticks at the left margin."""
+    keys = []
+    for position, model in enumerate(models):
+        cells = select(products.summary, track=track, model=model)
+        if cells.empty or not np.isfinite(cells[f"{y}_mean"]).any():
+            continue
+        look = style.model_look(model, position)
+        for mean in cells[f"{y}_mean"]:
+            panel.axhline(mean, color=look.color, linestyle=look.line, linewidth=0.9, zorder=2)
+        known = select(products.runs, track=track, model=model)[y]
+        panel.plot([0.01 + 0.012 * position] * len(known), known, color=look.color, marker=look.marker, markersize=2.2,
+                   markeredgewidth=0, linestyle="none", transform=panel.get_yaxis_transform(), zorder=3)  # fmt: skip
+        keys.append(_key(look, style.label(model), line=True))
+    return keys
+
+
+def _baseline_points(panel: Any, products: Products, track: str, models: Sequence[str], x: str, y: str) -> list[Line2D]:
+    """Every run of each baseline, and its means with intervals in both directions."""
+    keys = []
+    for position, model in enumerate(models):
+        runs, cells = select(products.runs, track=track, model=model), select(products.summary, track=track, model=model)
+        if runs.empty or not np.isfinite(cells[f"{x}_mean"]).any():
+            continue
+        look = style.model_look(model, position)
+        _points(panel, runs, cells, x, y, look)
+        keys.append(_key(look, style.label(model)))
+    return keys
+
+
+def _points(panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, x: str, y: str, look: Look, line: Any = "none") -> None:
+    panel.scatter(runs[x], runs[y], color=look.color, marker=look.marker, **POINT)
+    panel.errorbar(cells[f"{x}_mean"], cells[f"{y}_mean"], xerr=_interval(cells, x), yerr=_interval(cells, y),
+                   color=look.color, marker=look.marker, linestyle=line, linewidth=0.8, **MEAN)  # fmt: skip
+
+
+def _head(panel: Any, products: Products, track: str, model: str) -> None:
+    """The track as title, and how many of its runs diverged: those have no place in the picture."""
+    lost = int((select(products.runs, track=track)["status"] != "completed").sum())
+    panel.set_title(f"{track} track" + (f" ({lost} diverged)" if lost else ""))
+    if select(products.runs, track=track, model=model).empty:
+        raise DataError(f"tables/runs.csv: no run of model {model!r} on track {track!r}; allowed: what the preset asks for")
+
+
+def _ratio_axis(panel: Any, runs: pd.DataFrame, x: str) -> None:
+    """A symlog axis from 0 to 1 that separates small ratios."""
+    _symlog(panel, 0.01, [0, 0.01, 0.1, 1])
+    panel.set_xlim(-0.006, max(1.5, float(runs[x].max()) * 1.2))
+
+
+def scatter(
+    products: Products, *, model: str, x: str, y: str, by: str, baselines: Sequence[str], lines: Sequence[str]
+) -> Figure:
+    """Metric against metric; a series for each value of the axis ``by``.
+
+    Args:
+        products: tables of one experiment.
+        model: the model whose grid is shown.
+        x: metric in [0, 1] on the x axis.
+        y: metric on the y axis.
+        by: the axis that gives the series.
+        baselines: models that have both metrics.
+        lines: models that have ``y`` only.
+    """
+    figure, grid = style.panels(1, len(products.tracks), 2.15)
+    values = _values(select(products.runs, model=model), by)
+    looks, more = style.SERIES[: len(values)], []
+    for panel, track in zip(grid[0], products.tracks, strict=True):
+        everything = select(products.runs, track=track)
+        runs, cells = select(everything, model=model), select(products.summary, track=track, model=model)
+        _head(panel, products, track, model)
+        _ratio_axis(panel, everything, x)
+        for value, look in zip(values, looks, strict=True):
+            _points(panel, select(runs, **{by: value}), select(cells, **{by: value}), x, y, look)
+        more += _baseline_points(panel, products, track, baselines, x, y)
+        more += _baseline_lines(panel, products, track, lines, y)
+        _limits(panel, [*everything[y], *_levels(panel, everything)])
+        panel.set_xlabel(style.label(x))
+    grid[0][0].set_ylabel(style.label(y))
+    _legend_of_values(figure, by, values, looks, more, line=False)
+    return figure
+
+
+def against_axis(
+    products: Products, *, model: str, x: str, y: str, by: str, lines: Sequence[str], levels: bool
+) -> Figure:
+    """Metric against a parameter; a series for each value of the axis ``by``.
+
+    Args:
+        products: tables of one experiment.
+        model: the model whose grid is shown.
+        x: the axis of the grid on the x axis.
+        y: metric on the y axis.
+        by: the axis that gives the series.
+        lines: baselines, each a horizontal line.
+        levels: whether the metric is an accuracy, which stands between chance and ceiling.
+    """
+    figure, grid = style.panels(1, len(products.tracks), 2.15)
+    values = _values(select(products.runs, model=model), by)
+    looks, more = style.SERIES[: len(values)], []
+    for panel, track in zip(grid[0], products.tracks, strict=True):
+        everything = select(products.runs, track=track)
+        runs, cells = select(everything, model=model), select(products.summary, track=track, model=model)
+        _head(panel, products, track, model)
+        _axis_of_values(panel, _values(runs, x))
+        for value, look, move in zip(values, looks, _dodge(len(values)), strict=True):
+            _series(panel, select(runs, **{by: value}), select(cells, **{by: value}), x, y, look, move)
+        more += _baseline_lines(panel, products, track, lines, y)
+        shown = [*runs[y], *(everything[everything["model"].isin(list(lines))][y])]
+        _limits(panel, [*shown, *(_levels(panel, everything) if levels else (0.0, 1.0))])
+        panel.set_xlabel(style.label(x))
+    grid[0][0].set_ylabel(style.label(y))
+    _legend_of_values(figure, by, values, looks, more)
+    return figure
+
+
+def _dodge(count: int) -> Sequence[float]:
+    return np.linspace(-0.09, 0.09, count).tolist() if count > 1 else [0.0]
+
+
+def controls(
+    products: Products, *, model: str, x: str, metrics: dict[str, str], rows: str, lines: Sequence[str], label: str
+) -> Figure:
+    """One metric under several treatments of the memory, against a parameter; a row for each value of ``rows``.
+
+    Args:
+        products: tables of one experiment.
+        model: the model whose grid is shown.
+        x: the axis of the grid on the x axis.
+        metrics: name for the reader → metric.
+        rows: the axis that gives the rows.
+        lines: models trained without memory, each a horizontal line of the first metric.
+        label: of the y axis.
+    """
+    values = _values(select(products.runs, model=model), rows)
+    figure, grid = style.panels(len(values), len(products.tracks), 1.4)
+    looks, more = style.SERIES[: len(metrics)], []
+    for column, track in enumerate(products.tracks):
+        everything = select(products.runs, track=track)
+        runs, cells = select(everything, model=model), select(products.summary, track=track, model=model)
+        for row, value in enumerate(values):
+            panel = grid[row][column]
+            if row == 0:
+                _head(panel, products, track, model)
+            _axis_of_values(panel, _values(runs, x))
+            part, means = select(runs, **{rows: value}), select(cells, **{rows: value})
+            for metric, look, move in zip(metrics.values(), looks, _dodge(len(metrics)), strict=True):
+                _series(panel, part, means, x, metric, look, move)
+            first = next(iter(metrics.values()))
+            more += _baseline_lines(panel, products, track, lines, first)
+            without = everything[everything["model"].isin(list(lines))][first]
+            shown = [value for metric in metrics.values() for value in runs[metric]]
+            _limits(panel, [*shown, *without, *_levels(panel, everything)])
+            if column == 0:
+                panel.set_ylabel(f"{label}\n{style.symbol(rows)} = {format_value(float(value))}")
+            if row == len(values) - 1:
+                panel.set_xlabel(style.label(x))
+            else:
+                panel.tick_params(labelbottom=False)
+    _legend(figure, [*(_key(look, name) for name, look in zip(metrics, looks, strict=True)), *more])
+    return figure
+
+
+def paths(products: Products, *, model: str, x: str, y: str, along: str, rows: str, baselines: Sequence[str]) -> Figure:
+    """Metric against metric, the means joined in the order of one parameter; a row for each value of another.
+
+    Args:
+        products: tables of one experiment.
+        model: the model whose grid is shown.
+        x: metric in [0, 1] on the x axis.
+        y: metric on the y axis.
+        along: the axis whose values are joined, from dark to light.
+        rows: the axis that gives the rows.
+        baselines: models that have both metrics.
+    """
+    of_model = select(products.runs, model=model)
+    values, order = _values(of_model, rows), _values(of_model, along)
+    figure, grid = style.panels(len(values), len(products.tracks), 1.4)
+    looks, more = style.ordered(len(order)), []
+    for column, track in enumerate(products.tracks):
+        everything = select(products.runs, track=track)
+        runs, cells = select(everything, model=model), select(products.summary, track=track, model=model)
+        for row, value in enumerate(values):
+            panel = grid[row][column]
+            if row == 0:
+                _head(panel, products, track, model)
+            _ratio_axis(panel, everything, x)
+            means = select(cells, **{rows: value}).sort_values(along)
+            panel.plot(means[f"{x}_mean"], means[f"{y}_mean"], color="#999999", linewidth=0.8, zorder=2)
+            more += _baseline_points(panel, products, track, baselines, x, y)
+            for step, look in zip(order, looks, strict=True):
+                _points(panel, select(runs, **{rows: value, along: step}), select(means, **{along: step}), x, y, look)
+            shown = everything[everything["model"].isin([model, *baselines])][y]
+            _limits(panel, [*shown, *_levels(panel, everything)])
+            if column == 0:
+                panel.set_ylabel(f"{style.label(y)}\n{style.symbol(rows)} = {format_value(float(value))}")
+            if row == len(values) - 1:
+                panel.set_xlabel(style.label(x))
+            else:
+                panel.tick_params(labelbottom=False)
+    _legend_of_values(figure, along, order, looks, more)
+    return figure
+
+
+def curves(
+    products: Products, *, model: str, metrics: Sequence[str], by: str, at: str, lines: Sequence[str], accuracy: str
+) -> Figure:
+    """Metrics against the epoch: a line for every run, and the mean of the last epoch with its interval beside it.
+
+    Args:
+        products: tables of one experiment.
+        model: the model whose grid is shown.
+        metrics: one row of panels each.
+        by: the axis that gives the colours.
+        at: the axis that is held at its middle value.
+        lines: baselines, every run a broken line.
+        accuracy: which of the metrics stands between chance and ceiling.
+    """
+    figure, grid = style.panels(len(metrics), len(products.tracks), 1.65)
+    order = _values(select(products.runs, model=model), by)
+    looks, more = style.ordered(len(order)), []
+    middle = _middle(products, model, at)
+    for column, track in enumerate(products.tracks):
+        everything = select(products.runs, track=track)
+        table = select(products.curves, track=track)
+        cells = select(products.summary, track=track, model=model, **{at: middle})
+        for row, metric in enumerate(metrics):
+            panel = grid[row][column]
+            if row == 0:
+                _head(panel, products, track, model)
+            for value, look in zip(order, looks, strict=True):
+                part = select(table, model=model, **{by: value, at: middle})
+                _lines(panel, part, "epoch", metric, look.color, "-")
+                _last(panel, select(cells, **{by: value}), metric, look, order.index(value), int(table["epoch"].max()))
+            for position, name in enumerate(lines):
+                part, look = select(table, model=name), style.model_look(name, position)
+                if len(part) and metric in part and part[metric].notna().any():
+                    _lines(panel, part, "epoch", metric, look.color, look.line)
+                    more.append(_key(look, style.label(name), line=True))
+            chosen = (table["model"].isin(list(lines))) | ((table["model"] == model) & (table[at] == middle))
+            levels = _levels(panel, everything) if metric == accuracy else (0.0, 1.0)
+            _limits(panel, [*table[chosen][metric], *levels])
+            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.set_ylabel(style.label(metric) if column == 0 else "")
+            panel.set_xlabel(style.label("epoch") if row == len(metrics) - 1 else "")
+    figure.suptitle(f"{style.label(model)}, {style.symbol(at)} = {format_value(middle)}", fontsize="small")
+    _legend_of_values(figure, by, order, looks, more)
+    return figure
+
+
+def _middle(products: Products, model: str, axis: str) -> float:
+    values = _values(select(products.runs, model=model), axis)
+    return float(values[(len(values) - 1) // 2])
+
+
+def _lines(panel: Any, table: pd.DataFrame, x: str, y: str, color: Any, line: Any) -> None:
+    """A thin line for every run."""
+    keys = ["model", *[name for name in table.columns[table.columns.get_loc("model") + 1 : table.columns.get_loc("seed") + 1]]]
+    for _, run in table.groupby(keys, dropna=False, sort=False):
+        panel.plot(run[x], run[y], color=color, linestyle=line, linewidth=0.6, alpha=0.7, zorder=2)
+
+
+def _last(panel: Any, cells: pd.DataFrame, metric: str, look: Look, position: int, epoch: int) -> None:
+    """Mean of the last epoch and its interval, right of the curves."""
+    if f"{metric}_mean" in cells:
+        x = epoch * (1.03 + 0.018 * position)
+        panel.errorbar([x] * len(cells), cells[f"{metric}_mean"], yerr=_interval(cells, metric), color=look.color,
+                       marker=look.marker, linestyle="none", **{**MEAN, "markersize": 3.2, "capsize": 1.0})  # fmt: skip
+
+
+def positions(products: Products, *, model: str, y: str, by: str, at: str) -> Figure:
+    """A quantity by token position, and by offset from the asked token, which is marked; a line for every run.
+
+    Args:
+        products: tables of one experiment.
+        model: the model whose grid is shown.
+        y: a column of the table of positions.
+        by: the axis that gives the colours.
+        at: the axis that is held at its middle value.
+    """
+    alignments = {"absolute": "token position", "from_answer": "offset from the asked token"}
+    figure, grid = style.panels(len(alignments), len(products.tracks), 1.65)
+    order = _values(select(products.runs, model=model), by)
+    looks, middle = style.ordered(len(order)), _middle(products, model, at)
+    for column, track in enumerate(products.tracks):
+        table = select(products.positions, track=track, model=model, **{at: middle})
+        for row, (alignment, text) in enumerate(alignments.items()):
+            panel = grid[row][column]
+            if row == 0:
+                _head(panel, products, track, model)
+            part = select(table, alignment=alignment)
+            for value, look in zip(order, looks, strict=True):
+                _lines(panel, select(part, **{by: value}), "position", y, look.color, "-")
+            _mark_asked(panel, table, alignment)
+            _limits(panel, [*part[y], 0.0, 1.0])
+            panel.set_ylabel(style.label(y) if column == 0 else "")
+            panel.set_xlabel(text)
+    asked = Line2D([], [], color="#D55E00", linestyle=":", linewidth=1.2, label="asked token")
+    figure.suptitle(f"{style.label(model)}, {style.symbol(at)} = {format_value(middle)}", fontsize="small")
+    _legend_of_values(figure, by, order, looks, [asked], line=True)
+    return figure
+
+
+def _mark_asked(panel: Any, table: pd.DataFrame, alignment: str) -> None:
+    """Offset 0, or all positions at which a token was asked for: those that the offsets of the probe batch imply."""
+    offsets = select(table, alignment="from_answer")["position"]
+    if alignment == "from_answer":
+        panel.axvline(0, color="#D55E00", linestyle=":", linewidth=1.2, zorder=1)
+    elif len(offsets):
+        last = int(select(table, alignment="absolute")["position"].max())
+        first, end = last - int(offsets.max()), -int(offsets.min())
+        panel.axvspan(first - 0.5, end + 0.5, color="#D55E00", alpha=0.1, linewidth=0, zorder=0)
+        panel.annotate("asked token: one of these", ((first + end) / 2, 1.0), xycoords=("data", "axes fraction"),
+                       ha="center", va="top", fontsize="x-small", color="#A04000")  # fmt: skip

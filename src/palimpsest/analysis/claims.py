@@ -80,8 +80,7 @@ def decide(runs: DataFrame, claims: Claims, confidence: float, file: Path | str 
     order = [(name, track) for name, claim in sorted(claims.claims.items()) for track in sorted(claim.tracks)]
     for name, track in order:
         claim = claims.claims[name]
-        here = (runs["experiment"] == claim.experiment) & (runs["track"] == track)
-        on_track = TrackRuns(runs[here].sort_values("seed", kind="stable"), claims.groups, track)
+        on_track = TrackRuns.of(runs, claim.experiment, track, claims.groups)
         try:
             tests += [one for test in claim.tests for one in measure(name, test.on(track), on_track)]
             beside += [one for test in claim.also for one in measure(name, test.on(track), on_track)]

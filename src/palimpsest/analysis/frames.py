@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -181,6 +181,12 @@ def metrics_of(runs: DataFrame) -> list[str]:
     """The metrics of a table of runs: its columns behind ``flags``."""
     names = list(runs.columns)
     return names[names.index("flags") + 1 :]
+
+
+def records(frame: DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain mappings; an empty field is ``None``."""
+    rows: list[dict[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
 
 
 def tidy(frame: DataFrame) -> DataFrame:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from pandas import DataFrame
-from pandas.api.types import is_numeric_dtype
 
 from palimpsest.analysis.claim_file import Criterion, Group, Order
-from palimpsest.analysis.frames import axes_of, metrics_of
+from palimpsest.analysis.frames import axes_of, metrics_of, records
 from palimpsest.analysis.statistics import (
     DIGITS,
     Interval,
@@ -35,20 +33,26 @@ class Cell:
 
     model: str
     point: dict[str, float | str]
-    rows: DataFrame
+    rows: list[dict[str, Any]]
     chosen: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return " ".join([self.model, *(f"{axis}={format_value(value)}" for axis, value in self.point.items())])
 
-    def mean(self, metric: str) -> float:
-        """Mean of a metric over the completed runs; ties are ties although sums round."""
-        return mean_interval(self.rows.loc[self.rows["status"] == "completed", metric], 0.95).mean
+    @property
+    def completed(self) -> list[dict[str, Any]]:
+        """Rows of the runs that did not fail."""
+        return [row for row in self.rows if row["status"] == "completed"]
 
     @property
     def diverged(self) -> int:
         """Runs that failed."""
-        return int((self.rows["status"] != "completed").sum())
+        return len(self.rows) - len(self.completed)
+
+    def mean(self, metric: str) -> float:
+        """Mean of a metric over the completed runs, rounded so that ties are ties whatever the order of the sum."""
+        values = [math.nan if row[metric] is None else row[metric] for row in self.completed]
+        return round(math.fsum(values) / len(values), DIGITS) if values else math.nan
 
 
 class NoCellError(Exception):
@@ -79,7 +83,7 @@ class Measured:
     @property
     def runs(self) -> list[dict[str, Any]]:
         """Rows of the runs behind it."""
-        return [row for cell in self.cells for row in cell.rows.to_dict("records")]  # type: ignore[misc]
+        return [row for cell in self.cells for row in cell.rows]
 
     def p_values(self) -> PValues:
         """Of the claimed side and of the other, over the seeds that have a number."""
@@ -94,30 +98,38 @@ class Measured:
 class TrackRuns:
     """The runs of one experiment on one track, and the groups of the claims."""
 
-    runs: DataFrame
+    rows: list[dict[str, Any]]
+    axes: list[str]
+    metrics: list[str]
     groups: Mapping[str, Group]
     track: str
+
+    @classmethod
+    def of(cls, runs: DataFrame, experiment: str, track: str, groups: Mapping[str, Group]) -> TrackRuns:
+        """Pick them from the table of runs; its order does not matter."""
+        rows = [row for row in records(runs) if (row["experiment"], row["track"]) == (experiment, track)]
+        return cls(sorted(rows, key=lambda row: row["seed"]), axes_of(runs), metrics_of(runs), groups, track)
 
     @property
     def seeds(self) -> list[int]:
         """Seeds of any run of the track: a group that lacks one lacks a run."""
-        return sorted({int(seed) for seed in self.runs["seed"]})
+        return sorted({row["seed"] for row in self.rows})
 
     def cells(self, name: str) -> list[Cell]:
         """Every cell of a group before any is chosen, sorted by its axes' values."""
         group = self.groups[name].on(self.track)
-        rows = self.runs[self.runs["model"] == group.model]
+        rows = [row for row in self.rows if row["model"] == group.model]
         for axis, value in group.where.items():
-            if not rows.empty:
-                rows = rows[_equals(rows[_known(axis, axes_of(rows), f"groups.{name}.where")], value)]
-        if rows.empty:
+            if rows:
+                _known(axis, self.axes, f"groups.{name}.where")
+            rows = [row for row in rows if _equal(row[axis], value)]
+        if not rows:
             where = "".join(f" {axis}={format_value(value)}" for axis, value in group.where.items())
             raise NoCellError(f"no grid asks for {group.model}{where} on this track", "undecided")
-        present = [axis for axis in axes_of(rows) if rows[axis].notna().any()]
-        if not present:
-            return [Cell(group.model, {}, rows)]
-        parts = rows.groupby(present, sort=True)
-        return [Cell(group.model, dict(zip(present, point, strict=True)), part) for point, part in parts]
+        cells: dict[tuple[tuple[str, Any], ...], list[dict[str, Any]]] = {}
+        for row in rows:
+            cells.setdefault(tuple((axis, row[axis]) for axis in self.axes if row[axis] is not None), []).append(row)
+        return [Cell(group.model, dict(point), cells[point]) for point in sorted(cells)]
 
     def narrowed(self, name: str, axis: str) -> Iterator[tuple[Scalar, TrackRuns]]:
         """The same runs once for each value that an axis takes in a group, with the group limited to it."""
@@ -134,12 +146,11 @@ class TrackRuns:
         group = self.groups[name].on(self.track)
         candidates = self.cells(name)
         for metric in (*group.having, *(order.by for order in group.choose)):
-            _known(metric, metrics_of(self.runs), f"groups.{name}")
+            _known(metric, self.metrics, f"groups.{name}")
         fitting = [
             cell
             for cell in candidates
-            if (cell.rows["status"] == "completed").any()
-            and all(limits.met_by(cell.mean(metric)) for metric, limits in group.having.items())
+            if cell.completed and all(limits.met_by(cell.mean(metric)) for metric, limits in group.having.items())
         ]
         if not fitting:
             raise NoCellError(_nothing_fits(group, candidates), "fails")
@@ -159,10 +170,11 @@ def _known(name: str, allowed: Sequence[str], where: str) -> str:
     return name
 
 
-def _equals(column: pd.Series, value: Scalar) -> pd.Series:
-    if is_numeric_dtype(column):
-        return column == (float(value) if isinstance(value, int | float) else math.nan)
-    return column == format_value(value)
+def _equal(found: float | str | None, wanted: Scalar) -> bool:
+    """Whether a run lies at a value of an axis; tables hold numbers as numbers and all else as text."""
+    if isinstance(found, str) or isinstance(wanted, bool | str):
+        return found == format_value(wanted)
+    return found == wanted
 
 
 def _nothing_fits(group: Group, candidates: Sequence[Cell]) -> str:
@@ -184,7 +196,7 @@ def _rank(cell: Cell, choose: Sequence[Order]) -> tuple[Any, ...]:
     for order in choose:
         mean = cell.mean(order.by)
         means.append(math.inf if math.isnan(mean) else round(-mean if order.order == "max" else mean, DIGITS))
-    return (cell.diverged, *means, *cell.point.values())
+    return (cell.diverged, *means, *cell.point.items())
 
 
 def _number_by_seed(
@@ -192,14 +204,14 @@ def _number_by_seed(
 ) -> tuple[dict[int, float], list[str]]:
     """One number a seed, NaN where there is none, and for each of these why."""
     values, failed = {}, []
-    rows = {int(row["seed"]): row for row in cell.rows.to_dict("records")}
+    rows = {row["seed"]: row for row in cell.rows}
     for seed in seeds:
         values[seed] = math.nan
         if seed not in rows:
             failed.append(f"seed {seed} of {cell} is missing")
         elif rows[seed]["status"] != "completed":
             failed.append(f"seed {seed} of {cell} diverged")
-        elif not math.isfinite(rows[seed][metric]):
+        elif rows[seed][metric] is None or not math.isfinite(rows[seed][metric]):
             failed.append(f"seed {seed} of {cell} has no {metric}")
         else:
             values[seed] = rows[seed][metric] / (rows[seed][relative_to] if relative_to else 1)
@@ -215,7 +227,7 @@ def measure(claim: str, criterion: Criterion, track: TrackRuns) -> Iterator[Meas
     """
     minus = criterion.minus
     try:
-        if track.runs.empty:
+        if not track.rows:
             raise NoCellError("the preset asks for no run of this experiment on this track", "undecided")
         _check_metrics(criterion, track)
         if minus is None or minus.each is None:
@@ -229,7 +241,7 @@ def measure(claim: str, criterion: Criterion, track: TrackRuns) -> Iterator[Meas
 
 
 def _check_metrics(criterion: Criterion, track: TrackRuns) -> None:
-    metrics = metrics_of(track.runs)
+    metrics = track.metrics
     _known(criterion.metric, metrics, f"{criterion.name}: metric")
     if criterion.minus and criterion.minus.metric:
         _known(criterion.minus.metric, metrics, f"{criterion.name}: minus.metric")

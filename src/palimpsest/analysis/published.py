@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pandas import DataFrame
 from pydantic import Field, model_validator
 
-from palimpsest.analysis.frames import axes_of, tidy
+from palimpsest.analysis.frames import records, tidy
 from palimpsest.config import Section, TrackName, checked, read_yaml
 from palimpsest.errors import ParameterError
 
@@ -109,14 +110,14 @@ def compare(summary: DataFrame, published: Published, experiment: str = "nema_li
             known = ", ".join(name.removesuffix("_mean") for name in summary.columns if name.endswith("_mean"))
             raise ParameterError(f"params/published.yaml: {experiment}.ours: {metric!r}: unknown; allowed: {known}")
     finest = max(source.tables.values(), key=lambda table: len(table.axes))
-    mine = summary[(summary["experiment"] == experiment) & (summary["model"] == source.model)]
+    ours = [row for row in records(summary) if (row["experiment"], row["model"]) == (experiment, source.model)]
     rows = []
     for cell in sorted((row.cell for row in finest.rows), key=lambda cell: [cell[axis] for axis in finest.axes]):
         row: dict[str, Any] = {axis: cell[axis] for axis in finest.axes}
         for name, table in source.tables.items():
             row |= _theirs(name, table, cell)
         for track in get_args(TrackName):
-            row |= _ours(track, mine[mine["track"] == track], cell, source.ours)
+            row |= _ours(track, [row for row in ours if row["track"] == track], cell, source.ours)
         rows.append(row)
     frame = DataFrame(rows)
     return tidy(frame.astype({name: "Int64" for name in frame.columns if name.endswith("_n")}))
@@ -134,13 +135,11 @@ def _theirs(name: str, table: PublishedTable, cell: dict[str, float]) -> dict[st
     return columns
 
 
-def _ours(track: str, summary: DataFrame, cell: dict[str, float], metrics: dict[str, str]) -> dict[str, float]:
-    known = set(cell) <= set(axes_of(summary))
-    match = summary
-    for axis, value in cell.items():
-        match = match[match[axis] == value] if known else match.head(0)
-    columns = {f"{track}_n": float(match["n"].iloc[0]) if len(match) else math.nan}
+def _ours(
+    track: str, rows: Sequence[dict[str, Any]], cell: dict[str, float], metrics: dict[str, str]
+) -> dict[str, float]:
+    match = next((row for row in rows if all(row.get(axis) == value for axis, value in cell.items())), {})
+    columns = {f"{track}_n": match.get("n")}
     for value, metric in metrics.items():
-        for part in ("mean", "sd"):
-            columns[f"{track}_{value}_{part}"] = float(match[f"{metric}_{part}"].iloc[0]) if len(match) else math.nan
-    return columns
+        columns |= {f"{track}_{value}_{part}": match.get(f"{metric}_{part}") for part in ("mean", "sd")}
+    return {name: math.nan if number is None else float(number) for name, number in columns.items()}

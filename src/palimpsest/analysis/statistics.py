@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pandas import DataFrame
 from scipy import stats
 
-from palimpsest.analysis.frames import COUNT, IDENTITY, Layout, metrics_of, read_frame, tidy
+from palimpsest.analysis.frames import COUNT, IDENTITY, Layout, metrics_of, read_frame, records, tidy
 
 SUMMARY = Layout(IDENTITY, {"n": COUNT, "diverged": COUNT})
 LEAST_FOR_IQM = 8
@@ -153,19 +153,25 @@ def summarise(runs: DataFrame, axes: list[str], confidence: float) -> DataFrame:
     """
     metrics = metrics_of(runs)
     keys = ["experiment", "track", "model", *axes]
-    rows: list[dict[str, Any]] = []
-    for values, cell in runs.sort_values([*keys, "seed"], kind="stable").groupby(keys, dropna=False, sort=False):
-        completed = cell[cell["status"] == "completed"]
-        row = dict(zip(keys, values, strict=True))
-        row |= {"n": len(completed), "diverged": len(cell) - len(completed)}
+    cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in sorted(records(runs), key=lambda run: run["seed"]):
+        cells.setdefault(tuple(run[key] for key in keys), []).append(run)
+    rows = []
+    for cell in sorted(cells, key=lambda cell: [(value is not None, value) for value in cell]):
+        completed = [run for run in cells[cell] if run["status"] == "completed"]
+        row = dict(zip(keys, cell, strict=True)) | {"n": len(completed), "diverged": len(cells[cell]) - len(completed)}
         for metric in metrics:
-            interval = mean_interval(completed[metric], confidence)
-            row |= {f"{metric}_{name}": getattr(interval, name) for name in ("mean", "sd", "low", "high")}
-            row[f"{metric}_iqm"] = interquartile_mean(completed[metric])
+            values = np.array([run[metric] for run in completed], dtype=np.float64)
+            row |= {f"{metric}_{name}": value for name, value in _spread(values, confidence).items()}
         rows.append(row)
     names = [f"{metric}_{name}" for metric in metrics for name in ("mean", "sd", "low", "high", "iqm")]
     frame = DataFrame(rows, columns=[*keys, "n", "diverged", *names])
     return tidy(frame.astype({axis: runs[axis].dtype for axis in axes}))
+
+
+def _spread(values: NDArray[np.float64], confidence: float) -> dict[str, float]:
+    interval = mean_interval(values, confidence)._asdict()
+    return {name: interval[name] for name in ("mean", "sd", "low", "high")} | {"iqm": interquartile_mean(values)}
 
 
 def read_summary(path: Path) -> DataFrame:

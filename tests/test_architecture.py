@@ -1,4 +1,4 @@
-"""The shape of the house: imports run one way, modules say what lives in them, nothing is a drawer for odds and ends."""
+"""The shape of the house: imports run one way, modules say what lives in them, there is no drawer for odds and ends."""
 
 import ast
 from pathlib import Path

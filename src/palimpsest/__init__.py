@@ -1,3 +1,3 @@
-"""palimpsest: do networks learn what to write, what to keep and what to forget?"""
+"""palimpsest asks whether networks learn what to write, what to keep and what to forget."""
 
 __version__ = "0.1.0"

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -36,16 +35,10 @@ DEFAULT_CLAIMS, DEFAULT_PUBLISHED = Path("params/claims.yaml"), Path("params/pub
 def main() -> None:
     """Run the command line; an error that the user can mend is one line on stderr and exit status 2."""
     try:
-        app(standalone_mode=False)
+        app()
     except PalimpsestError as error:
         sys.stderr.write(f"palimpsest: {error}\n")
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        sys.stderr.write("palimpsest: interrupted; the last checkpoint stays\n")
-        sys.exit(130)
     except OSError as error:
         sys.stderr.write(f"palimpsest: {error.filename or 'file'}: {error.strerror}\n")
         sys.exit(2)
@@ -54,10 +47,12 @@ def main() -> None:
 # --- for people -------------------------------------------------------------------------------------------------------
 
 
-@app.command(rich_help_panel=PEOPLE, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(rich_help_panel=PEOPLE, context_settings={"ignore_unknown_options": True})
 def train(
-    context: typer.Context,
     model: Annotated[str, typer.Argument(help="a model of the experiment, e.g. nema_lite")],
+    parameters: Annotated[
+        list[str] | None, typer.Argument(help="any parameter and its value", metavar="[--PARAMETER VALUE]...")
+    ] = None,
     experiment: Annotated[str, typer.Option(help="whose task and training to use")] = "nema_lite",
     track: Annotated[str, typer.Option(help="published or repaired")] = "repaired",
     seed: Annotated[int, typer.Option(help="seed of initialisation, data order and noise", min=0)] = 0,
@@ -71,7 +66,7 @@ def train(
     """
     from palimpsest import single
 
-    chosen = single.preset(params, model, experiment, track, seed, single.options(context.args))
+    chosen = single.preset(params, model, experiment, track, seed, single.options(parameters or []))
     directory = single.train(chosen, root, params, console)
     console.print(f"trained: {directory}")
     _show_metrics(directory)

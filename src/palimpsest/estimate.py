@@ -71,7 +71,7 @@ def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bo
             known[kind] = measure(specs, params.trace_examples, timing=timing)
         cost = known[kind]
         key = (pack.base,) if jobs else (pack.experiment, pack.track, pack.model)
-        row = rows.setdefault(key, [0, 0, 0, 0, 0])
+        row = rows.setdefault(key, [0.0] * 5)
         for index, value in enumerate((1, len(specs), cost.steps * len(specs), cost.seconds, cost.bytes)):
             row[index] += value
     _print(rows, ("pack",) if jobs else ("experiment", "track", "model"), console, params)

@@ -79,7 +79,7 @@ def tracks(params: Params) -> Iterator[tuple[str, str, Track]]:
             yield name, track_name, track
 
 
-def packs(params: Params) -> list[Pack]:
+def packs(params: Params, file: Path | str = "params") -> list[Pack]:
     """Every pack that a preset asks for, sorted by path.
 
     Raises:
@@ -93,7 +93,7 @@ def packs(params: Params) -> list[Pack]:
                 pack = Pack(experiment, track_name, grid.model, grid_name, cell, params.seeds)
                 if pack.base in found:
                     raise ParameterError(
-                        f"params: experiments.{experiment}.tracks.{track_name}.grids: "
+                        f"{file}: experiments.{experiment}.tracks.{track_name}.grids: "
                         f"{found[pack.base].grid!r} and {grid_name!r} both ask for {pack.label}; allowed: one of them"
                     )
                 found[pack.base] = pack
@@ -181,4 +181,4 @@ def _split_axes(
 
 def check(params: Params, file: Path | str = "params") -> list[list[RunSpec]]:
     """Resolve every pack, so that a mistake anywhere is found before anything runs."""
-    return [resolve(params, pack, file) for pack in packs(params)]
+    return [resolve(params, pack, file) for pack in packs(params, file)]

@@ -1,0 +1,151 @@
+"""Reading presets: what is accepted, and the one line that every mistake gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palimpsest import params_file, plan
+from palimpsest.config import Params, format_value, merge, read_params
+from palimpsest.errors import ParameterError
+from tests.training import presets
+
+PRESETS = sorted((presets.PROJECT / "params").glob("*.yaml"))
+COMPLETE = [presets.PROJECT / f"params/{name}.yaml" for name in ("default", "smoke", "paper")]
+SMALLEST = presets.content()
+
+
+def write(directory: Path, content: Any) -> Path:
+    path = directory / "params.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def track(**changes: Any) -> dict[str, Any]:
+    """The smallest preset with changes in its track."""
+    return presets.content(**changes)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ({**SMALLEST, "sedes": [1]}, r"params\.yaml: sedes: \[1\]: unknown key; allowed: .*seeds"),
+        ({**SMALLEST, "seeds": [1, 1]}, r"params\.yaml: seeds: \[1, 1\]: a seed is repeated; allowed: each seed once"),
+        ({**SMALLEST, "seeds": []}, r"params\.yaml: seeds: \[\]: .*at least 1"),
+        ({**SMALLEST, "seeds": [-1]}, r"params\.yaml: seeds: .*allowed: 0 to 2147483647"),
+        ({**SMALLEST, "confidence": "high"}, r"params\.yaml: confidence: 'high': .*number"),
+        ({**SMALLEST, "workdir": "/elsewhere"}, r"params\.yaml: workdir: '/elsewhere': leaves the project"),
+        ({**SMALLEST, "workdir": "../up"}, r"params\.yaml: workdir: '\.\./up': leaves the project"),
+        ({**SMALLEST, "preset": "large"}, r"params\.yaml: preset: 'large': .*'smoke', 'default' or 'paper'"),
+        (track(task={"sed": 1}), r"tracks\.repaired\.task\.sed: 1: unknown key; allowed: config, name, seed"),
+        (track(training={"num_epochs": 0}), r"repaired\.training\.num_epochs: 0: .*greater than or equal to 1"),
+        (track(training={"num_epochs": 1.5}), r"repaired\.training\.num_epochs: 1\.5: .*integer"),
+        (
+            track(grids={"sweep": {"axes": {"mem_lambda": []}}}),
+            r"grids\.sweep\.axes: axis 'mem_lambda' is empty; allowed: at least one value",
+        ),
+        (
+            track(grids={"sweep": {"axes": {"mem_lambda": [0.1, 0.1]}}}),
+            r"grids\.sweep\.axes: axis 'mem_lambda' repeats a value",
+        ),
+        (merge(SMALLEST, {"experiments": {"tiny": {"tracks": {"mended": {}}}}}), r"tracks\.mended.*"),
+        ("experiments: [", r"params\.yaml: not YAML"),
+        ("seeds: [1]\nseeds: [2]", r"params\.yaml: line 1: key 'seeds' is given twice"),
+        ("- 1\n- 2", r"params\.yaml: holds list; allowed: a mapping"),
+    ],
+)
+def test_a_mistake_in_the_structure_is_one_line(tmp_path: Path, content: Any, line: str) -> None:
+    with pytest.raises(ParameterError, match=line) as caught:
+        read_params(write(tmp_path, content))
+    assert all(str(tmp_path) in text for text in str(caught.value).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"grids": {"sweep": {"axes": {"mem_lambda": [-0.1]}}}}, r"sweep\.config\.mem_lambda: -0\.1: .*greater than"),
+        ({"grids": {"sweep": {"axes": {"write_threshold": [1]}}}}, r"write_threshold: 1: .*less than 1"),
+        ({"grids": {"sweep": {"axes": {"write_threshold": [0]}}}}, r"write_threshold: 0: .*greater than 0"),
+        ({"grids": {"sweep": {"axes": {"lambda": [0.1]}}}}, r"sweep\.axes: 'lambda' is no axis .*; allowed: .*mem_lambda"),
+        ({"shared": {"num_heads": 3}}, r"num_heads 3 does not divide width 8; allowed: a divisor"),
+        ({"shared": {"segment": 32}}, r"segment 32 does not cut a sequence of 16; allowed: a divisor of it"),
+        ({"shared": {"widht": 8}}, r"repaired\.shared\.widht: 8: no model of the track takes it; allowed: .*width"),
+        ({"shared": {"num_tokens": 8}}, r"repaired\.shared\.num_tokens: 8: no model of the track takes it"),
+        ({"grids": {"sweep": {"model": "lite"}}}, r"grids\.sweep\.model: 'lite' is no model; allowed: .*nema_lite"),
+        ({"task": {"name": "copy"}}, r"task\.name: 'copy' is no task; allowed: .*delayed_qa"),
+        ({"task": {"config": {"question": "why"}}}, r"task\.config\.question: 'why': .*'none', 'flag' or 'marker'"),
+        ({"task": {"config": {"sequence_length": 15}}}, r"sequence_length 15 is odd; allowed: an even number"),
+        ({"grids": {"no_memory": {"config": {"window": 99}}}}, r"window 99 is longer than the sequence"),
+        ({"grids": {"again": {"model": "no_memory"}}}, r"params\.yaml: .*'again' and 'no_memory' both ask for"),
+        ({"grids": {"sweep": {"training": {"lr": 1}}}}, r"sweep\.training\.lr: 1: unknown key; allowed: .*learning_rate"),
+    ],
+)
+def test_a_mistake_in_what_a_model_or_task_takes_is_one_line(tmp_path: Path, changes: Any, line: str) -> None:
+    file = presets.write(tmp_path, **changes)
+    with pytest.raises(ParameterError, match=line) as caught:
+        plan.check(read_params(file), file)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"none\.yaml: no such file"):
+        read_params(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.stem)
+def test_presets_are_complete_and_right(path: Path) -> None:
+    params = read_params(path)
+    assert params.preset == path.stem
+    assert plan.check(params, path)
+
+
+def test_presets_differ_in_sizes_only() -> None:
+    shapes = []
+    for path in COMPLETE:
+        params = read_params(path)
+        shapes.append(
+            {
+                (experiment, name, grid, entry.model, tuple(entry.axes))
+                for experiment, name, track in plan.tracks(params)
+                for grid, entry in track.grids.items()
+            }
+        )
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+def test_smoke_stays_out_of_the_published_results() -> None:
+    assert read_params(COMPLETE[1]).workdir == "build/smoke"
+    assert read_params(COMPLETE[0]).workdir == read_params(COMPLETE[2]).workdir == "."
+
+
+def test_the_default_preset_is_what_its_models_write() -> None:
+    path = presets.PROJECT / "params/default.yaml"
+    assert path.read_text() == params_file.render(read_params(path))
+
+
+def test_the_schema_is_what_the_models_say() -> None:
+    assert (presets.PROJECT / "params/schema.json").read_text() == params_file.schema()
+
+
+def test_rendering_loses_nothing(tmp_path: Path) -> None:
+    params = presets.read(tmp_path)
+    again = tmp_path / "again.yaml"
+    again.write_text(params_file.render(params))
+    assert read_params(again) == params
+    assert params_file.render(read_params(again)) == again.read_text()
+
+
+@given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**9), 10**9)))
+def test_a_formatted_number_reads_back_as_itself(value: float) -> None:
+    assert float(format_value(value)) == value
+
+
+def test_parameters_are_frozen() -> None:
+    params: Params = read_params(COMPLETE[0])
+    with pytest.raises(ValueError, match="frozen"):
+        params.seeds = (1,)  # type: ignore[misc]

@@ -1,0 +1,48 @@
+"""Data sets on disk and their cards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from palimpsest import datasets, plan
+from palimpsest.errors import DataError
+from palimpsest.files import sha256
+from tests.training import presets
+
+
+def test_what_is_read_is_what_was_drawn(tmp_path: Path) -> None:
+    params = presets.read(tmp_path)
+    datasets.generate(params, "tiny", "repaired", tmp_path)
+    task = plan.task_config(params.experiments["tiny"].tracks["repaired"], "params", "here")
+    read = datasets.load(tmp_path / plan.data_directory("tiny", "repaired"), task)
+    for mine, drawn in zip(read, task.build(1), strict=True):
+        assert torch.equal(mine.inputs, drawn.inputs)
+        assert torch.equal(mine.targets, drawn.targets)
+        assert torch.equal(mine.extras["answer_position"], drawn.extras["answer_position"])
+
+
+def test_the_card_describes_the_data(tmp_path: Path) -> None:
+    card = datasets.generate(presets.read(tmp_path), "tiny", "repaired", tmp_path)
+    directory = tmp_path / plan.data_directory("tiny", "repaired")
+    assert datasets.load_card(directory) == card
+    assert card["examples"] == {"train": 48, "validation": 24, "test": 24}
+    assert card["sha256"] == sha256(directory / "examples.safetensors")
+    assert (card["chance"], card["ceiling"], card["seed"]) == (0.1, 1.0, 1)
+    assert card["ceiling_simulated"]["accuracy"] == 1
+
+
+def test_two_generations_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        datasets.generate(presets.read(tmp_path), "tiny", "repaired", tmp_path / name)
+    for name in plan.DATA_FILES:
+        one, two = (tmp_path / root / plan.data_directory("tiny", "repaired") / name for root in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_card_without_its_ceiling_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text('{"chance": 0.1}')
+    with pytest.raises(DataError, match=r"card\.json: ceiling: missing"):
+        datasets.load_card(tmp_path)

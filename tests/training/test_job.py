@@ -1,0 +1,244 @@
+"""From a preset to the files of its runs: determinism, packs, kill and resume, divergence, bad data."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from palimpsest import datasets, plan
+from palimpsest.config import Params
+from palimpsest.errors import DataError, ParameterError
+from palimpsest.training import checkpoint, job, loop
+from tests.training import presets
+
+
+def quiet(*_: Any) -> None:
+    """Progress that nobody looks at."""
+
+
+def train(params: Params, root: Path, base: str = "mem_lambda=0.1", progress: Any = quiet) -> plan.Pack:
+    """Generate the data and train the pack whose path ends in ``base``."""
+    pack = next(pack for pack in plan.packs(params) if base in pack.base)
+    datasets.generate(params, "tiny", "repaired", root)
+    job.train_pack(params, pack, root, file="params", progress=progress, report=quiet)
+    return pack
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every result file below a root."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.glob("results/**/*")) if path.is_file()}
+
+
+def test_two_trainings_give_the_same_bytes(tmp_path: Path) -> None:
+    params = presets.read(tmp_path)
+    for name in ("one", "two"):
+        train(params, tmp_path / name)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert len(contents(tmp_path / "one")) == 3 * len(plan.RUN_FILES)
+
+
+@pytest.mark.parametrize("model", ["model=nema_lite/mem_lambda=0.1", "model=no_memory"])
+@pytest.mark.parametrize("seeds", [(1,), (2, 1)])
+def test_a_run_has_the_same_bytes_in_every_pack(tmp_path: Path, model: str, seeds: tuple[int, ...]) -> None:
+    params = presets.read(tmp_path)
+    train(params, tmp_path / "pack", model)
+    train(params.model_copy(update={"seeds": seeds}), tmp_path / "other", model)
+    pack, other = contents(tmp_path / "pack"), contents(tmp_path / "other")
+    assert other
+    assert all(pack[name] == content for name, content in other.items())
+
+
+def test_files_of_a_run_say_what_it_is(tmp_path: Path) -> None:
+    pack = train(presets.read(tmp_path), tmp_path)
+    directory = tmp_path / pack.directory(1)
+    final = json.loads((directory / "final.json").read_text())
+    history = pd.read_csv(directory / "history.csv")
+    assert final["spec"]["seed"] == 1
+    assert final["spec"]["config"]["mem_lambda"] == 0.1
+    assert final["status"] == "completed"
+    assert list(history["epoch"]) == [1, 2, 3]
+    assert final["steps"] == 3 * 3
+    last = history.iloc[-1]
+    for name in history.columns.drop("epoch"):
+        assert final["metrics"][name] == last[name], name
+    weights = load_file(directory / "model.safetensors")
+    assert sum(value.numel() for value in weights.values()) == final["parameters"]
+    trace = load_file(directory / "trace.safetensors")
+    assert trace["write_gate"].shape == (4, 16)
+    assert trace["slot_time"].shape == (4, 16)
+
+
+def test_a_kill_in_mid_training_and_a_second_start_give_the_bytes_of_an_undisturbed_run(tmp_path: Path) -> None:
+    params = presets.read(tmp_path)
+    train(params, tmp_path / "undisturbed")
+    root = tmp_path / "killed"
+    datasets.generate(params, "tiny", "repaired", root)
+    pack = next(pack for pack in plan.packs(params) if "mem_lambda=0.1" in pack.base)
+    code = (
+        "import sys, time; from pathlib import Path; from palimpsest import config, plan; "
+        "from palimpsest.training import job; p = config.read_params(Path(sys.argv[1])); "
+        "job.train_pack(p, plan.find_pack(p, sys.argv[2]), Path(sys.argv[3]), file='params', report=print, "
+        "progress=lambda epoch, metrics: time.sleep(30) if epoch == 3 else None)"
+    )
+    arguments = [sys.executable, "-c", code, str(presets.write(tmp_path)), pack.base, str(root)]
+    source = str(presets.PROJECT / "src")
+    process = subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": source}, stdout=subprocess.DEVNULL)
+    waited = time.monotonic() + 60
+    while time.monotonic() < waited and not _epochs_saved(root) >= 2:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(root.glob("results/**/final.json"))
+    seen: list[int] = []
+    job.train_pack(params, pack, root, file="params", progress=lambda e, _: seen.append(e), report=quiet)
+    assert seen == [3]
+    assert contents(root) == contents(tmp_path / "undisturbed")
+    assert not list(root.glob("checkpoints/*"))
+
+
+def _epochs_saved(root: Path) -> int:
+    for path in root.glob("checkpoints/*.safetensors"):
+        return len(load_file(path)["history"])
+    return 0
+
+
+def interrupted(params: Params, root: Path) -> Path:
+    """Train until the second epoch, then stop; returns the checkpoint."""
+
+    def stop(epoch: int, _: Any) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(params, root, progress=stop)
+    (path,) = root.glob("checkpoints/*.safetensors")
+    return path
+
+
+def test_a_corrupt_checkpoint_is_one_line_that_names_it(tmp_path: Path) -> None:
+    params = presets.read(tmp_path)
+    path = interrupted(params, tmp_path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"checkpoints/.*\.safetensors: corrupt"):
+        train(params, tmp_path)
+    assert not contents(tmp_path)
+
+
+def test_a_checkpoint_of_another_version_of_the_code_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = presets.read(tmp_path)
+    interrupted(params, tmp_path)
+    monkeypatch.setattr(job, "code_of", lambda model, task: "other")
+    epochs: list[int] = []
+    train(params, tmp_path, progress=lambda epoch, _: epochs.append(epoch))
+    assert epochs == [1, 2, 3]
+
+
+def test_a_diverged_run_is_recorded_and_does_not_take_the_others_along(tmp_path: Path) -> None:
+    steady = presets.read(tmp_path)
+    train(steady, tmp_path / "steady")
+    specs = plan.resolve(steady, next(p for p in plan.packs(steady) if "mem_lambda=0.1" in p.base))
+    wild = specs[1].model_copy(update={"training": specs[1].training.model_copy(update={"learning_rate": 1e38})})
+    directory = tmp_path / "steady" / plan.data_directory("tiny", "repaired")
+    task = plan.task_config(steady.experiments["tiny"].tracks["repaired"], "params", "here")
+    outputs = [tmp_path / "wild" / f"seed={seed}" for seed in range(3)]
+    job.train_runs(
+        [specs[0], wild, specs[2]],
+        datasets.load(directory, task),
+        datasets.load_card(directory),
+        outputs,
+        tmp_path / "wild",
+        4,
+        progress=quiet,
+        report=quiet,
+    )
+    statuses = [json.loads((output / "final.json").read_text())["status"] for output in outputs]
+    assert statuses == ["completed", "diverged", "completed"]
+    for seed in (0, 2):
+        pack = tmp_path / "steady/results/tiny/track=repaired/model=nema_lite/mem_lambda=0.1/write_threshold=0.5"
+        for name in plan.RUN_FILES:
+            assert (outputs[seed] / name).read_bytes() == (pack / f"seed={seed}" / name).read_bytes()
+
+
+def test_runs_of_different_structure_are_no_pack(tmp_path: Path) -> None:
+    params = presets.read(tmp_path)
+    first = plan.resolve(params, plan.packs(params)[0])[0]
+    other = first.model_copy(update={"config": {**first.config, "width": 16}})
+    with pytest.raises(ValueError, match="these runs are no pack"):
+        loop.build_pack([first, other])
+
+
+@pytest.mark.parametrize(
+    ("tamper", "message"),
+    [
+        (lambda t: t.update({"train.inputs": t["train.inputs"][:, :8].contiguous()}), r"train\.inputs: shape \(48, 8\)"),
+        (lambda t: t["test.inputs"].fill_(99), r"test\.inputs: value 99; allowed: 0 to 20"),
+        (lambda t: t["validation.targets"].fill_(-1), r"validation\.targets: value -1; allowed: 0 to 9"),
+        (lambda t: t.pop("test.targets"), r"test\.targets: missing"),
+    ],
+)
+def test_a_data_file_of_another_shape_is_refused(tmp_path: Path, tamper: Any, message: str) -> None:
+    from safetensors.torch import save_file
+
+    params = presets.read(tmp_path)
+    datasets.generate(params, "tiny", "repaired", tmp_path)
+    path = tmp_path / plan.data_directory("tiny", "repaired") / "examples.safetensors"
+    tensors = load_file(path)
+    tamper(tensors)
+    save_file(tensors, path)
+    with pytest.raises(DataError, match=message):
+        job.train_pack(params, plan.packs(params)[0], tmp_path, file="params", progress=quiet, report=quiet)
+    assert not contents(tmp_path)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = presets.read(tmp_path)
+
+    def full(self: Path, content: bytes) -> int:
+        with open(self, "wb") as file:  # noqa: PTH123
+            file.write(content[:10])
+        raise OSError(28, "No space left on device", str(self))
+
+    datasets.generate(params, "tiny", "repaired", tmp_path)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match="cannot be written: No space left on device"):
+        job.train_pack(params, plan.packs(params)[0], tmp_path, file="params", progress=quiet, report=quiet)
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
+    assert not contents(tmp_path)
+
+
+def test_a_gpu_that_is_not_there_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    params = presets.read(tmp_path).model_copy(update={"device": "cuda"})
+    specs = plan.resolve(params, plan.packs(params)[0])
+    task = plan.task_config(params.experiments["tiny"].tracks["repaired"], "params", "here")
+    splits = task.build(0)
+    card = {"chance": 0.1, "ceiling": 1.0, "sha256": ""}
+    with pytest.raises(ParameterError, match="device: 'cuda': no GPU is visible"):
+        job.train_runs(specs, splits, card, [tmp_path] * 3, tmp_path, 4, progress=quiet, report=quiet)
+
+
+def test_a_restored_pack_is_the_saved_one(tmp_path: Path) -> None:
+    params = presets.read(tmp_path)
+    path = interrupted(params, tmp_path)
+    pack_plan = next(pack for pack in plan.packs(params) if "mem_lambda=0.1" in pack.base)
+    specs = plan.resolve(params, pack_plan)
+    pack = loop.build_pack(specs)
+    code = job.code_of("nema_lite", "delayed_qa")
+    assert checkpoint.restore(path, pack, code)
+    assert len(pack.history) == 2
+    again = tmp_path / "again.safetensors"
+    checkpoint.save(again, pack, code)
+    assert again.read_bytes() == path.read_bytes()

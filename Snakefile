@@ -31,6 +31,8 @@ include: "workflow/rules/paper.smk"
 rule all:
     default_target: True
     input:
+        DATA,
+        RUNS,
         TABLES,
         PLOTS,
         NOTEBOOK,

@@ -71,7 +71,10 @@ def test_a_mistake_in_the_structure_is_one_line(tmp_path: Path, content: Any, li
         ({"grids": {"sweep": {"axes": {"mem_lambda": [-0.1]}}}}, r"sweep\.config\.mem_lambda: -0\.1: .*greater than"),
         ({"grids": {"sweep": {"axes": {"write_threshold": [1]}}}}, r"write_threshold: 1: .*less than 1"),
         ({"grids": {"sweep": {"axes": {"write_threshold": [0]}}}}, r"write_threshold: 0: .*greater than 0"),
-        ({"grids": {"sweep": {"axes": {"lambda": [0.1]}}}}, r"sweep\.axes: 'lambda' is no axis .*; allowed: .*mem_lambda"),
+        (
+            {"grids": {"sweep": {"axes": {"lambda": [0.1]}}}},
+            r"sweep\.axes: 'lambda' is no axis .*; allowed: .*mem_lambda",
+        ),
         ({"shared": {"num_heads": 3}}, r"num_heads 3 does not divide width 8; allowed: a divisor"),
         ({"shared": {"segment": 32}}, r"segment 32 does not cut a sequence of 16; allowed: a divisor of it"),
         ({"shared": {"widht": 8}}, r"repaired\.shared\.widht: 8: no model of the track takes it; allowed: .*width"),
@@ -82,7 +85,10 @@ def test_a_mistake_in_the_structure_is_one_line(tmp_path: Path, content: Any, li
         ({"task": {"config": {"sequence_length": 15}}}, r"sequence_length 15 is odd; allowed: an even number"),
         ({"grids": {"no_memory": {"config": {"window": 99}}}}, r"window 99 is longer than the sequence"),
         ({"grids": {"again": {"model": "no_memory"}}}, r"params\.yaml: .*'again' and 'no_memory' both ask for"),
-        ({"grids": {"sweep": {"training": {"lr": 1}}}}, r"sweep\.training\.lr: 1: unknown key; allowed: .*learning_rate"),
+        (
+            {"grids": {"sweep": {"training": {"lr": 1}}}},
+            r"sweep\.training\.lr: 1: unknown key; allowed: .*learning_rate",
+        ),
     ],
 )
 def test_a_mistake_in_what_a_model_or_task_takes_is_one_line(tmp_path: Path, changes: Any, line: str) -> None:

@@ -64,4 +64,3 @@ def test_baselines_have_as_many_parameters_as_the_model(preset: str) -> None:
     for track, models in counts.items():
         for name, count in models.items():
             assert count == pytest.approx(models["nema_lite"], rel=0.02), (track, name)
-

@@ -129,6 +129,9 @@ def files_of_data(*names):
 PRESET_FILE, PRESET, SPECS = checked_preset()
 PACKS = {pack.base: specs for pack, specs in zip(plan.packs(PRESET), SPECS, strict=True)}
 EXPERIMENTS = sorted(PRESET.experiments)
+# Targets of their own: a clone has the tables and the paper from git, and Snakemake does not miss what lies between.
+DATA = files_of_data(*plan.DATA_FILES)
+RUNS = files_of_runs("final.json")
 GPUS = int(PRESET.device == "cuda")
 TABLES = expand(
     "tables/{name}",

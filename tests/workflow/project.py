@@ -1,0 +1,131 @@
+"""A copy of the project in which the real pipeline runs, and what its commands say that they would do."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from palimpsest.config import merge, read_yaml
+
+HOME = Path(__file__).parents[2]
+NEVER_HASHED = {".snakemake", "logs", "benchmarks", "checkpoints"}
+SOURCES = {"paper/source", "notebooks/source"}
+AFTER_TRAINING = {"aggregate", "dynamics", "claims", "tables", "numbers", "plot", "notebook", "paper", "all"}
+"""Every rule that stands behind `train`."""
+EVERYTHING = AFTER_TRAINING | {"data", "train"}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project at ``path``."""
+
+    path: Path
+
+    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of this interpreter's environment in the copy."""
+        done = subprocess.run(
+            command, cwd=self.path, env=self.environment(**environment), capture_output=True, text=True, check=False
+        )
+        assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """Of a command: the interpreter's own programs first, no installed copy of the package preferred."""
+        programs = Path(sys.executable).parent
+        inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MAKEFLAGS")}
+        return {**inherited, "PATH": f"{programs}:{os.environ['PATH']}", **changes}
+
+    def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run snakemake on two cores."""
+        return self.run("snakemake", "--cores", "2", *arguments, check=check, **environment)
+
+    def planned(self, *arguments: str) -> dict[str, set[str]]:
+        """What `snakemake -n` would run: for each rule, the folders or files that its jobs write first."""
+        text = self.snakemake("--dry-run", *arguments).stdout
+        jobs: dict[str, set[str]] = defaultdict(set)
+        rule = ""
+        for line in text.splitlines():
+            if found := re.match(r"(?:local)?rule (\w+):", line):
+                rule = found[1]
+                jobs[rule] |= {"all"} if rule == "all" else set()
+            elif found := re.match(r"    output: ([^,]+)", line):
+                jobs[rule].add(re.sub(r"/seed=.*", "", found[1]))
+        assert jobs or "Nothing to be done" in text, text
+        return dict(jobs)
+
+    def git(self, *arguments: str) -> str:
+        """Run git under a name of its own."""
+        name = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+        return self.run("git", *name, *arguments).stdout
+
+    def dvc(self, *arguments: str) -> str:
+        """Run dvc; what it says, on either stream."""
+        done = self.run("dvc", *arguments)
+        return done.stdout + done.stderr
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace the only or first occurrence of a text."""
+        path = self.path / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{file} has no {old!r}"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def append(self, file: str, text: str) -> None:
+        """Add text at the end of a file."""
+        with (self.path / file).open("a", encoding="utf-8") as stream:
+            stream.write(text)
+
+    def preset(self, **changes: Any) -> None:
+        """Make the smoke preset the default one, in the project's own directory, with changes to its sections."""
+        smoke = read_yaml(HOME / "params/smoke.yaml")
+        smoke.pop("extends")
+        content = merge(merge(read_yaml(HOME / "params/default.yaml"), smoke), {"workdir": ".", **changes})
+        (self.path / "params/default.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+    def products(self, root: str = ".") -> dict[str, str]:
+        """Hash of every product below ``root``, by path."""
+        found = {}
+        for top in ("data", "results", "tables", "plots", "notebooks", "paper"):
+            for file in sorted((self.path / root / top).rglob("*")):
+                name = str(file.relative_to(self.path / root))
+                if file.is_file() and not name.startswith(tuple(SOURCES)):
+                    found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+        return found
+
+    def copy(self, path: Path) -> Project:
+        """The same tree, products and times included, at another place."""
+        shutil.copytree(self.path, path, symlinks=True)
+        return Project(path)
+
+
+def checkout(path: Path) -> Project:
+    """Copy what git tracks or would track, without products, into a repository of its own."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=HOME, capture_output=True, text=True, check=True,
+    ).stdout.split("\0")  # fmt: skip
+    products = re.compile(r"(tables|plots)/|notebooks/[^/]+$|paper/[^/]+$|dvc\.lock$")
+    for name in filter(None, listed):
+        if not products.match(name) and (HOME / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(HOME / name, path / name)
+    project = Project(path)
+    project.git("init", "--quiet")
+    return project
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End a process and all that it started, as a machine that loses its power does."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

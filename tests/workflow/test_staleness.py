@@ -1,0 +1,109 @@
+"""What is made again after a change: all that depends on it and nothing else."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from palimpsest import plan
+from palimpsest.config import read_params
+from tests.workflow.project import AFTER_TRAINING, EVERYTHING, HOME, Project
+
+PACKS = {pack.base for pack in plan.packs(read_params(HOME / "params/smoke.yaml"))}
+LAYOUT = ("paper", "all")
+
+
+def test_nothing_is_left_to_do_after_a_build_even_at_another_place(project: Project) -> None:
+    assert project.planned() == {}
+
+
+def test_touched_files_change_nothing(project: Project) -> None:
+    now = time.time() + 10
+    for file in project.path.rglob("*"):
+        if file.is_file() and ".git" not in file.parts and ".snakemake" not in file.parts:
+            os.utime(file, (now, now))
+    assert project.planned() == {}
+
+
+def test_comments_and_docstrings_change_nothing(project: Project) -> None:
+    for file in ("models/nema_lite.py", "training/loop.py", "rendering/figures.py", "tasks/delayed_qa.py"):
+        project.append(f"src/palimpsest/{file}", "\n# a remark\n")
+        project.edit(f"src/palimpsest/{file}", '"""', '"""In other words: ')
+    project.append("params/default.yaml", "\n# a remark\n")
+    assert project.planned() == {}
+
+
+def test_one_lambda_trains_its_own_packs(project: Project) -> None:
+    preset = read_params(project.path / "params/default.yaml")
+    values = preset.experiments["nema_lite"].tracks["published"].grids["sweep"].axes["mem_lambda"]
+    changed = [0.17 if value == values[-1] else value for value in values]
+    sweep = {"sweep": {"axes": {"mem_lambda": changed}}}
+    project.preset(experiments={"nema_lite": {"tracks": {"published": {"grids": sweep}}}})
+    planned = project.planned()
+    new = {pack.base for pack in plan.packs(read_params(project.path / "params/default.yaml"))} - PACKS
+    assert planned["train"] == new
+    assert all("track=published/model=nema_lite/mem_lambda=0.17/" in base for base in new)
+    assert set(planned) == AFTER_TRAINING | {"train"}
+
+
+def test_a_cell_that_is_no_longer_asked_for_is_found(project: Project) -> None:
+    assert "results/" not in project.snakemake("--list-untracked").stderr + project.snakemake("--list-untracked").stdout
+    sweep = {"sweep": {"axes": {"mem_lambda": [0]}}}
+    project.preset(experiments={"nema_lite": {"tracks": {"published": {"grids": sweep}}}})
+    done = project.snakemake("--list-untracked")
+    assert "results/nema_lite/track=published/model=nema_lite/mem_lambda=0.1" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "models"),
+    [
+        ("models/write_all.py", {"write_all"}),
+        ("models/nema_lite.py", {"nema_lite", "write_all", "write_none", "random_writer", "oracle_writer"}),
+        ("training/optimiser.py", None),
+    ],
+)
+def test_code_trains_the_models_that_use_it(project: Project, file: str, models: set[str] | None) -> None:
+    project.append(f"src/palimpsest/{file}", "\nCHANGED = True\n")
+    planned = project.planned()
+    expected = {base for base in PACKS if models is None or base.split("/model=")[1].split("/")[0] in models}
+    assert expected
+    assert planned["train"] == expected
+    assert set(planned) == AFTER_TRAINING | {"train"}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "rules"),
+    [
+        ("requirements.lock", "torch==2.13.0", "torch==2.13.1", EVERYTHING),
+        ("params/default.yaml", "trace_examples: 16", "trace_examples: 17", AFTER_TRAINING | {"train"}),
+        ("params/default.yaml", "confidence: 0.95", "confidence: 0.9", AFTER_TRAINING),
+        ("params/published.yaml", "\n", "\n# a remark\n", {"tables", "numbers", "notebook", *LAYOUT}),
+        ("src/palimpsest/tasks/delayed_qa.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", EVERYTHING),
+        ("src/palimpsest/rendering/figures.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"plot", "notebook", *LAYOUT}),
+        ("src/palimpsest/rendering/tables.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"tables", "notebook", *LAYOUT}),
+        ("src/palimpsest/rendering/paper.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {*LAYOUT}),
+        ("paper/source/paper.tex.j2", "\n", "\n% a remark\n", {*LAYOUT}),
+        ("README.md", "\n", "\n\n", set()),
+    ],
+)
+def test_a_change_reaches_what_depends_on_it(project: Project, file: str, old: str, new: str, rules: set[str]) -> None:
+    project.edit(file, old, new)
+    assert set(project.planned()) == rules
+
+
+def test_a_template_that_changes_makes_the_paper_anew_and_nothing_else(project: Project) -> None:
+    before = project.products()
+    project.append("paper/source/paper.tex.j2", "\n% a remark\n")
+    project.snakemake()
+    after = project.products()
+    assert {name for name in after if after[name] != before.get(name)} <= {"paper/paper.tex", "paper/paper.pdf"}
+    assert project.planned() == {}
+
+
+def test_damaged_data_are_seen(project: Project) -> None:
+    path: Path = next((project.path / "data").rglob("examples.safetensors"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    assert project.planned().get("train", set()) == {base for base in PACKS if path.parent.name in base}

@@ -1,4 +1,4 @@
-"""The only door: the commands that people, rules and notebooks call. Each parses, calls one function, and says what it did."""
+"""The only door: the commands that people, rules and notebooks call; each calls one function and says what it did."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="directory of a run, e.g. results/…/seed=0", metavar="RUN")],
 ) -> None:
-    """Evaluate a trained run with its memory on, off, shuffled across the batch, and with its writes at random places."""
+    """Evaluate a run with its memory on, off, shuffled across the batch, and with its writes at random places."""
     from palimpsest import single
 
     table = Table("control", "accuracy", "loss (nats)", title=str(run))
@@ -104,7 +104,7 @@ def sweep(
     params: ParamsOption = DEFAULT_PARAMS,
     root: RootOption = Path("build/sweep"),
 ) -> None:
-    """Train every pack of one experiment one after the other, without Snakemake; what is finished is not trained again."""
+    """Train every pack of one experiment in turn, without Snakemake; what is finished is not trained again."""
     from palimpsest import single
     from palimpsest.config import read_params
 
@@ -188,7 +188,9 @@ def data(experiment: str, track: str, params: ParamsOption = DEFAULT_PARAMS, roo
     from palimpsest.config import read_params
 
     card = datasets.generate(read_params(params), experiment, track, root, params)
-    console.print(f"{experiment}/{track}: {card['examples']}, chance {card['chance']:.4f}, ceiling {card['ceiling']:.4f}")
+    console.print(
+        f"{experiment}/{track}: {card['examples']}, chance {card['chance']:.4f}, ceiling {card['ceiling']:.4f}"
+    )
 
 
 @app.command("train-pack", rich_help_panel=PIPELINE)
@@ -223,7 +225,7 @@ def aggregate(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) ->
     write_text(root / "tables/summary_final_epoch.csv", summary.to_csv(index=False, lineterminator="\n"))
     for directory in runs.stray(preset, root):
         console.print(f"not counted, for no grid asks for it: {directory}")
-    diverged = int((table["status"] != "completed").sum())
+    diverged = sum(status != "completed" for status in table["status"])
     console.print(f"{len(table)} runs, {diverged} of them diverged, {len(summary)} cells")
 
 
@@ -246,7 +248,9 @@ def dynamics(experiment: str, params: ParamsOption = DEFAULT_PARAMS, root: RootO
 
 
 @app.command(rich_help_panel=PIPELINE)
-def claims(claims: ClaimsOption = DEFAULT_CLAIMS, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+def claims(
+    claims: ClaimsOption = DEFAULT_CLAIMS, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE
+) -> None:
     """Decide every claim from tables/runs.csv; print the verdicts and write them with their evidence."""
     from palimpsest.analysis import claims as analysis
     from palimpsest.analysis import runs
@@ -323,7 +327,9 @@ def _show_metrics(directory: Path) -> None:
     from palimpsest.files import read_json
 
     final = read_json(directory / "final.json")
-    table = Table("metric", "value", title=f"{final['status']}, chance {final['chance']:.3f}, ceiling {final['ceiling']:.3f}")
+    table = Table(
+        "metric", "value", title=f"{final['status']}, chance {final['chance']:.3f}, ceiling {final['ceiling']:.3f}"
+    )
     for name, value in sorted(final["metrics"].items()):
         table.add_row(name, _short(value))
     Console().print(table)

@@ -85,7 +85,7 @@ class Track(Section):
     """One reading of a source: its task, its training and its grids."""
 
     task: Task
-    training: Training = Field(default_factory=Training)
+    training: Training = Field(default_factory=lambda: Training.model_validate({}))
     shared: dict[str, Any] = Field(
         default_factory=dict, description="parameters given to every model of the track that has them"
     )
@@ -172,9 +172,7 @@ def _mapping_without_repeats(loader: _UniqueKeyLoader, node: yaml.MappingNode, d
     repeated = {key for key in keys if keys.count(key) > 1}
     if repeated:
         raise ParameterError(f"line {node.start_mark.line + 1}: key {sorted(repeated)[0]!r} is given twice")
-    return {
-        key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)
-    }
+    return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}
 
 
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
@@ -190,7 +188,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ParameterError: the file is missing, is not YAML, repeats a key, or is not a mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except FileNotFoundError:
         raise ParameterError(f"{path}: no such file") from None
     except ParameterError as error:

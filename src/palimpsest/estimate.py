@@ -40,7 +40,12 @@ def measure(specs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
     task = tasks.load(specs[0].task["name"])
     config = {key: value for key, value in specs[0].task.items() if key not in ("name", "seed")}
     examples = training.batch_size * TIMED_STEPS
-    small = {**config, "num_train": examples, "num_validation": max(2, trace_examples), "num_test": max(2, trace_examples)}
+    small = {
+        **config,
+        "num_train": examples,
+        "num_validation": max(2, trace_examples),
+        "num_test": max(2, trace_examples),
+    }
     splits: Splits = task.Config.model_validate(small).build(0)
     pack = loop.build_pack(specs)
     seconds = float("nan")

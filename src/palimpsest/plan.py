@@ -114,7 +114,12 @@ def find_pack(params: Params, base: str) -> Pack:
 
 def task_config(track: Track, file: Path | str, where: str) -> Section:
     """The checked parameters of a track's task."""
-    return checked(tasks.load(track.task.name, f"{file}: {where}.task.name").Config, track.task.config, file, f"{where}.task.config")
+    return checked(
+        tasks.load(track.task.name, f"{file}: {where}.task.name").Config,
+        track.task.config,
+        file,
+        f"{where}.task.config",
+    )
 
 
 def resolve(params: Params, pack: Pack, file: Path | str = "params") -> list[RunSpec]:

@@ -1,4 +1,4 @@
-"""Runs outside the pipeline: one run from command-line options, one sweep without Snakemake, one run evaluated again."""
+"""Runs outside the pipeline: one from command-line options, a sweep without Snakemake, a run evaluated again."""
 
 from __future__ import annotations
 
@@ -156,7 +156,11 @@ def progress(console: Console, label: str, epochs: int) -> Iterator[Callable[[in
         task = bar.add_task(label, total=epochs)
 
         def show(epoch: int, metrics: dict[str, Tensor]) -> None:
-            shown = {"loss": "train_loss", "accuracy": "validation_accuracy_on", "write ratio": "validation_write_ratio"}
+            shown = {
+                "loss": "train_loss",
+                "accuracy": "validation_accuracy_on",
+                "write ratio": "validation_write_ratio",
+            }
             values = ", ".join(f"{k} {metrics[v].mean().item():.3f}" for k, v in shown.items() if v in metrics)
             if console.is_terminal:
                 bar.update(task, completed=epoch, description=f"{label}: {values}")

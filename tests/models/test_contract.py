@@ -30,7 +30,7 @@ SMALL = {"width": 8, "num_heads": 2, "feedforward": 8, "gate_hidden": 8}
 
 
 def build(name: str, track: str, runs: int = 2, **changes: object) -> torch.nn.Module:
-    """A small model of one track with seeds 0, 1, …"""
+    """A small model of one track with the seeds 0, 1 and so on."""
     config_class = models.load(name).Config
     content = {**SMALL, **TASKS[track].interface(), **(REPAIRED if track == "repaired" else {})}
     if name == "window_only":
@@ -134,9 +134,7 @@ def test_an_unknown_key_raises_and_names_the_known_ones(name: str) -> None:
         checked(models.load(name).Config, {"mem_lamda": 0.1}, "file", "config")
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in models.names() if hasattr(models.load(name).Model, "observe")]
-)
+@pytest.mark.parametrize("name", [name for name in models.names() if hasattr(models.load(name).Model, "observe")])
 @pytest.mark.parametrize("cut", [4, 8, 12])
 @pytest.mark.parametrize("capacity", [3, 16])
 def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(name: str, cut: int, capacity: int) -> None:

@@ -101,7 +101,9 @@ def test_without_the_early_half_only_chance_is_left() -> None:
         assert abs(share - delayed_qa.chance(config)) < 5 * (0.09 / 20_000) ** 0.5
 
 
-@pytest.mark.parametrize("content", [{"sequence_length": 7}, {"sequence_length": 9}, {"num_digits": 1}, {"question": "?"}])
+@pytest.mark.parametrize(
+    "content", [{"sequence_length": 7}, {"sequence_length": 9}, {"num_digits": 1}, {"question": "?"}]
+)
 def test_bad_parameters_are_refused(content: dict[str, object]) -> None:
     with pytest.raises(ParameterError):
         checked(delayed_qa.Config, content, "file")

@@ -37,7 +37,9 @@ def train(params: Params, root: Path, base: str = "mem_lambda=0.1", progress: An
 
 def contents(root: Path) -> dict[str, bytes]:
     """Every result file below a root."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.glob("results/**/*")) if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in sorted(root.glob("results/**/*")) if path.is_file()
+    }
 
 
 def test_two_trainings_give_the_same_bytes(tmp_path: Path) -> None:
@@ -183,7 +185,10 @@ def test_runs_of_different_structure_are_no_pack(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tamper", "message"),
     [
-        (lambda t: t.update({"train.inputs": t["train.inputs"][:, :8].contiguous()}), r"train\.inputs: shape \(48, 8\)"),
+        (
+            lambda t: t.update({"train.inputs": t["train.inputs"][:, :8].contiguous()}),
+            r"train\.inputs: shape \(48, 8\)",
+        ),
         (lambda t: t["test.inputs"].fill_(99), r"test\.inputs: value 99; allowed: 0 to 20"),
         (lambda t: t["validation.targets"].fill_(-1), r"validation\.targets: value -1; allowed: 0 to 9"),
         (lambda t: t.pop("test.targets"), r"test\.targets: missing"),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch m n"]:
-    """a b for every element of the batch.
+    """A b for every element of the batch.
 
     The result of one element does not depend on how many others there are. BLAS breaks that where a factor has a
     side of length one: a batch of one then becomes a matrix-vector product, summed in another order. Such a side is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -58,7 +58,7 @@ class EncoderLayer(nn.Module):
         mask: Bool[Tensor, "time time"] | None,
         noise_key: Int[Tensor, " runs"] | None,
     ) -> Float[Tensor, "runs batch time width"]:
-        """x ← norm(x + attention(x)); x ← norm(x + W₂ ReLU(W₁ x))."""
+        """X ← norm(x + attention(x)); x ← norm(x + W₂ ReLU(W₁ x))."""
         attended = dropout(self.attention(x, mask, noise_key), self.rate, noise_key, self.stream + 1)
         x = self.norm_attention(x + attended)
         hidden = dropout(self.expand(x).relu(), self.rate, noise_key, self.stream + 2)
@@ -116,7 +116,8 @@ def reset_parameters(model: nn.Module, generators: Sequence[Generator]) -> None:
         TypeError: a module owns parameters but does not say how to draw them.
     """
     for name, module in model.named_modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters(generators)
+        draw: Callable[[Sequence[Generator]], None] | None = getattr(module, "reset_parameters", None)
+        if draw is not None:
+            draw(generators)
         elif any(True for _ in module.parameters(recurse=False)):
             raise TypeError(f"{name}: {type(module).__name__} has parameters but no reset_parameters(generators)")

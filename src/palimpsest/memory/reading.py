@@ -36,7 +36,7 @@ def topk_cosine_read(
     weight: Float[Tensor, "runs batch slots"],
     top_k: int,
 ) -> Read:
-    """r = Σ_{i ∈ top-k} softmax_i(cos(q, m_i)) m_i over the slots that hold something; 0 if none does.
+    """R = Σ_{i ∈ top-k} softmax_i(cos(q, m_i)) m_i over the slots that hold something; 0 if none does.
 
     [source 000: "top-k cosine, softmax, added to CLS"; k and the temperature 1: the authors' code.]
 
@@ -78,7 +78,7 @@ class SigmoidRead(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
-        """b as given; the projections draw for themselves."""
+        """B as given; the projections draw for themselves."""
         del generators
         self.offset.fill_(self.bias)
 

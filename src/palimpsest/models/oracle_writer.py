@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ Config = nema_lite.Config
 class Model(nema_lite.Model):
     """The parts and parameters of NeMA-Lite; the gate is not asked. Needs a task with ``answer_position``."""
 
-    loss_weights = {}
+    loss_weights: ClassVar[dict[str, str]] = {}
 
     def decide(self, batch: Batch, states: nema_lite.States, hyper: dict[str, Tensor]) -> WriteDecision:
         """Write the answer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -24,7 +24,7 @@ class Config(nema_lite.Config):
 class Model(nema_lite.Model):
     """The parts and parameters of NeMA-Lite; the gate is not asked."""
 
-    loss_weights = {}
+    loss_weights: ClassVar[dict[str, str]] = {}
 
     def decide(self, batch: Batch, states: nema_lite.States, hyper: dict[str, Tensor]) -> WriteDecision:
         """Write at random, anew at every step."""

@@ -1,0 +1,104 @@
+"""Made-up runs: as rows of the table of runs, and as files in a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+
+from palimpsest import plan
+from palimpsest.analysis.claim_file import Claims, read_claims
+from palimpsest.analysis.runs import RUNS, run_frame
+from palimpsest.config import Params
+from palimpsest.files import write_json, write_tensors, write_text
+
+AXES = ["mem_lambda", "write_threshold"]
+SORTED_BY = ["track", "model", *AXES, "seed"]
+
+
+def cell(
+    model: str,
+    metrics: Mapping[str, Sequence[float]],
+    point: Mapping[str, float] | None = None,
+    track: str = "repaired",
+    ceiling: float = 1.0,
+    diverged: Sequence[int] = (),
+) -> list[dict[str, Any]]:
+    """Rows of one cell: one run for each value of its metrics, with seeds 0, 1, …"""
+    count = len(next(iter(metrics.values())))
+    return [
+        {
+            "experiment": "nema_lite",
+            "track": track,
+            "model": model,
+            **(point or {}),
+            "seed": seed,
+            "status": "diverged" if seed in diverged else "completed",
+            "parameters": 1000,
+            "epochs": 2,
+            "steps": 8,
+            "chance": 0.1,
+            "ceiling": ceiling,
+            "flags": "",
+            **{name: values[seed] for name, values in metrics.items()},
+        }
+        for seed in range(count)
+    ]
+
+
+def table(*cells: list[dict[str, Any]]) -> pd.DataFrame:
+    """The table of runs of these cells."""
+    return run_frame([row for rows in cells for row in rows], AXES, list(RUNS.middle))
+
+
+def claims(tmp_path: Path, groups: dict[str, Any], *tests: dict[str, Any], **more: Any) -> Claims:
+    """Claim 000-a with these tests, read from a file."""
+    claim = {
+        "source": "000",
+        "experiment": "nema_lite",
+        "statement": "made up",
+        "place": "nowhere",
+        "tracks": ["repaired"],
+        "tests": [{"name": "it", "unit": "u", **test} for test in tests],
+        **more,
+    }
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"groups": groups, "claims": {"000-a": claim}}))
+    return read_claims(path)
+
+
+def write_tree(params: Params, root: Path) -> None:
+    """Files of every run that a preset asks for, as if it had been trained."""
+    for pack in plan.packs(params):
+        for spec in plan.resolve(params, pack):
+            write_run(root / pack.directory(spec.seed), spec)
+
+
+def write_run(directory: Path, spec: plan.RunSpec) -> None:
+    """Files of one run."""
+    remembers = "write_threshold" in spec.config
+    metrics = {"test_accuracy_on": 0.75, "test_accuracy_off": 0.125, "test_loss_on": 0.5, "test_loss_off": 2.5}
+    content = {
+        "spec": spec.model_dump(mode="json"),
+        "status": "completed",
+        "epochs": spec.training.num_epochs,
+        "steps": 9,
+        "parameters": 1234,
+        "metrics": {**metrics, **({"test_write_ratio": 0.25} if remembers else {})},
+        "chance": 0.1,
+        "ceiling": 1.0,
+        "data_sha256": "0" * 64,
+        "backend": {"torch": "2", "cpu": "some"},
+    }
+    write_json(directory / "final.json", content)
+    epochs = "".join(f"{epoch},{1 / epoch}\n" for epoch in range(1, spec.training.num_epochs + 1))
+    write_text(directory / "history.csv", f"epoch,train_loss\n{epochs}")
+    trace = {"answer_position": torch.tensor([1, 3])}
+    if remembers:
+        trace["write_gate"] = torch.tensor([[0.0, 1.0, 0.5, 0.25], [0.0, 0.0, 0.5, 0.75]])
+        trace["writes"] = torch.tensor([[0, 1, 1, 0], [0, 0, 1, 1]], dtype=torch.uint8)
+    write_tensors(directory / "trace.safetensors", trace)

@@ -1,0 +1,258 @@
+"""From files of runs to tables: exactly the runs that are asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from palimpsest import plan
+from palimpsest.analysis import runs
+from palimpsest.analysis.frames import axes_of, metrics_of
+from palimpsest.config import Params, read_params
+from palimpsest.errors import DataError, ParameterError
+from palimpsest.plan import Pack, RunSpec
+from tests.analysis import made_up
+from tests.training import presets
+
+CELL = "results/tiny/track=repaired/model=nema_lite/mem_lambda=0.1/write_threshold=0.5"
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Params:
+    params = presets.read(tmp_path)
+    made_up.write_tree(params, tmp_path)
+    return params
+
+
+def edit(path: Path, key: str, value: Any) -> None:
+    """Set one value of a JSON file; dots in the key go down."""
+    content = json.loads(path.read_text())
+    *way, last = key.split(".")
+    inner = content
+    for name in way:
+        inner = inner[name]
+    inner[last] = value
+    path.write_text(json.dumps(content))
+
+
+class TestCollect:
+    def test_a_row_for_each_run_in_the_order_of_paths(self, params, tmp_path):
+        table = runs.collect(params, tmp_path)
+        directories = [runs.run_directory(row, axes_of(table)) for row in table.to_dict("records")]
+        asked = [pack.directory(seed).as_posix() for pack in plan.packs(params) for seed in params.seeds]
+        assert directories == asked
+        assert list(table.columns[:6]) == ["experiment", "track", "model", "mem_lambda", "write_threshold", "seed"]
+        assert metrics_of(table) == sorted(metrics_of(table))
+        assert table.loc[table["model"] == "no_memory", ["mem_lambda", "test_write_ratio"]].isna().all(axis=None)
+
+    def test_it_reads_back_as_it_was_and_zero_has_no_sign(self, params, tmp_path):
+        edit(tmp_path / CELL / "seed=0/final.json", "metrics.test_loss_on", -0.0)
+        table = runs.collect(params, tmp_path)
+        path = tmp_path / "runs.csv"
+        table.to_csv(path, index=False)
+        pd.testing.assert_frame_equal(runs.read_runs(path), table)
+        assert "-0" not in path.read_text()
+
+    def test_a_missing_run_is_named(self, params, tmp_path):
+        path = tmp_path / CELL / "seed=1/final.json"
+        path.unlink()
+        with pytest.raises(DataError, match=rf"^{path}: no such run.*snakemake --cores all"):
+            runs.collect(params, tmp_path)
+
+    @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"status": "completed"}', "\0"])
+    def test_a_corrupt_run_is_named_on_one_line(self, params, tmp_path, content):
+        path = tmp_path / CELL / "seed=1/final.json"
+        path.write_text(content)
+        with pytest.raises(DataError) as caught:
+            runs.collect(params, tmp_path)
+        assert str(caught.value).startswith(str(path))
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "shown"),
+        [
+            ("spec.training.num_epochs", 7, "spec.training.num_epochs: 7; allowed: 3"),
+            ("spec.config.capacity", 8, "spec.config.capacity: 8; allowed: 16"),
+            ("spec.seed", 2, "spec.seed: 2; allowed: 1"),
+            ("spec.config.further", 1, "spec.config.further: 1; allowed: nothing"),
+            ("spec.task", 1, "spec.task: 1; allowed: {"),
+        ],
+    )
+    def test_another_run_than_asked_for_is_refused(self, params, tmp_path, key, value, shown):
+        path = tmp_path / CELL / "seed=1/final.json"
+        edit(path, key, value)
+        with pytest.raises(DataError) as caught:
+            runs.collect(params, tmp_path)
+        assert str(caught.value).startswith(f"{path}: {shown}")
+
+    def test_a_stray_run_is_reported_and_never_counted(self, params, tmp_path):
+        before = runs.collect(params, tmp_path)
+        pack = plan.packs(params)[0]
+        spec = plan.resolve(params, pack)[0]
+        for name in ("results/tiny/run_20251211", "results/other/seed=0", pack.directory(99).as_posix()):
+            made_up.write_run(tmp_path / name, spec)
+        pd.testing.assert_frame_equal(runs.collect(params, tmp_path), before)
+        assert runs.stray(params, tmp_path) == sorted(
+            ["results/tiny/run_20251211", "results/other/seed=0", f"{pack.base}/seed=99"]
+        )
+
+    def test_without_strays_there_are_none(self, params, tmp_path):
+        assert runs.stray(params, tmp_path) == []
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({}, ""),
+            ({"metrics.test_write_ratio": 0.0}, "writes_nothing"),
+            ({"metrics.test_write_ratio": 1.0}, "writes_everything"),
+            ({"metrics.test_accuracy_off": 0.75}, ""),
+            ({"metrics.test_accuracy_off": 0.75, "metrics.test_loss_off": 0.5}, "memory_unused"),
+            ({"metrics.test_loss_on": None}, "not_finite"),
+            ({"status": "diverged"}, "not_finite"),
+            ({"metrics.test_accuracy_on": 4 / 24}, "at_chance"),  # P(X ≥ 4), X ~ B(24, .1), is .21
+            ({"metrics.test_accuracy_on": 6 / 24}, ""),  # P(X ≥ 6) is .028
+        ],
+    )
+    def test_flags(self, params, tmp_path, changes, expected):
+        for key, value in changes.items():
+            edit(tmp_path / CELL / "seed=1/final.json", key, value)
+        table = runs.collect(params, tmp_path)
+        row = table[(table["mem_lambda"] == 0.1) & (table["seed"] == 1)]
+        assert row["flags"].tolist() == [expected]
+
+    def test_a_net_without_memory_does_not_leave_it_unused(self, params, tmp_path):
+        path = tmp_path / "results/tiny/track=repaired/model=no_memory/seed=0/final.json"
+        for name in ("accuracy", "loss"):
+            edit(path, f"metrics.test_{name}_off", json.loads(path.read_text())["metrics"][f"test_{name}_on"])
+        table = runs.collect(params, tmp_path)
+        assert table.loc[table["model"] == "no_memory", "flags"].tolist() == ["", "", ""]
+
+
+class TestHistories:
+    def test_every_epoch_of_every_run(self, params, tmp_path):
+        table = runs.histories(params, tmp_path, "tiny")
+        assert len(table) == 3 * len(runs.collect(params, tmp_path))
+        assert table["epoch"].tolist()[:3] == [1, 2, 3]
+        assert table["train_loss"].tolist()[:3] == [1, 1 / 2, 1 / 3]
+        table.to_csv(tmp_path / "h.csv", index=False)
+        pd.testing.assert_frame_equal(runs.read_histories(tmp_path / "h.csv"), table)
+
+    def test_what_is_not_finite_is_empty(self, params, tmp_path):
+        (tmp_path / CELL / "seed=1/history.csv").write_text("epoch,train_loss\n1,0.5\n2,nan\n3,inf\n")
+        table = runs.histories(params, tmp_path, "tiny")
+        assert table["train_loss"].isna().sum() == 2
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ("", "empty"),
+            ("epoch,train_loss\n1,1\n2,1\n", "2 rows; allowed: epochs 1 to 3"),
+            ("epoch,train_loss\n1,1\n2,x\n3,1\n", "column 'train_loss', epoch 2: 'x'; allowed: a number"),
+            ("epoch,train_loss\n1,1\n2\n3,1\n", "row 3: 1 fields; allowed: 2"),
+            ("step,train_loss\n1,1\n2,1\n3,1\n", "column 'step'; allowed: 'epoch' first"),
+        ],
+    )
+    def test_a_corrupt_history_is_named(self, params, tmp_path, content, said):
+        path = tmp_path / CELL / "seed=1/history.csv"
+        path.write_text(content)
+        with pytest.raises(DataError) as caught:
+            runs.histories(params, tmp_path, "tiny")
+        assert str(caught.value).startswith(f"{path}: ")
+        assert said in str(caught.value)
+
+    def test_an_unknown_experiment_is_refused(self, params, tmp_path):
+        with pytest.raises(ParameterError, match="'tinny'.*allowed: tiny"):
+            runs.histories(params, tmp_path, "tinny")
+
+
+class TestReadRuns:
+    @pytest.fixture
+    def path(self, params, tmp_path) -> Path:
+        path = tmp_path / "runs.csv"
+        runs.collect(params, tmp_path).to_csv(path, index=False)
+        return path
+
+    @pytest.mark.parametrize(
+        ("column", "value", "allowed"),
+        [
+            ("status", "finished", "completed, diverged"),
+            ("track", "mended", "published, repaired"),
+            ("seed", "1.5", "an integer from 0"),
+            ("chance", "1.5", "a number from 0 to 1"),
+            ("test_loss_on", "much", "a finite number or nothing"),
+            ("test_loss_on", "nan", "a finite number or nothing"),
+            ("model", "", "a name"),
+        ],
+    )
+    def test_a_wrong_field_is_named(self, path, column, value, allowed):
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        frame.loc[4, column] = value
+        frame.to_csv(path, index=False)
+        with pytest.raises(DataError) as caught:
+            runs.read_runs(path)
+        assert str(caught.value) == f"{path}: column {column!r}, row 6: {value!r}; allowed: {allowed}"
+
+    def test_a_missing_column_is_named(self, path):
+        pd.read_csv(path).drop(columns="ceiling").to_csv(path, index=False)
+        with pytest.raises(DataError, match="column 'ceiling': missing; allowed: experiment, track"):
+            runs.read_runs(path)
+
+    def test_columns_in_another_order_are_refused(self, path):
+        frame = pd.read_csv(path)
+        frame[["track", "experiment", *frame.columns[2:]]].to_csv(path, index=False)
+        with pytest.raises(DataError, match="allowed, in this order: experiment, track, model, axes, seed"):
+            runs.read_runs(path)
+
+    def test_a_repeated_run_is_refused(self, path):
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([*lines, lines[3]]) + "\n")
+        with pytest.raises(DataError, match=rf"row {len(lines) + 1}: repeats a run"):
+            runs.read_runs(path)
+
+    @pytest.mark.parametrize(
+        ("content", "said"), [(b"", "empty"), (b"\xff\xfe", "not CSV"), (b'a,"b\n', "not CSV"), (b"a,a\n", "missing")]
+    )
+    def test_what_is_no_table_is_refused(self, path, content, said):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=said):
+            runs.read_runs(path)
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        with pytest.raises(DataError, match="absent.csv: no such file"):
+            runs.read_runs(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("preset", ["default", "smoke"])
+def test_directories_follow_from_the_rows_in_every_preset(preset: str):
+    # rows have the axes in alphabetical order, paths in that of the grid: both have to be the same
+    params = read_params(presets.PROJECT / f"params/{preset}.yaml")
+    names = runs.axes(params)
+
+    def row(pack: Pack, spec: RunSpec) -> dict[str, Any]:
+        key = {"experiment": spec.experiment, "track": spec.track, "model": spec.model, "seed": spec.seed}
+        return {**dict.fromkeys(names), **pack.cell, **key}
+
+    asked = list(runs.asked(params))
+    assert [runs.run_directory(row(*one), names) for one in asked] == [
+        pack.directory(spec.seed).as_posix() for pack, spec in asked
+    ]
+
+
+def test_axes_are_those_of_all_grids(tmp_path: Path):
+    further = {"random": {"model": "random_writer", "axes": {"write_probability": [0.5], "learning_rate": [0.1]}}}
+    params = presets.read(tmp_path, grids=further)
+    assert runs.axes(params) == ["learning_rate", "mem_lambda", "write_probability", "write_threshold"]
+    assert runs.axes(params, "other") == []
+
+
+def test_axes_that_are_words_stay_words(tmp_path: Path):
+    params = presets.read(tmp_path, grids={"sweep": {"axes": {"read": ["sigmoid", "topk_cosine"]}}}, shared={})
+    made_up.write_tree(params, tmp_path)
+    table = runs.collect(params, tmp_path)
+    assert sorted(table["read"].dropna().unique()) == ["sigmoid", "topk_cosine"]
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    pd.testing.assert_frame_equal(runs.read_runs(tmp_path / "runs.csv"), table)

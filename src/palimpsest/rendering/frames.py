@@ -41,10 +41,11 @@ def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
 def best_cells(summary: pd.DataFrame) -> pd.DataFrame:
     """One row a track and model: the cell with the highest mean validation accuracy.
 
-    Of several such cells the one that writes least on validation is taken, then the first. The test split has no say.
+    A cell of which a run diverged comes last. Of several equal cells the one that writes least on validation is taken,
+    then the first. The test split has no say.
     """
     order = summary.assign(_row=range(len(summary)))
-    by, ascending = ["validation_accuracy_on_mean"], [False]
+    by, ascending = ["diverged", "validation_accuracy_on_mean"], [True, False]
     if "validation_write_ratio_mean" in summary.columns:
         by, ascending = [*by, "validation_write_ratio_mean"], [*ascending, True]
     order = order.sort_values([*by, "_row"], ascending=[*ascending, True], na_position="last")

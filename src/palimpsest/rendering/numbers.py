@@ -139,6 +139,8 @@ def _of_parameters(params: Params) -> Iterator[Number]:
             listed = r",\ ".join(value_text(item) for item in value)
             yield Number(f"params/{key}", value_text(value), listed, file, {}, key, inputs)
             yield Number(f"params/{key}/count", len(value), _text(len(value)), file, {}, key, inputs)
+            for name, item in (("first", value[0]), ("last", value[-1])):
+                yield Number(f"params/{key}/{name}", item, _parameter_text(item), file, {}, key, inputs)
         elif isinstance(value, int | float):
             yield Number(f"params/{key}", value, _parameter_text(value), file, {}, key, inputs)
     percent = 100 * params.confidence

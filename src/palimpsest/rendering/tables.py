@@ -155,15 +155,19 @@ def claims_table(claims: pd.DataFrame, statements: dict[str, str]) -> str:
             rows.append(None)
         last = row["claim"]
         statement = statements.get(row["claim"], "")
-        said = escape(row["claim"]) + (f" {escape(statement)}" if statement else "")
-        shown = f"{number(_float(row['estimate']))} {bounds(_float(row['low']), _float(row['high']))}"
+        said = rf"\textbf{{{escape(row['claim'])}}}" + (f" {escape(statement)}" if statement else "")
+        shown = f"{number(_float(row['estimate']))} {bounds(_float(row['low']), _float(row['high']))} {escape(row['unit'])}"
         count = number(int(row["n"])) if not pd.isna(row["n"]) else "--"
         verdict = rf"\textbf{{{escape(row['verdict'])}}}"
-        reason = f"{shown} {escape(row['unit'])}. {escape(row['reason'])}"
-        rows.append([said if new else "", escape(row["track"]), verdict, count, reason])
-    header = ["claim", "track", "verdict", "$n$", "estimate [interval], and why"]
-    columns = r"@{}>{\raggedright}p{0.25\textwidth}llr>{\raggedright\arraybackslash}p{0.42\textwidth}@{}"
+        rows.append([said if new else "", escape(row["track"]), verdict, count, shown, escape(row["reason"])])
+    header = ["claim", "track", "verdict", "$n$", "estimate", "reason"]
+    columns = "@{}" + _ragged(0.2) + "llr" + _ragged(0.15) + _ragged(0.35) + "@{}"
     return tabular(columns, header, rows)
+
+
+def _ragged(share: float) -> str:
+    """A column of running text, as wide as this share of the text."""
+    return rf">{{\raggedright\arraybackslash}}p{{{share}\textwidth}}"
 
 
 def _float(value: Any) -> float | None:
@@ -254,7 +258,7 @@ def value_text(value: Any) -> str:
 def parameters_table(params: Params) -> str:
     """Every parameter of the preset."""
     rows = [[breakable(key), breakable(value_text(value))] for key, value in flattened(params.model_dump(mode="json")).items()]
-    columns = r"@{}>{\raggedright}p{0.62\textwidth}>{\raggedright\arraybackslash}p{0.33\textwidth}@{}"
+    columns = "@{}" + _ragged(0.62) + _ragged(0.33) + "@{}"
     caption = f"Every parameter of the preset {breakable(params.preset)}; what is not listed has the default of its model or task."
     return longtable(columns, ["key", "value"], rows, caption, "tab:parameters")
 

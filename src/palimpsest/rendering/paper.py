@@ -1,0 +1,288 @@
+r"""The paper: templates filled with the results, then typeset.
+
+Templates are LaTeX with jinja2 between ``\VAR{ }`` (a value; text is escaped), ``\BLOCK{ }`` (a statement) and
+``\#{ }`` (a comment). Numbers are ``\pnum{name}``, or ``\VAR{pnum(name)}`` where the name is put together.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from palimpsest.analysis.claims import read_verdicts
+from palimpsest.errors import DataError, ToolError
+from palimpsest.files import write_bytes, write_text
+from palimpsest.rendering.frames import CLAIMS
+from palimpsest.rendering.latex import escape
+from palimpsest.rendering.numbers import NUMBERS, nearest, read_numbers
+
+MAIN = "paper.tex.j2"
+TARGET = Path("paper/paper.tex")
+RESULT_SECTIONS = ("abstract", "results", "comparison", "conclusion")
+"""Templates in which no digit may be typed."""
+TEX = "apt-get install texlive-latex-recommended texlive-fonts-recommended latexmk"
+SECONDS = 300
+
+_PNUM = re.compile(r"\\pnum\{([^{}\\]*)\}")
+_USED = re.compile(r"\\(?:input|includegraphics)(?:\[[^\]]*\])?\{([^{}]+)\}")
+
+
+class Latex(str):
+    """Text that is LaTeX already, so that it is not escaped again."""
+
+    __slots__ = ()
+
+
+def build(source: Path, root: Path) -> Path:
+    """Render ``paper/paper.tex`` and typeset ``paper/paper.pdf``; the same products give the same bytes.
+
+    Args:
+        source: directory of templates and ``references.bib``.
+        root: product directory.
+
+    Returns:
+        The PDF.
+
+    Raises:
+        DataError: a template is wrong, or a product that it uses is missing; names template and line.
+        ToolError: LaTeX is not installed, or found an error.
+    """
+    text = render(source, root)
+    pdf = typeset(text, source, root)
+    write_text(root / TARGET, text)
+    write_bytes((root / TARGET).with_suffix(".pdf"), pdf)
+    return (root / TARGET).with_suffix(".pdf")
+
+
+# --- from templates to LaTeX ------------------------------------------------------------------------------------------
+
+
+def render(source: Path, root: Path) -> str:
+    """Fill the templates.
+
+    Raises:
+        DataError: file, line, and what is wrong: syntax, an unknown name or number, or a digit typed into a result.
+    """
+    numbers = read_numbers(root / NUMBERS)
+    for template in sorted(source.glob("*.tex.j2")):
+        _check(template, numbers)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(source),
+        variable_start_string=r"\VAR{",
+        variable_end_string="}",
+        block_start_string=r"\BLOCK{",
+        block_end_string="}",
+        comment_start_string=r"\#{",
+        comment_end_string="}",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Latex) else Latex(escape(value)),
+    )
+    environment.filters["escape"] = lambda value: Latex(escape(value))
+    try:
+        text = environment.get_template(MAIN).render(_context(numbers, root))
+    except jinja2.TemplateNotFound as error:
+        raise DataError(f"{source / str(error)}: no such template") from None
+    except jinja2.TemplateSyntaxError as error:
+        raise DataError(f"{source / (error.name or MAIN)}: line {error.lineno}: {error.message}") from None
+    except (jinja2.UndefinedError, _Unknown, TypeError, ValueError) as error:
+        raise DataError(f"{_place(error, source)}: {error}") from None
+    return text
+
+
+class _Unknown(Exception):
+    """A template asks for something that the results do not have."""
+
+
+def _check(template: Path, numbers: dict[str, Any]) -> None:
+    """Find unknown numbers and typed digits before anything is rendered."""
+    text = template.read_text(encoding="utf-8")
+    for match in _PNUM.finditer(text):
+        if match[1] not in numbers:
+            line = text.count("\n", 0, match.start()) + 1
+            raise DataError(f"{template}: line {line}: {_unknown_number(match[1], numbers)}")
+    if template.name.removesuffix(".tex.j2") in RESULT_SECTIONS:
+        for line, found in typed_digits(text):
+            raise DataError(f"{template}: line {line}: {found!r}: a number is typed; allowed: \\pnum{{name}}")
+
+
+def _unknown_number(name: str, numbers: dict[str, Any]) -> str:
+    return f"\\pnum{{{name}}}: no such number; allowed: {', '.join(nearest(name, numbers))}, …"
+
+
+def _place(error: BaseException, source: Path) -> str:
+    """Template and line in which an error arose; jinja2 rewrites tracebacks so that they say it."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).suffix == ".j2"]
+    return f"{source / Path(frames[-1].filename).name}: line {frames[-1].lineno}" if frames else str(source)
+
+
+_NOT_PROSE = (
+    r"\\#\{.*?\}",  # comments of jinja2
+    r"(?<!\\)%[^\n]*",  # and of LaTeX
+    r"\\BLOCK\{.*?\}",
+    r"\\(?:pnum|cite[a-z]*|ref|eqref|autoref|label|input|url|includegraphics|begin|end|figure)\*?(?:\[[^\]]*\])*\{[^{}]*\}",
+)
+_CALL = re.compile(r"""(?:pnum|value|measured|verdict|known)\((?:[^()"']|"[^"]*"|'[^']*')*\)""")
+
+
+def typed_digits(text: str) -> list[tuple[int, str]]:
+    r"""Words with a digit that somebody typed into a template, each with its line.
+
+    Labels, citations, file names, statements and the names of numbers may hold digits; prose may not, nor may a value that
+    is no name of a number.
+
+    >>> typed_digits(r"about 95 of \ref{fig:1} and \pnum{a/1} and \VAR{pnum('x1')}")
+    [(1, '95')]
+    """
+
+    def blank(match: re.Match[str]) -> str:
+        return re.sub(r"[^\n]", " ", match[0])
+
+    for pattern in _NOT_PROSE:
+        text = re.sub(pattern, blank, text, flags=re.DOTALL)
+    text = _CALL.sub(blank, text)
+    return [
+        (number, word)
+        for number, line in enumerate(text.splitlines(), 1)
+        for word in line.split()
+        if any(sign.isdigit() for sign in word)
+    ]
+
+
+def _context(numbers: dict[str, Any], root: Path) -> dict[str, Any]:
+    """What templates can use."""
+    claims = [
+        {key: None if value != value else value for key, value in row.items()}
+        for row in read_verdicts(root / CLAIMS).to_dict("records")
+    ]
+    return {"claims": claims, "verdict": _verdict_of(claims), **_number_functions(numbers)}
+
+
+def _verdict_of(claims: list[dict[str, Any]]) -> Callable[[str, str], str]:
+    def verdict(claim: str, track: str) -> str:
+        for row in claims:
+            if (row["claim"], row["track"]) == (claim, track):
+                return str(row["verdict"])
+        raise _Unknown(f"verdict({claim!r}, {track!r}): no such claim; allowed: what {CLAIMS} holds")
+
+    return verdict
+
+
+def _number_functions(numbers: dict[str, Any]) -> dict[str, Callable[..., Any]]:
+    def pnum(name: str) -> Latex:
+        if name not in numbers:
+            raise _Unknown(_unknown_number(name, numbers))
+        return Latex(f"\\pnum{{{name}}}")
+
+    def value(name: str) -> Any:
+        pnum(name)
+        return numbers[name]["value"]
+
+    def measured(name: str) -> Latex:
+        """A mean with its interval; of one seed there is no interval, and where all runs diverged no mean."""
+        if f"{name}/mean" not in numbers:
+            if f"{name.rpartition('/')[0]}/n" in numbers:
+                return Latex("no value, as no run was completed")
+            raise _Unknown(_unknown_number(f"{name}/mean", numbers))
+        mean = pnum(f"{name}/mean")
+        if f"{name}/low" not in numbers:
+            return mean
+        return Latex(f"{mean} [{pnum(f'{name}/low')}, {pnum(f'{name}/high')}]")
+
+    return {"pnum": pnum, "value": value, "measured": measured, "known": lambda name: name in numbers}
+
+
+# --- from LaTeX to PDF ------------------------------------------------------------------------------------------------
+
+
+def typeset(text: str, source: Path, root: Path) -> bytes:
+    """Run latexmk and pdflatex in a temporary directory.
+
+    Args:
+        text: LaTeX that stands in ``paper/`` below the product directory.
+        source: where ``references.bib`` lies.
+        root: product directory.
+
+    Raises:
+        DataError: a table or figure that the text uses is missing.
+        ToolError: LaTeX is not installed, found an error, or left a reference unresolved.
+    """
+    missing = [program for program in ("latexmk", "pdflatex", "bibtex") if shutil.which(program) is None]
+    if missing:
+        raise ToolError(f"paper: {missing[0]}: no such program; to install it, as root: {TEX}")
+    with tempfile.TemporaryDirectory(prefix="palimpsest-paper-") as folder:
+        paper = Path(folder) / "paper"
+        _lay_out(text, source, root, paper)
+        environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
+            "SOURCE_DATE_EPOCH": "0",
+            "FORCE_SOURCE_DATE": "1",
+            "TZ": "UTC",
+            "LC_ALL": "C",
+            "max_print_line": "10000",
+        }
+        command = ["latexmk", "-norc", "-pdf", "-bibtex", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error"]
+        try:
+            done = subprocess.run(
+                [*command, "paper.tex"], cwd=paper, env=environment, capture_output=True, timeout=SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ToolError(f"{root / TARGET}: LaTeX did not end within {SECONDS} seconds") from None
+        log = _read(paper / "paper.log")
+        problem = _first_error(log, _read(paper / "paper.blg"))
+        if done.returncode or problem:
+            last = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+            raise ToolError(f"{root / TARGET}: LaTeX: {problem or last[-1]}")
+        return (paper / "paper.pdf").read_bytes()
+
+
+def _lay_out(text: str, source: Path, root: Path, paper: Path) -> None:
+    """Put the text and all that it uses where it looks for them: seen from ``paper/`` below the product directory."""
+    write_text(paper / "paper.tex", text)
+    for name in _USED.findall(text):
+        used = name if Path(name).suffix else f"{name}.tex"
+        origin = root / "paper" / used
+        if not origin.is_file():
+            raise DataError(f"{Path(os.path.normpath(origin))}: no such file; {TARGET} uses it")
+        target = paper / used
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(origin, target)
+    bibliography = source / "references.bib"
+    if not bibliography.is_file():
+        raise DataError(f"{bibliography}: no such file; {TARGET} uses it")
+    (paper / "source").mkdir(exist_ok=True)
+    shutil.copyfile(bibliography, paper / "source/references.bib")
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+_ERROR = re.compile(r"^(?:\./)?([^\s:]+):(\d+): (.+)$", re.MULTILINE)
+_UNRESOLVED = re.compile(r"^LaTeX Warning: (Reference|Citation) [`'](\S+)'.*undefined", re.MULTILINE)
+
+
+def _first_error(log: str, bibliography_log: str) -> str:
+    """The first error of LaTeX in words, or the first reference that leads nowhere; empty if there is none."""
+    if match := _ERROR.search(log):
+        return f"{match[1]}: line {match[2]}: {match[3]}"
+    if match := re.search(r"^! (.+)$", log, re.MULTILINE):
+        return match[1]
+    if match := re.search(r"^Warning--(I didn't find .+)$", bibliography_log, re.MULTILINE):
+        return f"references.bib: {match[1]}"
+    if match := _UNRESOLVED.search(log) or re.search(r"^Package natbib Warning: (Citation) [`'](\S+)'", log, re.MULTILINE):
+        return f"{match[1].lower()} {match[2]!r} leads nowhere"
+    return ""
+
+

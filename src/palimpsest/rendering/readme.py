@@ -1,0 +1,33 @@
+"""The part of README.md that results decide: the table claim → verdict between two marks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from palimpsest.analysis.claim_file import read_claims
+from palimpsest.analysis.claims import read_verdicts
+from palimpsest.errors import DataError
+
+BEGIN, END = "<!-- claims: written by `palimpsest readme` -->", "<!-- end of claims -->"
+
+
+def render(readme: Path, claims: Path, root: Path) -> str:
+    """The text of a README with its table of claims written anew from ``tables/claims.csv``.
+
+    Raises:
+        DataError: the README lacks its marks, or the table of verdicts is missing or corrupt.
+        ParameterError: the file of claims is wrong.
+    """
+    text = readme.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise DataError(f"{readme}: {BEGIN!r} and {END!r}: not there once each; allowed: one pair of marks")
+    verdicts = read_verdicts(root / "tables/claims.csv")
+    statements = read_claims(claims).claims
+    lines = ["| claim | published | repaired | what decided on the repaired track |", "| --- | --- | --- | --- |"]
+    for claim, rows in verdicts.groupby("claim", sort=True):
+        by_track = {row["track"]: row for row in rows.to_dict("records")}
+        words = [f"**{by_track[track]['verdict']}**" if track in by_track else "–" for track in ("published", "repaired")]
+        reason = by_track.get("repaired", rows.iloc[0].to_dict())["reason"]
+        lines.append(f"| {claim}: {statements[str(claim)].statement} | {words[0]} | {words[1]} | {reason} |")
+    before, rest = text.split(BEGIN)
+    return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1]

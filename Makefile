@@ -27,8 +27,8 @@ $(STAMP): | requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: $(PYTHON) is Python %d.%d; allowed: 3.11 or later, e.g. make PYTHON=python3.12" % sys.version_info[:2])'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@rm -f $(VENV)/installed-*
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "make: $(VENV): done"
 

@@ -16,7 +16,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = {
         "__init__.py": '"""Package."""\n',
         "far.py": '"""Far."""\n\n\nSIZE = 3\n"""Of something."""\n',
-        "near.py": '"""Near."""\ndef size():\n    """Say it."""\n    from palimpsest.far import SIZE\n    return SIZE\n',
+        "near.py": '"""Near."""\ndef size():\n    """It."""\n    from palimpsest.far import SIZE\n    return SIZE\n',
         "other.py": '"""Other."""\nimport math\n',
     }
     for name, text in files.items():

@@ -72,7 +72,7 @@ def plain(value):
 
 def preset_values(*names):
     """Some parameters of the preset, all if none is named; where products go is no part of what they are."""
-    values = PRESET.model_dump(mode="json", exclude={"preset", "workdir"})
+    values = PRESET.model_dump(mode="json", exclude={"workdir"})
     return plain({name: values[name] for name in names or sorted(values)})
 
 

@@ -255,12 +255,25 @@ def value_text(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
+_PARTS_OF_A_TRACK = len("experiments.<name>.tracks.<name>".split("."))
+
+
 def parameters_table(params: Params) -> str:
-    """Every parameter of the preset."""
-    rows = [[breakable(key), breakable(value_text(value))] for key, value in flattened(params.model_dump(mode="json")).items()]
-    columns = "@{}" + _ragged(0.62) + _ragged(0.33) + "@{}"
+    """Every parameter of the preset; keys below a track are written without what is common to them, which is a heading."""
+    rows: list[Sequence[str] | None] = []
+    last = ""
+    for key, value in flattened(params.model_dump(mode="json")).items():
+        if value == {}:
+            continue
+        parts = key.split(".")
+        heading = ".".join(parts[: min(len(parts) - 1, _PARTS_OF_A_TRACK)])
+        rest = key.removeprefix(f"{heading}.")
+        if heading != last:
+            rows += [None, [rf"\multicolumn{{2}}{{@{{}}l@{{}}}}{{{breakable(heading)}}}"]]
+            last = heading
+        rows.append([(r"\quad " if heading else "") + breakable(rest), breakable(value_text(value))])
     caption = f"Every parameter of the preset {breakable(params.preset)}; what is not listed has the default of its model or task."
-    return longtable(columns, ["key", "value"], rows, caption, "tab:parameters")
+    return longtable("@{}" + _ragged(0.5) + _ragged(0.45) + "@{}", ["key", "value"], rows, caption, "tab:parameters")
 
 
 def comparison_table(compared: pd.DataFrame, source: PublishedResults) -> str:

@@ -1,0 +1,129 @@
+"""Notebooks: executed by papermill, then stripped of all that differs from one execution to the next."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+import palimpsest
+from palimpsest.errors import DataError
+from palimpsest.files import write_text
+
+KERNEL = "palimpsest"
+INJECTED = "injected-parameters"
+SECONDS = 600
+_STRIPPED = ["metadata.papermill", "metadata.language_info", "cell.metadata.papermill", "cell.metadata.execution"]
+
+
+def execute(source: Path, target: Path, root: Path, parameters: dict[str, Any] | None = None) -> None:
+    """Execute a notebook in the product directory and write it with its outputs; twice gives the same bytes.
+
+    It runs in this interpreter, whatever kernels are installed, and sees this package.
+
+    Args:
+        source: the notebook; a cell tagged ``parameters`` has its parameters.
+        target: where the executed one goes; below ``root`` unless absolute.
+        root: product directory, in which its cells run.
+        parameters: what it is given; nothing but plain values, which appear in it.
+
+    Raises:
+        DataError: the notebook is missing or is none, or one of its cells fails: names the cell and the error.
+    """
+    notebook = _read(source)
+    with _kernel() as folder:
+        executed = _run(notebook, Path(folder), root, parameters or {}, source)
+    write_text(root / target, normalised(executed))
+
+
+def _read(source: Path) -> nbformat.NotebookNode:
+    try:
+        notebook = nbformat.read(source, as_version=4)
+        nbformat.validate(notebook)
+    except FileNotFoundError:
+        raise DataError(f"{source}: no such file") from None
+    except (ValueError, nbformat.ValidationError, AttributeError) as error:
+        raise DataError(f"{source}: not a notebook: {str(error).splitlines()[0]}; allowed: nbformat 4") from None
+    return notebook
+
+
+def _run(notebook: nbformat.NotebookNode, folder: Path, root: Path, parameters: dict[str, Any], source: Path) -> Any:
+    from papermill.exceptions import PapermillExecutionError
+    from papermill.execute import execute_notebook
+
+    before, after = folder / "before.ipynb", folder / "after.ipynb"
+    nbformat.write(notebook, before)
+    try:
+        execute_notebook(
+            str(before),
+            str(after),
+            parameters=parameters,
+            cwd=str(root.resolve()),
+            kernel_name=KERNEL,
+            progress_bar=False,
+            log_output=False,
+            execution_timeout=SECONDS,
+        )
+    except PapermillExecutionError as error:
+        problem = " ".join(str(error.evalue).split())
+        raise DataError(f"{source}: cell {error.cell_index}: {error.ename}: {problem}") from None
+    executed = nbformat.read(after, as_version=4)
+    executed.metadata["kernelspec"] = notebook.metadata.get("kernelspec", _KERNELSPEC)
+    return executed
+
+
+_KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def normalised(notebook: nbformat.NotebookNode) -> str:
+    """The notebook as text without times, versions and random names; cells keep the ids of the source."""
+    from nbstripout import strip_output
+
+    for cell in notebook.cells:
+        if INJECTED in cell.metadata.get("tags", []):
+            cell["id"] = INJECTED
+    stripped = strip_output(
+        notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=_STRIPPED, strip_init_cells=False
+    )
+    return nbformat.writes(stripped) + "\n"
+
+
+@contextmanager
+def _kernel() -> Iterator[str]:
+    """A directory with a kernel that is this interpreter, announced to Jupyter for as long as the context lasts."""
+    with tempfile.TemporaryDirectory(prefix="palimpsest-notebook-") as folder:
+        kernel = Path(folder) / "data/kernels" / KERNEL
+        kernel.mkdir(parents=True)
+        package = str(Path(palimpsest.__file__).resolve().parents[1])
+        paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+        specification = {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": KERNEL,
+            "language": "python",
+            "env": {"PYTHONPATH": paths, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
+        }
+        (kernel / "kernel.json").write_text(json.dumps(specification), encoding="utf-8")
+        settings = {
+            "JUPYTER_PATH": f"{folder}/data",
+            "JUPYTER_RUNTIME_DIR": f"{folder}/runtime",
+            "JUPYTER_CONFIG_DIR": f"{folder}/config",
+            "IPYTHONDIR": f"{folder}/ipython",
+            "JUPYTER_PLATFORM_DIRS": "1",
+        }
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        try:
+            yield folder
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value

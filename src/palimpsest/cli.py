@@ -178,6 +178,26 @@ def params_(
         console.print(f"written: {path}")
 
 
+@app.command(rich_help_panel=PEOPLE)
+def readme(
+    file: Annotated[Path, typer.Argument(help="the file whose table of claims is written anew")] = Path("README.md"),
+    claims: ClaimsOption = DEFAULT_CLAIMS,
+    root: RootOption = HERE,
+    check: Annotated[bool, typer.Option("--check", help="write nothing; fail if the file would change")] = False,
+) -> None:
+    """Write the table of claims in the README anew from tables/claims.csv."""
+    from palimpsest.errors import DataError
+    from palimpsest.files import write_text
+    from palimpsest.rendering import readme as rendering
+
+    text = rendering.render(file, claims, root)
+    if file.read_text(encoding="utf-8") != text:
+        if check:
+            raise DataError(f"{file}: its table of claims is not that of tables/claims.csv; run `palimpsest readme`")
+        write_text(file, text)
+        console.print(f"written: {file}")
+
+
 # --- pipeline ---------------------------------------------------------------------------------------------------------
 
 

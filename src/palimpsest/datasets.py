@@ -94,13 +94,9 @@ def load(directory: Path, config: Section, device: str = "cpu") -> Splits:
                 worst = int(value.max()) if value.max() >= limit else int(value.min())
                 raise DataError(f"{file}: {name}.{key}: value {worst}; allowed: 0 to {limit - 1}")
         prefix = f"{name}.extras."
-        extras = {
-            key.removeprefix(prefix): value.long().to(device)
-            for key, value in tensors.items()
-            if key.startswith(prefix)
-        }
-        splits.append(Examples(inputs.to(device), targets.to(device), extras))
-    return Splits(*splits)
+        extras = {key.removeprefix(prefix): value.long() for key, value in tensors.items() if key.startswith(prefix)}
+        splits.append(Examples(inputs, targets, extras))
+    return tasks.on_device(Splits(*splits), device)
 
 
 def load_card(directory: Path) -> dict[str, Any]:

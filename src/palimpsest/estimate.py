@@ -13,7 +13,7 @@ from rich.table import Table
 from palimpsest import plan, tasks
 from palimpsest.config import Params
 from palimpsest.plan import RunSpec
-from palimpsest.tasks import Splits
+from palimpsest.tasks import on_device
 from palimpsest.training import job, loop, machine
 
 TIMED_STEPS = 3
@@ -46,7 +46,7 @@ def measure(specs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
         "num_validation": max(2, trace_examples),
         "num_test": max(2, trace_examples),
     }
-    splits: Splits = task.Config.model_validate(small).build(0)
+    splits = on_device(task.Config.model_validate(small).build(0), specs[0].device)
     pack = loop.build_pack(specs)
     seconds = float("nan")
     if timing:
@@ -63,14 +63,19 @@ def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bo
     """Print the plan of a preset: one line an experiment, track and model, or one a pack.
 
     Raises:
-        ParameterError: a parameter is wrong; the GPU of a GPU preset is timed only where there is one.
+        ParameterError: a parameter is wrong.
     """
-    machine.prepare()
-    timing = timing and (params.device == "cpu" or torch.cuda.is_available())
+    machine.prepare(params.device)
+    here = params.device == "cpu" or torch.cuda.is_available()
+    if timing and not here:
+        console.print(f"{file}: device: {params.device!r}: not on this machine, so nothing is timed")
+    timing = timing and here
     known: dict[str, Cost] = {}
     rows: dict[tuple[str, ...], list[float]] = {}
     for pack in plan.packs(params):
         specs = plan.resolve(params, pack, file)
+        if not here:
+            specs = [spec.model_copy(update={"device": "cpu"}) for spec in specs]
         kind = _architecture(specs[0])
         if kind not in known:
             known[kind] = measure(specs, params.trace_examples, timing=timing)

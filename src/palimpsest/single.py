@@ -128,12 +128,12 @@ def evaluate(directory: Path) -> dict[str, dict[str, float]]:
     Raises:
         DataError: the directory holds no run, or its files are corrupt.
     """
-    machine.prepare()
     final = read_json(directory / "final.json")
     try:
         spec = RunSpec.model_validate(final["spec"])
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{directory / 'final.json'}: spec: missing or malformed; allowed: what a run writes") from None
+    machine.prepare(spec.device)
     pack = loop.build_pack([spec])
     weights = read_tensors(directory / "model.safetensors")
     try:
@@ -142,6 +142,7 @@ def evaluate(directory: Path) -> dict[str, dict[str, float]]:
         raise DataError(f"{directory / 'model.safetensors'}: other parameters than {spec.model} has") from None
     config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
     splits = tasks.load(spec.task["name"]).Config.model_validate(config).build(spec.task["seed"])
+    splits = tasks.on_device(splits, spec.device)
     return {
         control: {name: float(value) for name, value in loop.evaluate_pack(pack, splits.test, control).items()}
         for control in models.CONTROLS

@@ -31,6 +31,15 @@ class Splits(NamedTuple):
     test: Examples
 
 
+def on_device(splits: Splits, device: str) -> Splits:
+    """The same data set on a device."""
+    moved = [
+        Examples(inputs.to(device), targets.to(device), {name: value.to(device) for name, value in extras.items()})
+        for inputs, targets, extras in splits
+    ]
+    return Splits(*moved)
+
+
 def names() -> list[str]:
     """Every task: the files beside this one."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))

@@ -71,7 +71,7 @@ def train_runs(
     report: Report,
 ) -> None:
     """Train the runs of one pack and write each one's files to its directory in ``outputs``; see :func:`train_pack`."""
-    machine.prepare()
+    machine.prepare(specs[0].device)
     if specs[0].device == "cuda" and not torch.cuda.is_available():
         raise ParameterError("params: device: 'cuda': no GPU is visible; allowed here: cpu")
     code = code_of(specs[0].model, specs[0].task["name"])

@@ -12,15 +12,16 @@ import torch
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
-def prepare() -> None:
+def prepare(device: str = "cpu") -> None:
     """Set up this process; call it before the first tensor is made.
 
     One thread: several processes that each use all cores wait for each other, and sums would depend on the number of
-    cores.
+    cores. On a GPU an operation without a deterministic kernel warns instead of failing: the gradient of a gather is
+    one, and it is deterministic where no index repeats, as in our memories.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 25)

@@ -28,7 +28,7 @@ def cell(
     ceiling: float = 1.0,
     diverged: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
-    """Rows of one cell: one run for each value of its metrics, with seeds 0, 1, …"""
+    """Rows of one cell: one run for each value of its metrics, with the seeds 0, 1 and so on."""
     count = len(next(iter(metrics.values())))
     return [
         {

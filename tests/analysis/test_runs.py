@@ -250,7 +250,7 @@ def test_axes_are_those_of_all_grids(tmp_path: Path):
 
 
 def test_axes_that_are_words_stay_words(tmp_path: Path):
-    params = presets.read(tmp_path, grids={"sweep": {"axes": {"read": ["sigmoid", "topk_cosine"]}}}, shared={})
+    params = presets.read(tmp_path, grids={"sweep": {"axes": {"read": ["sigmoid", "topk_cosine"]}}})
     made_up.write_tree(params, tmp_path)
     table = runs.collect(params, tmp_path)
     assert sorted(table["read"].dropna().unique()) == ["sigmoid", "topk_cosine"]

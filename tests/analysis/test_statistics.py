@@ -154,7 +154,9 @@ class TestSummarise:
 
     def test_columns_stand_in_order(self):
         names = list(statistics.summarise(self.RUNS, made_up.AXES, 0.95).columns)
-        metrics = [f"{metric}_{part}" for metric in ("accuracy", "ratio") for part in ("mean", "sd", "low", "high", "iqm")]
+        metrics = [
+            f"{metric}_{part}" for metric in ("accuracy", "ratio") for part in ("mean", "sd", "low", "high", "iqm")
+        ]
         assert names == ["experiment", "track", "model", *made_up.AXES, "n", "diverged", *metrics]
 
     def test_the_order_of_rows_does_not_matter(self):

@@ -198,7 +198,10 @@ def _evidence(test: Judged, axes: list[str]) -> dict[str, Any]:
         "verdict": test.verdict,
         "missing": measured.missing or None,
         "failed": list(measured.failed),
-        "cells": [{"model": cell.model, "cell": cell.point, "chosen": cell.chosen} for cell in measured.cells],
+        "cells": [
+            {"model": cell.model, "cell": cell.point, "candidates": cell.candidates, "chosen_by": cell.chosen_by}
+            for cell in measured.cells
+        ],
         "runs": [run_directory(run, axes) for run in measured.runs],
     }
 

@@ -88,7 +88,8 @@ class Layout:
         Raises:
             DataError: a column is missing, repeated, unknown or out of place.
         """
-        for name in {*self.head, *self.middle} - set(header):
+        missing = [name for name in (*self.head, *self.middle) if name not in header]
+        for name in missing[:1]:
             raise DataError(f"{path}: column {name!r}: missing; allowed: {', '.join([*self.head, *self.middle])}")
         for name in header:
             if not name or header.count(name) > 1:

@@ -34,7 +34,10 @@ class Cell:
     model: str
     point: dict[str, float | str]
     rows: list[dict[str, Any]]
-    chosen: dict[str, float] = field(default_factory=dict)
+    candidates: int = 1
+    """Cells among which it was chosen."""
+    chosen_by: dict[str, float] = field(default_factory=dict)
+    """Means that qualified and ranked it."""
 
     def __str__(self) -> str:
         return " ".join([self.model, *(f"{axis}={format_value(value)}" for axis, value in self.point.items())])
@@ -161,7 +164,7 @@ class TrackRuns:
             )
         best = min(fitting, key=lambda cell: _rank(cell, group.choose))
         means = {metric: best.mean(metric) for metric in (*group.having, *(order.by for order in group.choose))}
-        return Cell(best.model, best.point, best.rows, {"candidates": len(fitting), **means} if means else {})
+        return replace(best, candidates=len(fitting), chosen_by=means)
 
 
 def _known(name: str, allowed: Sequence[str], where: str) -> str:

@@ -35,10 +35,12 @@ class PublishedTable(Section):
 
     origin: str = Field(min_length=1, description="document, file and version: where every number of it stands")
     note: str = Field("", description="what a reader has to know about it")
-    rows: tuple[Row, ...] = Field(min_length=1)
+    rows: tuple[Row, ...]
 
     @model_validator(mode="after")
     def _rows_are_alike(self) -> PublishedTable:
+        if not self.rows:
+            raise ValueError("no row; allowed: at least one")
         for row in self.rows:
             if set(row.cell) != set(self.rows[0].cell) or set(row.values) != set(self.rows[0].values):
                 raise ValueError(f"row {row.cell} has other axes or values; allowed: those of the first row")

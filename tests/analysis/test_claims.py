@@ -1,0 +1,544 @@
+"""Verdicts: each kind of test on made-up runs whose answer is known, and what must never yield "holds"."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from palimpsest.analysis import claims
+from palimpsest.errors import DataError, ParameterError
+from palimpsest.files import write_json
+from tests.analysis import made_up
+from tests.analysis.made_up import cell, table
+from tests.training.presets import PROJECT
+
+SPREAD = [-0.01, -0.005, 0.0, 0.005, 0.01]
+ALL = {"all": {"model": "write_all"}}
+BEST = {
+    "best": {
+        "model": "nema_lite",
+        "having": {"validation_write_ratio": {"max": 0.1}},
+        "choose": [{"by": "validation_accuracy_on", "order": "max"}, {"by": "validation_write_ratio", "order": "min"}],
+    }
+}
+VALUE = {"kind": "value", "group": "all", "metric": "test_accuracy_on", "bound": {"at_least": 0.8}}
+
+
+def around(mean: float) -> list[float]:
+    return [mean + step for step in SPREAD]
+
+
+def write_all(values: list[float], **more: Any) -> pd.DataFrame:
+    return table(cell("write_all", {"test_accuracy_on": values, "validation_write_ratio": [1.0] * len(values)}, **more))
+
+
+def point(mem_lambda: float, ratio: float, validation: float, test: float, **more: Any) -> list[dict[str, Any]]:
+    metrics = {"validation_write_ratio": ratio, "validation_accuracy_on": validation, "test_accuracy_on": test}
+    spread = {name: around(value) for name, value in metrics.items()}
+    return cell("nema_lite", spread, {"mem_lambda": mem_lambda, "write_threshold": 0.5}, **more)
+
+
+def one_row(decisions: claims.Decisions) -> dict[str, Any]:
+    (row,) = decisions.table.to_dict("records")
+    return row
+
+
+class TestValue:
+    @pytest.mark.parametrize(
+        ("bound", "verdict"),
+        [
+            ({"at_least": 0.8}, "holds"),
+            ({"more_than": 0.8}, "holds"),
+            ({"at_least": 0.9}, "undecided"),
+            ({"at_least": 0.95}, "fails"),
+            ({"at_most": 0.95}, "holds"),
+            ({"less_than": 0.95}, "holds"),
+            ({"at_most": 0.9}, "undecided"),
+            ({"less_than": 0.8}, "fails"),
+        ],
+    )
+    def test_a_mean_against_a_bound(self, tmp_path, bound, verdict):
+        asked = made_up.claims(tmp_path, ALL, {**VALUE, "bound": bound})
+        row = one_row(claims.decide(write_all(around(0.9)), asked, 0.95))
+        assert row["verdict"] == verdict
+        assert (row["claim"], row["track"], row["n"], row["unit"]) == ("000-a", "repaired", 5, "u")
+
+    def test_numbers_are_those_of_a_t_test(self, tmp_path):
+        values = [0.81, 0.86, 0.79, 0.9]
+        asked = made_up.claims(tmp_path, ALL, VALUE)
+        decided = claims.decide(write_all(values), asked, 0.9)
+        expected = stats.ttest_1samp(values, 0.8, alternative="greater")
+        two_sided = stats.ttest_1samp(values, 0.8).confidence_interval(0.9)
+        row = one_row(decided)
+        assert (row["estimate"], row["low"], row["high"]) == pytest.approx((0.84, two_sided.low, two_sided.high))
+        assert decided.evidence[0]["p"] == pytest.approx(expected.pvalue)
+        assert decided.evidence[0]["p_holm"] == pytest.approx(expected.pvalue)
+        assert row["verdict"] == "undecided"
+
+    def test_relative_to_a_column(self, tmp_path):
+        asked = made_up.claims(tmp_path, ALL, {**VALUE, "relative_to": "ceiling"})
+        row = one_row(claims.decide(write_all(around(0.18), ceiling=0.2), asked, 0.95))
+        assert row["estimate"] == pytest.approx(0.9)
+
+    @pytest.mark.parametrize(("bound", "verdict"), [({"at_least": 0.9}, "holds"), ({"more_than": 0.9}, "fails")])
+    def test_equal_seeds_are_decided_by_the_point(self, tmp_path, bound, verdict):
+        asked = made_up.claims(tmp_path, ALL, {**VALUE, "bound": bound})
+        decided = claims.decide(write_all([0.9] * 5), asked, 0.95)
+        row = one_row(decided)
+        assert row["verdict"] == verdict
+        assert row["low"] == row["estimate"] == row["high"] == 0.9
+        assert not any(isinstance(value, float) and math.isnan(value) for value in decided.evidence[0].values())
+
+    def test_one_seed_decides_nothing(self, tmp_path):
+        row = one_row(claims.decide(write_all([0.9]), made_up.claims(tmp_path, ALL, VALUE), 0.95))
+        assert row["verdict"] == "undecided"
+        assert row["estimate"] == 0.9
+        assert math.isnan(row["low"])
+
+
+class TestFailures:
+    """A diverged run, a missing one and a NaN never yield "holds", and are named."""
+
+    def decide(self, tmp_path: Path, runs: pd.DataFrame, bound: dict[str, float]) -> dict[str, Any]:
+        return one_row(claims.decide(runs, made_up.claims(tmp_path, ALL, {**VALUE, "bound": bound}), 0.95))
+
+    @pytest.mark.parametrize("kind", ["diverged", "missing", "nan"])
+    def test_never_hold(self, tmp_path, kind):
+        values = around(0.9)
+        runs = write_all(values, diverged=[3] if kind == "diverged" else [])
+        others = table(cell("write_none", {"test_accuracy_on": values}))
+        if kind == "missing":
+            runs = pd.concat([runs[runs["seed"] != 3], others])
+        elif kind == "nan":
+            runs.loc[runs["seed"] == 3, "test_accuracy_on"] = math.nan
+        row = self.decide(tmp_path, runs, {"at_least": 0.5})
+        assert row["verdict"] == "undecided"
+        assert row["n"] == 4
+        assert "1 of 5 seeds failed (seed 3 of write_all" in row["reason"]
+        assert self.decide(tmp_path, runs, {"at_least": 0.95})["verdict"] == "fails"
+
+    def test_nothing_completed_is_undecided(self, tmp_path):
+        row = self.decide(tmp_path, write_all([math.nan] * 3), {"at_least": 0.5})
+        assert row["verdict"] == "undecided"
+        assert math.isnan(row["estimate"])
+
+    def test_all_diverged_fails(self, tmp_path):
+        row = self.decide(tmp_path, write_all(around(0.9), diverged=range(5)), {"at_least": 0.5})
+        assert row["verdict"] == "fails"
+        assert "5 of their runs diverged" in row["reason"]
+
+    def test_a_pair_of_which_one_diverged_counts_as_failed(self, tmp_path):
+        asked = made_up.claims(
+            tmp_path,
+            {**ALL, "none": {"model": "write_none"}},
+            {**VALUE, "kind": "difference", "minus": {"group": "none"}, "bound": {"at_least": 0}},
+        )
+        runs = table(
+            cell("write_all", {"test_accuracy_on": around(0.9)}),
+            cell("write_none", {"test_accuracy_on": around(0.1)}, diverged=[0]),
+        )
+        row = one_row(claims.decide(runs, asked, 0.95))
+        assert row["verdict"] == "undecided"
+        assert "seed 0 of write_none diverged" in row["reason"]
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+    @given(
+        values=st.lists(st.floats(0.5, 1), min_size=2, max_size=6),
+        lost=st.integers(0, 5),
+        bound=st.sampled_from(["at_least", "more_than", "at_most", "less_than"]),
+        limit=st.floats(0, 1),
+    )
+    def test_never_hold_whatever_the_others_say(self, tmp_path, values, lost, bound, limit):
+        runs = write_all([*values, 0.9])
+        runs.loc[lost % len(runs), "test_accuracy_on"] = math.nan
+        assert self.decide(tmp_path, runs, {bound: limit})["verdict"] != "holds"
+
+
+class TestChoice:
+    def choose(self, tmp_path: Path, *cells: list[dict[str, Any]]) -> dict[str, Any]:
+        asked = made_up.claims(tmp_path, BEST, {**VALUE, "group": "best"})
+        return claims.decide(table(*cells), asked, 0.95).evidence[0]
+
+    def test_is_made_on_validation_among_the_cells_that_fit(self, tmp_path):
+        found = self.choose(
+            tmp_path,
+            point(0, 0.9, validation=1.0, test=1.0),  # writes too much
+            point(0.1, 0.05, validation=0.9, test=0.85),
+            point(0.3, 0.02, validation=0.8, test=0.95),  # better on test, which must not choose
+        )
+        assert found["cells"][0]["cell"] == {"mem_lambda": 0.1, "write_threshold": 0.5}
+        assert found["cells"][0]["candidates"] == 2
+        assert found["cells"][0]["chosen_by"] == {"validation_accuracy_on": 0.9, "validation_write_ratio": 0.05}
+        assert found["estimate"] == pytest.approx(0.85)
+
+    def test_ties_go_to_the_lower_write_ratio(self, tmp_path):
+        found = self.choose(tmp_path, point(0.1, 0.05, 0.9, 0.85), point(0.3, 0.02, 0.9, 0.95))
+        assert found["cells"][0]["cell"]["mem_lambda"] == 0.3
+
+    def test_ties_are_ties_in_any_order_of_seeds(self, tmp_path):
+        first, second = point(0.1, 0.05, 0.7, 0.85), point(0.3, 0.02, 0.7, 0.95)
+        for row, value in zip(second, reversed(around(0.7)), strict=True):
+            row["validation_accuracy_on"] = value
+        assert self.choose(tmp_path, first, second)["cells"][0]["cell"]["mem_lambda"] == 0.3
+
+    def test_a_cell_with_diverged_runs_comes_last(self, tmp_path):
+        found = self.choose(tmp_path, point(0.1, 0.05, 0.99, 0.99, diverged=[1]), point(0.3, 0.02, 0.8, 0.85))
+        assert found["cells"][0]["cell"]["mem_lambda"] == 0.3
+        assert found["failed"] == []
+
+    def test_without_a_cell_that_fits_the_claim_fails(self, tmp_path):
+        asked = made_up.claims(tmp_path, BEST, {**VALUE, "group": "best"})
+        row = one_row(claims.decide(table(point(0, 0.9, 1, 1), point(0.1, 0.5, 1, 1)), asked, 0.95))
+        assert row["verdict"] == "fails"
+        assert "none of 2 cells of nema_lite" in row["reason"]
+        assert "validation_write_ratio at most 0.1" in row["reason"]
+        assert row["n"] == 0
+
+    @pytest.mark.parametrize("limits", [{"min": 0.05}, {"max": 0.05}])
+    def test_limits_that_are_met_exactly(self, tmp_path, limits):
+        groups = {"best": {**BEST["best"], "having": {"validation_write_ratio": limits}}}
+        asked = made_up.claims(tmp_path, groups, {**VALUE, "group": "best"})
+        assert one_row(claims.decide(table(point(0, 0.05, 1, 1)), asked, 0.95))["verdict"] == "holds"
+
+    @pytest.mark.parametrize("limits", [{"above": 0.05}, {"below": 0.05}])
+    def test_limits_that_are_not_met_exactly(self, tmp_path, limits):
+        groups = {"best": {**BEST["best"], "having": {"validation_write_ratio": limits}}}
+        asked = made_up.claims(tmp_path, groups, {**VALUE, "group": "best"})
+        assert one_row(claims.decide(table(point(0, 0.05, 1, 1)), asked, 0.95))["verdict"] == "fails"
+
+    def test_several_cells_without_a_choice_are_an_error(self, tmp_path):
+        asked = made_up.claims(tmp_path, {"best": {"model": "nema_lite"}}, {**VALUE, "group": "best"})
+        with pytest.raises(ParameterError, match="claims.000-a: groups.best: 2 cells of nema_lite.*allowed: one"):
+            claims.decide(table(point(0, 0.1, 1, 1), point(1, 0.1, 1, 1)), asked, 0.95)
+
+    def test_a_group_that_no_grid_asks_for_is_undecided(self, tmp_path):
+        groups = {"best": {**BEST["best"], "where": {"write_threshold": 0.9}}}
+        asked = made_up.claims(tmp_path, groups, {**VALUE, "group": "best"})
+        row = one_row(claims.decide(table(point(0, 0.05, 1, 1)), asked, 0.95))
+        assert (row["verdict"], row["n"]) == ("undecided", 0)
+        assert "no grid asks for nema_lite write_threshold=0.9" in row["reason"]
+
+
+class TestDifference:
+    def test_is_paired_by_seed(self, tmp_path):
+        asked = made_up.claims(
+            tmp_path,
+            {**ALL, "none": {"model": "write_none"}},
+            {**VALUE, "kind": "difference", "minus": {"group": "none"}, "bound": {"at_least": 0.05}},
+        )
+        runs = table(  # unpaired, the seeds' spread would hide the difference
+            cell("write_all", {"test_accuracy_on": [0.1, 0.5, 0.9, 0.3]}),
+            cell("write_none", {"test_accuracy_on": [0.0, 0.41, 0.79, 0.2]}),
+        )
+        decided = claims.decide(runs, asked, 0.95)
+        expected = stats.ttest_rel([0.1, 0.5, 0.9, 0.3], [0.0, 0.41, 0.79, 0.2]).confidence_interval(0.95)
+        row = one_row(decided)
+        assert row["verdict"] == "holds"
+        assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+        assert len(decided.evidence[0]["runs"]) == 8
+
+    def test_of_two_metrics_of_the_same_cell(self, tmp_path):
+        asked = made_up.claims(
+            tmp_path, ALL, {**VALUE, "kind": "difference", "minus": {"metric": "off"}, "bound": {"at_least": 0.2}}
+        )
+        decided = claims.decide(
+            table(cell("write_all", {"test_accuracy_on": around(0.9), "off": [0.1] * 5})), asked, 0.95
+        )
+        assert one_row(decided)["estimate"] == pytest.approx(0.8)
+        assert len(decided.evidence[0]["runs"]) == 5
+
+    def test_a_tie_is_not_more_and_is_at_least(self, tmp_path):
+        runs = table(cell("write_all", {"test_accuracy_on": [1.0] * 5, "off": [1.0] * 5}))
+        for bound, verdict in (({"more_than": 0}, "fails"), ({"at_least": 0}, "holds")):
+            test = {**VALUE, "kind": "difference", "minus": {"metric": "off"}, "bound": bound}
+            assert one_row(claims.decide(runs, made_up.claims(tmp_path, ALL, test), 0.95))["verdict"] == verdict
+
+    def test_one_for_each_value_of_an_axis(self, tmp_path):
+        test = {
+            **VALUE,
+            "kind": "difference",
+            "minus": {"group": "over", "each": "mem_lambda"},
+            "bound": {"at_least": 0},
+        }
+        asked = made_up.claims(tmp_path, {**ALL, "over": {"model": "nema_lite"}}, test)
+        cells = [point(weight, 0.5, 0.5, 0.1 * (1 + weight)) for weight in (0, 1, 2)]
+        runs = pd.concat([write_all(around(0.9)), table(*cells)])
+        decided = claims.decide(runs, asked, 0.95)
+        assert [entry["estimate"] for entry in decided.evidence] == pytest.approx([0.8, 0.7, 0.6])
+        assert [entry["test"] for entry in decided.evidence] == [f"it (mem_lambda={value})" for value in (0, 1, 2)]
+
+
+class TestAlongAnAxis:
+    GROUPS = {"over": {"model": "nema_lite", "where": {"write_threshold": 0.5}}}
+    SPEARMAN = {
+        "kind": "spearman",
+        "group": "over",
+        "metric": "ratio",
+        "axis": "mem_lambda",
+        "bound": {"at_most": -0.9},
+    }
+    COUNT = {**SPEARMAN, "kind": "count", "between": [0.05, 0.95], "bound": {"at_least": 3}}
+
+    def ratios(self, by_lambda: dict[float, list[float]], threshold: float = 0.5, **more: Any) -> pd.DataFrame:
+        return table(
+            *(
+                cell("nema_lite", {"ratio": values}, {"mem_lambda": weight, "write_threshold": threshold}, **more)
+                for weight, values in by_lambda.items()
+            )
+        )
+
+    def test_rank_correlation_by_seed(self, tmp_path):
+        runs = self.ratios({1: [0.1, 0.2, 0.7], 0: [1.0, 0.9, 0.9], 0.5: [0.5, 0.5, 0.5]})
+        decided = claims.decide(runs, made_up.claims(tmp_path, self.GROUPS, self.SPEARMAN), 0.95)
+        assert decided.evidence[0]["by_seed"] == {"0": -1.0, "1": -1.0, "2": pytest.approx(-0.5)}
+
+    def test_a_perfect_order_in_every_seed_holds(self, tmp_path):
+        runs = self.ratios({0: [1.0, 0.9, 0.9], 0.5: [0.5, 0.5, 0.5], 1: [0.1, 0.2, 0.0]})
+        row = one_row(claims.decide(runs, made_up.claims(tmp_path, self.GROUPS, self.SPEARMAN), 0.95))
+        assert (row["verdict"], row["estimate"], row["low"]) == ("holds", -1, -1)
+
+    def test_what_never_moves_fails(self, tmp_path):
+        runs = self.ratios({0: [0.0] * 3, 0.5: [0.0] * 3, 1: [0.0] * 3})
+        row = one_row(claims.decide(runs, made_up.claims(tmp_path, self.GROUPS, self.SPEARMAN), 0.95))
+        assert (row["verdict"], row["estimate"]) == ("fails", 0)
+
+    def test_count_is_strict(self, tmp_path):
+        runs = self.ratios({0: [0.95, 0.94], 0.5: [0.5, 0.5], 1: [0.05, 0.06]})
+        decided = claims.decide(runs, made_up.claims(tmp_path, self.GROUPS, self.COUNT), 0.95)
+        assert decided.evidence[0]["by_seed"] == {"0": 1.0, "1": 3.0}
+
+    @pytest.mark.parametrize("test", [SPEARMAN, COUNT])
+    def test_a_diverged_run_spoils_its_seed(self, tmp_path, test):
+        runs = self.ratios({0: [0.9] * 3, 0.1: [0.8] * 3, 0.5: [0.5] * 3, 1: [0.1] * 3}, diverged=[2])
+        decided = claims.decide(runs, made_up.claims(tmp_path, self.GROUPS, test), 0.95)
+        assert one_row(decided)["verdict"] == "undecided"
+        assert one_row(decided)["n"] == 2
+        assert len(decided.evidence[0]["failed"]) == 4
+
+    def test_one_value_has_no_order(self, tmp_path):
+        row = one_row(
+            claims.decide(self.ratios({0: [0.9] * 3}), made_up.claims(tmp_path, self.GROUPS, self.SPEARMAN), 0.95)
+        )
+        assert row["verdict"] == "undecided"
+
+    def test_several_cells_at_one_value_are_an_error(self, tmp_path):
+        runs = pd.concat([self.ratios({0: [0.9] * 2, 1: [0.5] * 2}, threshold) for threshold in (0.3, 0.5)])
+        asked = made_up.claims(tmp_path, {"over": {"model": "nema_lite"}}, self.SPEARMAN)
+        with pytest.raises(ParameterError, match="4 cells.*one for each number on axis 'mem_lambda'"):
+            claims.decide(runs, asked, 0.95)
+
+
+class TestAllTogether:
+    def test_the_family_is_all_tests_of_all_claims_and_tracks(self, tmp_path):
+        values = [0.815, 0.83, 0.818, 0.86]
+        p = float(stats.ttest_1samp(values, 0.78, alternative="greater").pvalue)
+        assert 0.025 / 8 < p < 0.025  # enough alone, not enough among eight
+        test = {**VALUE, "bound": {"at_least": 0.78}}
+        alone = claims.decide(write_all(values), made_up.claims(tmp_path, ALL, test), 0.95)
+        assert one_row(alone)["verdict"] == "holds"
+        crowd = made_up.claims(tmp_path, ALL, test, *[{**VALUE, "bound": {"at_least": 0.84}}] * 7)
+        decided = claims.decide(write_all(values), crowd, 0.95)
+        assert decided.evidence[0]["p_holm"] == pytest.approx(8 * p)
+        assert decided.evidence[0]["verdict"] == "undecided"
+
+    def test_a_claim_is_a_conjunction_and_shows_the_test_that_decided(self, tmp_path):
+        runs = write_all(around(0.9))
+        tests = {
+            word: {**VALUE, "bound": {"at_least": bound}, "unit": word}
+            for word, bound in (("holds", 0.5), ("undecided", 0.9), ("fails", 0.99))
+        }
+        for words, decisive in (
+            (["holds", "holds"], "holds"),
+            (["holds", "undecided"], "undecided"),
+            (["holds", "undecided", "fails"], "fails"),
+        ):
+            decided = claims.decide(runs, made_up.claims(tmp_path, ALL, *(tests[word] for word in words)), 0.95)
+            row = one_row(decided)
+            assert (row["verdict"], row["unit"]) == (decisive, decisive)
+            assert row["reason"].endswith(f"{words.count('holds')} of {len(words)} tests hold")
+
+    def test_what_stands_beside_a_claim_decides_nothing(self, tmp_path):
+        beside = {"name": "beside", "unit": "u", **VALUE, "bound": {"at_least": 0.99}}
+        asked = made_up.claims(tmp_path, ALL, VALUE, also=[beside])
+        alone = claims.decide(write_all(around(0.9)), made_up.claims(tmp_path, ALL, VALUE), 0.95)
+        decided = claims.decide(write_all(around(0.9)), asked, 0.95)
+        pd.testing.assert_frame_equal(decided.table, alone.table)
+        assert [(entry["test"], entry["decides"]) for entry in decided.evidence] == [("it", True), ("beside", False)]
+        assert decided.evidence[1]["verdict"] is None
+        assert decided.evidence[1]["estimate"] == pytest.approx(0.9)
+
+    def test_tracks_may_differ(self, tmp_path):
+        groups = {"without": {"model": "no_memory", "on_track": {"published": {"model": "full_attention"}}}}
+        test = {**VALUE, "group": "without", "on_track": {"published": {"bound": {"at_most": 0.3}}}}
+        asked = made_up.claims(tmp_path, groups, test, tracks=["published", "repaired"])
+        runs = table(
+            cell("no_memory", {"test_accuracy_on": around(0.9)}, track="repaired"),
+            cell("full_attention", {"test_accuracy_on": around(0.2)}, track="published"),
+            cell("full_attention", {"test_accuracy_on": around(0.4)}, track="repaired"),
+        )
+        decided = claims.decide(runs, asked, 0.95).table
+        assert decided["track"].tolist() == ["published", "repaired"]
+        assert decided["estimate"].tolist() == pytest.approx([0.2, 0.9])
+        assert decided["verdict"].tolist() == ["holds", "holds"]
+
+    def test_a_track_without_runs_is_undecided(self, tmp_path):
+        asked = made_up.claims(tmp_path, ALL, VALUE, tracks=["published"])
+        row = one_row(claims.decide(write_all(around(0.9)), asked, 0.95))
+        assert row["verdict"] == "undecided"
+        assert "asks for no run of this experiment on this track" in row["reason"]
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+    @given(seed=st.integers(0, 2**32 - 1))
+    def test_the_order_of_rows_does_not_matter(self, tmp_path, seed):
+        runs = whole_house()
+        asked = claims.read_claims(PROJECT / "params/claims.yaml")
+        first = claims.decide(runs, asked, 0.95)
+        second = claims.decide(runs.sample(frac=1, random_state=np.random.default_rng(seed)), asked, 0.95)
+        pd.testing.assert_frame_equal(first.table, second.table)
+        for path, decided in (("a.json", first), ("b.json", second)):
+            write_json(tmp_path / path, decided.evidence)
+        assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def whole_house(*, collapsed: bool = False) -> pd.DataFrame:
+    """Runs of both tracks of NeMA-Lite: all as the source claims it, or with a gate that closes at every penalty."""
+    written = {0: 1.0, 0.05: 0.5, 0.1: 0.3, 0.2: 0.08}
+    cells = []
+    for track in ("published", "repaired"):
+        for weight, ratio in written.items():
+            for threshold in (0.3, 0.5, 0.7):
+                usage = 0.0 if collapsed else ratio
+                on = 0.16 if collapsed else 0.99 if ratio < 1 else 0.9
+                cells.append(
+                    cell("nema_lite", metrics(usage, on), {"mem_lambda": weight, "write_threshold": threshold}, track)
+                )
+        for model, on in (("write_all", 0.9), ("oracle_writer", 0.995), ("no_memory", 0.1), ("full_attention", 0.1)):
+            cells.append(cell(model, metrics(1.0, on), track=track))
+        rows = cell("random_writer", metrics(0.1, 0.2), track=track)
+        cells.append([{**row, "write_probability": 0.1} for row in rows])
+    return made_up.run_frame(
+        [row for rows in cells for row in rows],
+        ["mem_lambda", "write_probability", "write_threshold"],
+        list(made_up.RUNS.middle),
+    )
+
+
+def metrics(ratio: float, accuracy: float) -> dict[str, list[float]]:
+    noise = [0.001, -0.001, 0.0, 0.002, -0.002]
+    noisy = {"validation_accuracy_on": accuracy, "test_accuracy_on": accuracy, "test_accuracy_shuffled": 0.1}
+    noisy |= {"test_accuracy_off": min(accuracy, 0.16), "test_accuracy_random_writes": 0.2, "test_answer_written": 0.9}
+    ratios = {"test_write_ratio": ratio, "validation_write_ratio": ratio}
+    exact = {name: [value] * 5 for name, value in ratios.items()}
+    return exact | {name: [value + step for step in noise] for name, value in noisy.items()}
+
+
+class TestTheClaimsOfTheProject:
+    CLAIMS = PROJECT / "params/claims.yaml"
+
+    def test_hold_where_all_is_as_claimed(self):
+        decided = claims.decide(whole_house(), claims.read_claims(self.CLAIMS), 0.95).table
+        assert decided["claim"].tolist() == [f"000-{letter}" for letter in "aabbccdd"]
+        assert decided["track"].tolist() == ["published", "repaired"] * 4
+        assert set(decided["verdict"]) == {"holds"}
+
+    def test_fail_where_the_gate_closes_at_every_penalty(self):
+        decided = claims.decide(whole_house(collapsed=True), claims.read_claims(self.CLAIMS), 0.95).table
+        assert set(decided["verdict"]) == {"fails"}
+
+    def test_the_table_reads_back_and_the_evidence_is_plain(self, tmp_path):
+        decided = claims.decide(whole_house(), claims.read_claims(self.CLAIMS), 0.95)
+        decided.table.to_csv(tmp_path / "claims.csv", index=False)
+        pd.testing.assert_frame_equal(claims.read_verdicts(tmp_path / "claims.csv"), decided.table)
+        write_json(tmp_path / "e.json", decided.evidence)
+        evidence = json.loads((tmp_path / "e.json").read_text())
+        assert all("/model=" in directory for entry in evidence for directory in entry["runs"])
+        assert all(entry["verdict"] == "holds" for entry in evidence if entry["decides"])
+
+    def test_an_unknown_verdict_in_the_table_is_refused(self, tmp_path):
+        path = tmp_path / "claims.csv"
+        path.write_text("claim,track,verdict,estimate,low,high,n,unit,reason\n000-a,repaired,perhaps,1,1,1,5,u,r\n")
+        with pytest.raises(DataError, match="column 'verdict', row 2: 'perhaps'; allowed: holds, fails, undecided"):
+            claims.read_verdicts(path)
+
+
+class TestWrongClaims:
+    @pytest.mark.parametrize(
+        ("test", "said"),
+        [
+            ({"boud": {"at_least": 1}}, "tests.0.boud: {'at_least': 1}: unknown key; allowed: axis, between, bound"),
+            ({"bound": {"at_lest": 1}}, "tests.0.bound.at_lest: 1: unknown key; allowed: "),
+            ({"bound": {"at_least": 1, "at_most": 2}}, "tests.0.bound: not one bound; allowed: one of at_least"),
+            ({"bound": None}, "has no bound; allowed: one of at_least"),
+            ({"kind": "difference"}, "kind 'difference' has, of minus, axis and between: none; allowed: minus"),
+            ({"kind": "count", "axis": "a"}, "between: axis; allowed: axis, between"),
+            ({"axis": "mem_lambda"}, "kind 'value' has, of minus, axis and between: axis; allowed: none"),
+            ({"kind": "median"}, "tests.0.kind: 'median': input should be 'value', 'difference'"),
+            ({"group": "al"}, "refers to group 'al'; allowed: all"),
+        ],
+    )
+    def test_are_named_on_one_line(self, tmp_path, test, said):
+        with pytest.raises(ParameterError) as caught:
+            made_up.claims(tmp_path, ALL, {**VALUE, **test})
+        assert str(caught.value).startswith(f"{tmp_path / 'claims.yaml'}: ")
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("group", "said"),
+        [
+            ({"model": "nema_light"}, "model 'nema_light' is unknown; allowed: full_attention"),
+            (
+                {"modle": "nema_lite", "model": "nema_lite"},
+                "groups.all.modle: 'nema_lite': unknown key; allowed: choose",
+            ),
+            ({"model": "nema_lite", "having": {"validation_x": {}}}, "no limit; allowed: min, max, above or below"),
+            (
+                {"model": "nema_lite", "having": {"test_write_ratio": {"max": 1}}},
+                "'test_write_ratio' may not choose a cell; allowed: a metric of the validation split",
+            ),
+            (
+                {"model": "nema_lite", "choose": [{"by": "test_accuracy_on", "order": "max"}]},
+                "'test_accuracy_on' may not choose a cell",
+            ),
+            (
+                {
+                    "model": "nema_lite",
+                    "on_track": {"repaired": {"choose": [{"by": "test_accuracy_on", "order": "max"}]}},
+                },
+                "'test_accuracy_on' may not choose a cell",
+            ),
+        ],
+    )
+    def test_wrong_groups_are_named(self, tmp_path, group, said):
+        with pytest.raises(ParameterError) as caught:
+            made_up.claims(tmp_path, {"all": group}, VALUE)
+        assert said in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("groups", "test", "said"),
+        [
+            (ALL, {"metric": "test_acuracy"}, "metric: 'test_acuracy': the runs have no such column; allowed: "),
+            (ALL, {"relative_to": "seed"}, "relative_to: 'seed'.*allowed: chance, ceiling"),
+            (ALL, {"kind": "difference", "minus": {"metric": "of"}}, "minus.metric: 'of'"),
+            ({"all": {"model": "write_all", "where": {"lambda": 0}}}, {}, "groups.all.where: 'lambda'.*mem_lambda"),
+            (
+                {"all": {"model": "write_all", "having": {"validation_ratio": {"max": 1}}}},
+                {},
+                "groups.all: 'validation_ratio'",
+            ),
+            (ALL, {"kind": "difference", "minus": {"group": "all", "each": "mem_lambda"}}, "no cell has axis"),
+        ],
+    )
+    def test_a_name_that_the_runs_lack_is_named(self, tmp_path, groups, test, said):
+        asked = made_up.claims(tmp_path, groups, {**VALUE, **test})
+        with pytest.raises(ParameterError, match=rf"^c.yaml: claims.000-a: .*{said}"):
+            claims.decide(write_all(around(0.9)), asked, 0.95, file="c.yaml")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -217,7 +217,7 @@ class TestChoice:
 
     def test_several_cells_without_a_choice_are_an_error(self, tmp_path):
         asked = made_up.claims(tmp_path, {"best": {"model": "nema_lite"}}, {**VALUE, "group": "best"})
-        with pytest.raises(ParameterError, match="claims.000-a: groups.best: 2 cells of nema_lite.*allowed: one"):
+        with pytest.raises(ParameterError, match=r"claims.000-a: groups.best: 2 cells of nema_lite.*allowed: one"):
             claims.decide(table(point(0, 0.1, 1, 1), point(1, 0.1, 1, 1)), asked, 0.95)
 
     def test_a_group_that_no_grid_asks_for_is_undecided(self, tmp_path):
@@ -278,15 +278,15 @@ class TestDifference:
 
 
 class TestAlongAnAxis:
-    GROUPS = {"over": {"model": "nema_lite", "where": {"write_threshold": 0.5}}}
-    SPEARMAN = {
+    GROUPS: ClassVar[dict[str, Any]] = {"over": {"model": "nema_lite", "where": {"write_threshold": 0.5}}}
+    SPEARMAN: ClassVar[dict[str, Any]] = {
         "kind": "spearman",
         "group": "over",
         "metric": "ratio",
         "axis": "mem_lambda",
         "bound": {"at_most": -0.9},
     }
-    COUNT = {**SPEARMAN, "kind": "count", "between": [0.05, 0.95], "bound": {"at_least": 3}}
+    COUNT: ClassVar[dict[str, Any]] = {**SPEARMAN, "kind": "count", "between": [0.05, 0.95], "bound": {"at_least": 3}}
 
     def ratios(self, by_lambda: dict[float, list[float]], threshold: float = 0.5, **more: Any) -> pd.DataFrame:
         return table(
@@ -333,7 +333,7 @@ class TestAlongAnAxis:
     def test_several_cells_at_one_value_are_an_error(self, tmp_path):
         runs = pd.concat([self.ratios({0: [0.9] * 2, 1: [0.5] * 2}, threshold) for threshold in (0.3, 0.5)])
         asked = made_up.claims(tmp_path, {"over": {"model": "nema_lite"}}, self.SPEARMAN)
-        with pytest.raises(ParameterError, match="4 cells.*one for each number on axis 'mem_lambda'"):
+        with pytest.raises(ParameterError, match=r"4 cells.*one for each number on axis 'mem_lambda'"):
             claims.decide(runs, asked, 0.95)
 
 

@@ -106,7 +106,7 @@ def test_rows_are_of_one_kind(tmp_path: Path, damage: str):
     rows[1]["cell"] = {"write_threshold": 0.5} if damage == "other axes" else rows[0]["cell"]
     path = tmp_path / "published.yaml"
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises(ParameterError, match="has other axes or values|a cell is given twice"):
+    with pytest.raises(ParameterError, match=r"has other axes or values|a cell is given twice"):
         published.read_published(path)
 
 

@@ -165,7 +165,7 @@ class TestHistories:
         assert said in str(caught.value)
 
     def test_an_unknown_experiment_is_refused(self, params, tmp_path):
-        with pytest.raises(ParameterError, match="'tinny'.*allowed: tiny"):
+        with pytest.raises(ParameterError, match=r"'tinny'.*allowed: tiny"):
             runs.histories(params, tmp_path, "tinny")
 
 
@@ -222,7 +222,7 @@ class TestReadRuns:
             runs.read_runs(path)
 
     def test_a_missing_file_is_named(self, tmp_path):
-        with pytest.raises(DataError, match="absent.csv: no such file"):
+        with pytest.raises(DataError, match=r"absent.csv: no such file"):
             runs.read_runs(tmp_path / "absent.csv")
 
 

@@ -117,9 +117,9 @@ def checkout(path: Path) -> Project:
     ).stdout.split("\0")  # fmt: skip
     products = re.compile(r"(tables|plots)/|notebooks/[^/]+$|paper/[^/]+$|dvc\.lock$")
     for name in filter(None, listed):
-        if not products.match(name) and (HOME / name).is_file():
+        if not products.match(name) and ((HOME / name).is_file() or (HOME / name).is_symlink()):
             (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(HOME / name, path / name)
+            shutil.copy2(HOME / name, path / name, follow_symlinks=False)
     project = Project(path)
     project.git("init", "--quiet")
     return project

@@ -74,6 +74,11 @@ def test_a_failed_job_says_why_and_leaves_nothing_half_written(sources: Project,
     assert not list((project.path / "results").rglob("*.*"))
 
 
+def test_the_default_profile_is_found(sources: Project) -> None:
+    done = sources.snakemake("--dry-run")
+    assert "Using workflow specific profile profiles/default" in done.stderr
+
+
 def test_the_workflow_is_linted_and_formatted(sources: Project) -> None:
     assert "good condition" in sources.snakemake("--lint").stderr
     sources.run("snakefmt", "--check", "Snakefile", "workflow")

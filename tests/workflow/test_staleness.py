@@ -8,7 +8,7 @@ import pytest
 
 from palimpsest import plan
 from palimpsest.config import read_params
-from tests.workflow.project import AFTER_TRAINING, EVERYTHING, HOME, Project
+from tests.workflow.project import AFTER_TRAINING, EVERYTHING, HOME, Project, checkout
 
 PACKS = {pack.base for pack in plan.packs(read_params(HOME / "params/smoke.yaml"))}
 LAYOUT = ("paper", "all")
@@ -24,6 +24,16 @@ def test_touched_files_change_nothing(project: Project) -> None:
         if file.is_file() and ".git" not in file.parts and ".snakemake" not in file.parts:
             os.utime(file, (now, now))
     assert project.planned() == {}
+
+
+def test_touched_files_of_any_size_change_nothing(tmp_path: Path) -> None:
+    project = checkout(tmp_path / "project")
+    project.preset()
+    project.append("requirements.lock", "# more than Snakemake compares by itself\n" * 50_000)
+    project.snakemake("--until", "data")
+    now = time.time() + 10
+    os.utime(project.path / "requirements.lock", (now, now))
+    assert project.planned("--until", "data") == {}
 
 
 def test_comments_and_docstrings_change_nothing(project: Project) -> None:

@@ -7,6 +7,8 @@ Only the structure is known here; what a model or a task accepts stands in its o
 from __future__ import annotations
 
 import re
+import types
+import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -252,11 +254,22 @@ def _lines(error: ValidationError, section: type[BaseModel], file: Path | str, p
 
 
 def _known_keys(section: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """What a section, found by following ``location`` through fields, unions, lists and mappings, may hold."""
     current: Any = section
     for part in location:
-        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = current.model_fields[str(part)].annotation
-        else:
-            arguments = [a for a in getattr(current, "__args__", ()) if isinstance(a, type)]
-            current = next((a for a in reversed(arguments) if issubclass(a, BaseModel)), current)
-    return sorted(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+        model = _model_in(current)
+        if model is not None and part in model.model_fields:
+            current = model.model_fields[str(part)].annotation
+        else:  # a name within a mapping, a place in a list
+            current = next((part for part in reversed(typing.get_args(current)) if part is not ...), current)
+    model = _model_in(current)
+    return sorted(model.model_fields) if model is not None else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation is, or that stands in its union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
+    return None

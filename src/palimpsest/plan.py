@@ -88,8 +88,9 @@ def packs(params: Params, file: Path | str = "params") -> list[Pack]:
     found: dict[str, Pack] = {}
     for experiment, track_name, track in tracks(params):
         for grid_name, grid in track.grids.items():
-            for values in itertools.product(*grid.axes.values()):
-                cell = dict(zip(grid.axes, values, strict=True))
+            axes = dict(sorted(grid.axes.items()))
+            for values in itertools.product(*axes.values()):
+                cell = dict(zip(axes, values, strict=True))
                 pack = Pack(experiment, track_name, grid.model, grid_name, cell, params.seeds)
                 if pack.base in found:
                     raise ParameterError(

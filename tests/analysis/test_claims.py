@@ -475,7 +475,7 @@ class TestWrongClaims:
         ("test", "said"),
         [
             ({"boud": {"at_least": 1}}, "tests.0.boud: {'at_least': 1}: unknown key; allowed: axis, between, bound"),
-            ({"bound": {"at_lest": 1}}, "tests.0.bound.at_lest: 1: unknown key; allowed: "),
+            ({"bound": {"at_lest": 1}}, "tests.0.bound.at_lest: 1: unknown key; allowed: at_least, at_most"),
             ({"bound": {"at_least": 1, "at_most": 2}}, "tests.0.bound: not one bound; allowed: one of at_least"),
             ({"bound": None}, "has no bound; allowed: one of at_least"),
             ({"kind": "difference"}, "kind 'difference' has, of minus, axis and between: none; allowed: minus"),

@@ -55,5 +55,5 @@ class Linear(nn.Module):
     def forward(self, x: Float[Tensor, "runs *inner d_in"]) -> Float[Tensor, "runs *inner d_out"]:
         """Map the last axis; all axes between runs and features are treated alike."""
         runs, inner = x.shape[0], x.shape[1:-1]
-        y = product(x.reshape(runs, -1, self.d_in), self.weight) + self.bias[:, None]
+        y = product(x.reshape(runs, -1, self.d_in), self.weight, self.bias)
         return y.reshape(runs, *inner, self.d_out)

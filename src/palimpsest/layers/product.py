@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch m n"]:
-    """A b for every element of the batch.
+def product(
+    a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"], bias: Float[Tensor, "*batch n"] | None = None
+) -> Float[Tensor, "*batch m n"]:
+    """a b for every element of the batch, with a bias on every row.
 
     The result of one element does not depend on how many others there are. BLAS breaks that where a factor has a
     side of length one: a batch of one then becomes a matrix-vector product, summed in another order. Such a side is
@@ -20,6 +22,10 @@ def product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> F
         a = F.pad(a, (0, int(k == 1), 0, int(m == 1)))
     if k == 1 or n == 1:
         b = F.pad(b, (0, int(n == 1), 0, int(k == 1)))
-    batch = a.shape[:-2]
-    y = torch.bmm(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]))
-    return y.view(*batch, *y.shape[-2:])[..., :m, :n]
+    left, right = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
+    if bias is None:
+        y = torch.bmm(left, right)
+    else:
+        row = (F.pad(bias, (0, 1)) if n == 1 else bias).reshape(-1, 1, right.shape[-1])
+        y = torch.baddbmm(row, left, right)
+    return y.view(*a.shape[:-2], *y.shape[-2:])[..., :m, :n]

@@ -105,7 +105,7 @@ def interval(mean: float | None, low: float | None, high: float | None, decimals
     shown = number(mean, decimals)
     if mean is None or math.isnan(mean) or low is None or high is None or math.isnan(low) or math.isnan(high):
         return shown
-    return rf"{shown}\,{{\footnotesize$\pm${number((high - low) / 2, decimals)}}}"
+    return rf"{shown}\,$\pm$\,{number((high - low) / 2, decimals)}"
 
 
 def bounds(low: float | None, high: float | None, decimals: int = 3) -> str:

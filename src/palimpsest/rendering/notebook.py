@@ -58,6 +58,7 @@ def _run(notebook: nbformat.NotebookNode, folder: Path, root: Path, parameters: 
     from papermill.exceptions import PapermillExecutionError
     from papermill.execute import execute_notebook
 
+    notebook.metadata.setdefault("kernelspec", _KERNELSPEC)
     before, after = folder / "before.ipynb", folder / "after.ipynb"
     nbformat.write(notebook, before)
     try:
@@ -75,7 +76,7 @@ def _run(notebook: nbformat.NotebookNode, folder: Path, root: Path, parameters: 
         problem = " ".join(str(error.evalue).split())
         raise DataError(f"{source}: cell {error.cell_index}: {error.ename}: {problem}") from None
     executed = nbformat.read(after, as_version=4)
-    executed.metadata["kernelspec"] = notebook.metadata.get("kernelspec", _KERNELSPEC)
+    executed.metadata["kernelspec"] = notebook.metadata["kernelspec"]
     return executed
 
 

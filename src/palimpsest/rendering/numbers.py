@@ -147,7 +147,7 @@ def _of_parameters(params: Params) -> Iterator[Number]:
     yield Number("params/confidence/percent", percent, rf"{percent:g}\,\%", file, {}, "confidence", inputs)
 
 
-def _parameter_text(value: float) -> str:
+def _parameter_text(value: float | int) -> str:
     """A parameter as it was chosen, not rounded."""
     if isinstance(value, int):
         return _text(value)

@@ -93,7 +93,7 @@ def render(source: Path, root: Path) -> str:
     try:
         text = environment.get_template(MAIN).render(_context(numbers, root))
     except jinja2.TemplateNotFound as error:
-        raise DataError(f"{source / str(error)}: no such template") from None
+        raise DataError(f"{source / str(error.name)}: no such template") from None
     except jinja2.TemplateSyntaxError as error:
         raise DataError(f"{source / (error.name or MAIN)}: line {error.lineno}: {error.message}") from None
     except (jinja2.UndefinedError, _Unknown, TypeError, ValueError) as error:

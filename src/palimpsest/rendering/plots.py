@@ -178,7 +178,7 @@ def _head(panel: Any, products: Products, track: str, model: str) -> None:
 
 def _ratio_axis(panel: Any, runs: pd.DataFrame, x: str) -> None:
     """A symlog axis from 0 to 1 that separates small ratios."""
-    _symlog(panel, 0.01, [0, 0.01, 0.1, 1])
+    _symlog(panel, 0.01, [0.0, 0.01, 0.1, 1.0])
     panel.set_xlim(-0.006, max(1.5, float(runs[x].max()) * 1.2))
 
 

@@ -125,7 +125,7 @@ def panels(rows: int, columns: int, height: float) -> tuple[Figure, Sequence[Seq
     """
     figure = Figure(figsize=(TEXT_WIDTH, rows * height + 0.45), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.03)  # type: ignore[union-attr]
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots(rows, columns, squeeze=False).tolist()
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

@@ -1,0 +1,29 @@
+"""Products that look real, made once."""
+
+from pathlib import Path
+
+import pytest
+
+from palimpsest.config import Params
+from palimpsest.rendering import numbers, tables
+from tests.rendering import fake
+
+PROJECT = Path(__file__).parents[2]
+CLAIMS = PROJECT / "params/claims.yaml"
+PUBLISHED = PROJECT / "params/published.yaml"
+
+
+@pytest.fixture(scope="session")
+def preset() -> Params:
+    """Three seeds, both tracks."""
+    return fake.params()
+
+
+@pytest.fixture(scope="session")
+def products(tmp_path_factory: pytest.TempPathFactory, preset: Params) -> Path:
+    """A product directory with everything that rendering reads, its tables and its numbers; not to be changed."""
+    root = tmp_path_factory.mktemp("products")
+    fake.write(root, preset)
+    tables.write_tables(preset, root, claims=CLAIMS, published=PUBLISHED)
+    numbers.write_numbers(preset, root, published=PUBLISHED)
+    return root

@@ -1,0 +1,145 @@
+"""Figures: every seed is drawn, no panel is empty, the same tables give the same bytes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from palimpsest.config import Params
+from palimpsest.errors import DataError, ParameterError
+from palimpsest.rendering import figures, style
+from tests.rendering import fake
+
+DRAWINGS = {drawing.name: drawing for drawing in figures.DRAWINGS["nema_lite"]}
+
+
+def drawn(name: str, products: Path):
+    with style.sized_for_print():
+        figure = figures.draw_one(DRAWINGS[name], figures.read_products(products, "nema_lite"), "nema_lite")
+        figure.draw_without_rendering()
+    return figure
+
+
+def test_the_seven_figures_are_there() -> None:
+    assert list(DRAWINGS) == [
+        "acc_vs_write_ratio",
+        "write_ratio_vs_mem_lambda",
+        "acc_vs_mem_lambda",
+        "memory_on_vs_off",
+        "tradeoff_by_threshold",
+        "learning_curves",
+        "where_it_writes",
+    ]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_no_panel_is_empty_and_both_tracks_are_there(name: str, products: Path) -> None:
+    figure = drawn(name, products)
+    assert len(figure.axes) % 2 == 0
+    assert "published track" in figure.axes[0].get_title()
+    assert "repaired track (1 diverged)" in figure.axes[1].get_title()
+    for panel in figure.axes:
+        low, high = sorted(panel.get_ylim())
+        points = [value for line in panel.lines for value in np.ravel(line.get_ydata()) if np.isfinite(value)]
+        points += [point[1] for group in panel.collections for point in group.get_offsets() if group.get_offsets().size]
+        assert len([point for point in points if low <= point <= high]) > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y"),
+    [
+        ("acc_vs_write_ratio", "test_write_ratio", "test_accuracy_on"),
+        ("write_ratio_vs_mem_lambda", None, "test_write_ratio"),
+        ("acc_vs_mem_lambda", None, "test_accuracy_on"),
+        ("tradeoff_by_threshold", "test_write_ratio", "test_accuracy_on"),
+    ],
+)
+def test_every_seed_of_the_sweep_is_a_point(name: str, x: str | None, y: str, products: Path, preset: Params) -> None:
+    figure = drawn(name, products)
+    found = set()
+    for panel in figure.axes:
+        for group in panel.collections:
+            if group.get_offsets().size:
+                found |= {tuple(np.round(point, 9)) for point in np.asarray(group.get_offsets())}
+    sweep = fake.runs(preset).query("model == 'nema_lite'")
+    for _, run in sweep.iterrows():
+        if x is not None:
+            assert (round(run[x], 9), round(run[y], 9)) in found
+        else:
+            assert round(run[y], 9) in {point[1] for point in found}
+
+
+def test_every_run_has_a_learning_curve(products: Path, preset: Params) -> None:
+    panel = drawn("learning_curves", products).axes[0]
+    curves = [line for line in panel.lines if len(line.get_xdata()) == fake.EPOCHS]
+    lambdas, baselines = 4, 2  # at one threshold; write all and full attention
+    assert len(curves) == len(preset.seeds) * (lambdas + baselines)
+
+
+@pytest.mark.parametrize("name", ["acc_vs_write_ratio", "acc_vs_mem_lambda", "memory_on_vs_off", "tradeoff_by_threshold"])
+def test_chance_and_ceiling_are_drawn_and_named(name: str, products: Path) -> None:
+    for panel in drawn(name, products).axes:
+        assert {"chance", "ceiling"} <= {text.get_text() for text in panel.texts}
+
+
+def test_zero_is_shown_on_the_axis_of_lambda(products: Path) -> None:
+    for panel in drawn("acc_vs_mem_lambda", products).axes:
+        assert panel.get_xscale() == "symlog"
+        assert panel.get_xticklabels()[0].get_text() == "0"
+        assert panel.get_xlim()[0] < 0
+
+
+def test_the_asked_token_is_marked(products: Path) -> None:
+    figure = drawn("where_it_writes", products)
+    assert any("asked token" in text.get_text() for text in figure.axes[0].texts)
+    assert any(list(line.get_xdata()) == [0, 0] for line in figure.axes[2].lines)
+    assert "asked token" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_legend_covers_no_panel(name: str, products: Path) -> None:
+    figure = drawn(name, products)
+    below = figure.legends[0].get_window_extent().y1
+    assert all(panel.get_tightbbox().y0 > below for panel in figure.axes)
+
+
+def test_twice_the_same_bytes_in_any_directory(tmp_path: Path, preset: Params) -> None:
+    contents = []
+    for name in ("first", "second/deeper"):
+        fake.write(tmp_path / name, preset)
+        contents.append([path.read_bytes() for path in figures.write_figures(preset, tmp_path / name, "nema_lite")])
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 14
+    pdfs = [content for content in contents[0] if content.startswith(b"%PDF")]
+    assert len(pdfs) == 7
+    for content in pdfs:
+        assert b"CreationDate" not in content
+        assert b"/Type3" not in content
+    with Image.open(tmp_path / "first/plots/nema_lite/learning_curves.png") as picture:
+        assert picture.size[0] == style.TEXT_WIDTH * style.PIXELS_PER_INCH
+
+
+def test_one_seed_and_all_diverged_baselines_still_draw(tmp_path: Path) -> None:
+    preset = fake.params(seeds=(0,))
+    fake.write(tmp_path, preset)
+    assert len(figures.write_figures(preset, tmp_path, "nema_lite")) == 14
+
+
+def test_an_unknown_experiment_is_one_line(products: Path, preset: Params) -> None:
+    with pytest.raises(ParameterError, match=r"^plot: 'other' is no experiment with figures; allowed: nema_lite$"):
+        figures.write_figures(preset, products, "other")
+
+
+def test_a_missing_column_is_one_line(tmp_path: Path, preset: Params) -> None:
+    fake.write(tmp_path, preset)
+    for name in ("tables/runs.csv", "tables/summary_final_epoch.csv"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text.replace("test_write_ratio", "test_ratio"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"test_write_ratio\w*: no such column; figure 'acc_vs_write_ratio' needs it$"):
+        figures.write_figures(preset, tmp_path, "nema_lite")
+
+
+def test_a_missing_table_is_one_line(tmp_path: Path, preset: Params) -> None:
+    with pytest.raises(DataError, match=r"runs.csv: no such file$"):
+        figures.write_figures(preset, tmp_path, "nema_lite")

@@ -1,0 +1,112 @@
+"""Numbers: every macro is traceable to a row and column that hold its value."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from palimpsest.config import Params
+from palimpsest.errors import DataError, ParameterError
+from palimpsest.files import sha256
+from palimpsest.rendering import numbers
+from tests.rendering import fake
+from tests.rendering.conftest import PUBLISHED
+
+BEST = "nema_lite/repaired/nema_lite/best/test_accuracy_on/mean"
+
+
+def sidecar(products: Path) -> dict:
+    return json.loads((products / "paper/numbers.json").read_text(encoding="utf-8"))
+
+
+def test_every_number_from_a_table_is_what_its_row_and_column_hold(products: Path) -> None:
+    found = sidecar(products)
+    checked = 0
+    for name, origin in found.items():
+        if not origin["file"].endswith(".csv"):
+            continue
+        table = pd.read_csv(products / origin["file"])
+        assert origin["inputs"] == {origin["file"]: sha256(products / origin["file"])}
+        for column, value in origin["row"].items():
+            table = table[table["flags"].notna()] if value == "any" else table[table[column] == value]
+        if origin["column"] == "rows":
+            assert origin["value"] == len(table), name
+        else:
+            axes = {"mem_lambda", "write_threshold", "write_probability"} & set(table.columns) - set(origin["row"])
+            table = table[table[sorted(axes)].isna().all(axis=1)] if origin["file"].endswith("epoch.csv") else table
+            assert origin["value"] in table[origin["column"]].to_list(), name
+        checked += 1
+    assert checked > 100
+
+
+def test_every_number_from_a_card_is_what_its_key_holds(products: Path) -> None:
+    cards = {name: item for name, item in sidecar(products).items() if name.startswith("data/")}
+    assert "data/nema_lite/published/ceiling" in cards
+    for origin in cards.values():
+        value = json.loads((products / origin["file"]).read_text(encoding="utf-8"))
+        for key in origin["column"].split("."):
+            value = value[key]
+        assert value == origin["value"]
+
+
+def test_what_the_sources_printed_is_there(products: Path) -> None:
+    found = sidecar(products)
+    assert found["published/nema_lite/printed/mem_lambda=0.2/write_ratio/mean"]["value"] == 0.09
+    assert found["published/nema_lite/committed/mem_lambda=0.1/write_threshold=0.5/n"]["value"] == 4
+
+
+def test_macros_and_sidecar_agree(products: Path) -> None:
+    macros = (products / "paper/numbers.tex").read_text(encoding="utf-8")
+    for name, origin in sidecar(products).items():
+        assert f"\\palimpsest@number{{{name}}}{{{origin['text']}}}" in macros
+
+
+def test_twice_the_same_bytes_whatever_git_says(tmp_path: Path, products: Path, preset: Params) -> None:
+    fake.write(tmp_path, preset)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    numbers.write_numbers(preset, tmp_path, published=PUBLISHED)
+    for name in ("numbers.tex", "numbers.json"):
+        assert (tmp_path / "paper" / name).read_bytes() == (products / "paper" / name).read_bytes()
+
+
+def test_explain_names_file_row_column_hash_runs_and_commit(tmp_path: Path, preset: Params) -> None:
+    fake.write(tmp_path, preset)
+    numbers.write_numbers(preset, tmp_path, published=PUBLISHED)
+    for command in (
+        ["init", "-q"],
+        ["add", "tables"],
+        ["-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-qm", "Tables of today"],
+    ):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    said = numbers.explain(BEST, tmp_path / numbers.NUMBERS, tmp_path)
+    assert "tables/summary_final_epoch.csv" in said
+    assert "model = nema_lite" in said
+    assert "test_accuracy_on_mean" in said
+    assert sha256(tmp_path / "tables/summary_final_epoch.csv") in said
+    assert "results/nema_lite/track=repaired/model=nema_lite/mem_lambda=" in said
+    assert said.count("/seed=") == len(preset.seeds)
+    assert "Tables of today" in said
+    assert "changed since" not in said
+
+
+def test_explain_says_when_the_file_has_changed(tmp_path: Path, preset: Params) -> None:
+    fake.write(tmp_path, preset)
+    numbers.write_numbers(preset, tmp_path, published=PUBLISHED)
+    with (tmp_path / "tables/claims.csv").open("a", encoding="utf-8") as file:
+        file.write("000-z,repaired,holds,,,,1,,\n")
+    said = numbers.explain("claims/all", tmp_path / numbers.NUMBERS, tmp_path)
+    assert "the file has changed since" in said
+    assert "commit  " in said
+
+
+def test_explain_of_an_unknown_number_names_the_nearest(products: Path) -> None:
+    with pytest.raises(ParameterError, match=rf"'{BEST}s': no such number; allowed: {BEST}, "):
+        numbers.explain(f"{BEST}s", products / numbers.NUMBERS, products)
+
+
+def test_a_broken_sidecar_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "numbers.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match=r"numbers.json: not a list of numbers"):
+        numbers.explain("x", tmp_path / "numbers.json", tmp_path)

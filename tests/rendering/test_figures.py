@@ -77,7 +77,9 @@ def test_every_run_has_a_learning_curve(products: Path, preset: Params) -> None:
     assert len(curves) == len(preset.seeds) * (lambdas + baselines)
 
 
-@pytest.mark.parametrize("name", ["acc_vs_write_ratio", "acc_vs_mem_lambda", "memory_on_vs_off", "tradeoff_by_threshold"])
+@pytest.mark.parametrize(
+    "name", ["acc_vs_write_ratio", "acc_vs_mem_lambda", "memory_on_vs_off", "tradeoff_by_threshold"]
+)
 def test_chance_and_ceiling_are_drawn_and_named(name: str, products: Path) -> None:
     for panel in drawn(name, products).axes:
         assert {"chance", "ceiling"} <= {text.get_text() for text in panel.texts}

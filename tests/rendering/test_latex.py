@@ -15,7 +15,7 @@ COMMANDS = re.compile(r"\\text[a-z]+\{\}|\\[{}$&#%_]|\\ldots\{\}|\$[^$]*\$|\{\}"
 @given(st.text())
 def test_nothing_that_latex_would_act_upon_is_left(text: str) -> None:
     plain = COMMANDS.sub("", latex.escape(text))
-    assert not set(plain) & set("\\{}$&#%^_<>|\"\n\r\t")
+    assert not set(plain) & set('\\{}$&#%^_<>|"\n\r\t')
 
 
 @given(st.text())
@@ -53,7 +53,11 @@ def test_every_number_is_shown(value: float) -> None:
     if abs(value) >= 1e-3 and abs(value) < 1e6:
         assert float(shown.strip("$")) == pytest.approx(value, abs=5.01e-4)
     elif value and abs(value) < 1e300:
-        digits, power = re.fullmatch(r"\$(-?[\d.]+) \\times 10\^\{(-?\d+)\}\$", shown).groups() if "times" in shown else (shown.strip("$"), "0")
+        digits, power = (
+            re.fullmatch(r"\$(-?[\d.]+) \\times 10\^\{(-?\d+)\}\$", shown).groups()
+            if "times" in shown
+            else (shown.strip("$"), "0")
+        )
         assert float(f"{digits}e{power}") == pytest.approx(value, rel=0.06)
 
 

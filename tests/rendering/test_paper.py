@@ -1,4 +1,4 @@
-"""The paper: rendered with every number known, typeset with the same bytes, refused in one line when something is wrong."""
+"""The paper: rendered with every number known, typeset with the same bytes, refused in one line when it is wrong."""
 
 import re
 import shutil
@@ -80,7 +80,11 @@ def test_text_follows_the_verdicts(tmp_path: Path, preset: Params) -> None:
     assert "no claim is shown to hold" in said["fails"]
     assert "does not reach high accuracy" in said["fails"]
     assert "these runs do not decide" in said["undecided"]
-    for verdict, words in (("holds", r"It \textbf{holds}."), ("fails", r"It \textbf{fails}."), ("undecided", r"It is \textbf{undecided}.")):
+    for verdict, words in (
+        ("holds", r"It \textbf{holds}."),
+        ("fails", r"It \textbf{fails}."),
+        ("undecided", r"It is \textbf{undecided}."),
+    ):
         assert said[verdict].count(words) == len(fake.CLAIMS)
 
 
@@ -91,11 +95,23 @@ def test_text_from_the_results_is_escaped(products: Path) -> None:
 @pytest.mark.parametrize(
     ("template", "text", "message"),
     [
-        ("method", r"\pnum{claims/al}", r"method.tex.j2: line 3: \\pnum\{claims/al\}: no such number; allowed: claims/all, "),
+        (
+            "method",
+            r"\pnum{claims/al}",
+            r"method.tex.j2: line 3: \\pnum\{claims/al\}: no such number; allowed: claims/all, ",
+        ),
         ("method", r"\VAR{pnum('claims/' ~ 'al')}", r"method.tex.j2: line 3: \\pnum\{claims/al\}: no such number"),
-        ("method", r"\VAR{measured('nema_lite/x')}", r"method.tex.j2: line 3: \\pnum\{nema_lite/x/mean\}: no such number"),
+        (
+            "method",
+            r"\VAR{measured('nema_lite/x')}",
+            r"method.tex.j2: line 3: \\pnum\{nema_lite/x/mean\}: no such number",
+        ),
         ("method", r"\VAR{nothing}", r"method.tex.j2: line 3: 'nothing' is undefined"),
-        ("method", r"\VAR{verdict('000-z', 'repaired')}", r"method.tex.j2: line 3: verdict\('000-z', 'repaired'\): no such"),
+        (
+            "method",
+            r"\VAR{verdict('000-z', 'repaired')}",
+            r"method.tex.j2: line 3: verdict\('000-z', 'repaired'\): no such",
+        ),
         ("method", r"\BLOCK{ if }", r"method.tex.j2: line 3: Expected an expression"),
         ("results", "an accuracy of 0.99", r"results.tex.j2: line 3: '0.99': a number is typed"),
     ],
@@ -168,7 +184,12 @@ def test_two_builds_in_two_places_give_the_same_bytes(tmp_path: Path, preset: Pa
         numbers.write_numbers(preset, root, published=PUBLISHED)
         pdf = paper.build(SOURCE, root)
         built.append((pdf.read_bytes(), (root / "paper/paper.tex").read_bytes()))
-        assert sorted(path.name for path in pdf.parent.iterdir()) == ["numbers.json", "numbers.tex", "paper.pdf", "paper.tex"]
+        assert sorted(path.name for path in pdf.parent.iterdir()) == [
+            "numbers.json",
+            "numbers.tex",
+            "paper.pdf",
+            "paper.tex",
+        ]
     assert built[0] == built[1]
     content, text = built[0]
     assert content.startswith(b"%PDF")

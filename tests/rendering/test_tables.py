@@ -13,7 +13,15 @@ from palimpsest.rendering.latex import escape
 from tests.rendering import fake
 from tests.rendering.conftest import CLAIMS, PUBLISHED
 
-NAMES = ["claims.tex", "summary_final_epoch.tex", "comparison.csv", "comparison.tex", "models.csv", "models.tex", "parameters.tex"]
+NAMES = [
+    "claims.tex",
+    "summary_final_epoch.tex",
+    "comparison.csv",
+    "comparison.tex",
+    "models.csv",
+    "models.tex",
+    "parameters.tex",
+]
 
 
 def text(products: Path, name: str) -> str:
@@ -58,7 +66,9 @@ def test_models_have_budget_and_levels(products: Path, preset: Params) -> None:
     ]  # fmt: skip
     assert (models["examples_seen"] == fake.EPOCHS * fake.EXAMPLES).all()
     assert not models.duplicated(["track", "model"]).any()
-    assert set(models["model"]) == {grid.model for track in preset.experiments["nema_lite"].tracks.values() for grid in track.grids.values()}
+    assert set(models["model"]) == {
+        grid.model for track in preset.experiments["nema_lite"].tracks.values() for grid in track.grids.values()
+    }
     assert models.set_index(["track", "model"])["ceiling"]["published"].eq(0.195).all()
 
 
@@ -66,10 +76,35 @@ def test_the_best_cell_is_chosen_on_validation_and_not_on_test() -> None:
     keys = {"experiment": "e", "track": "t", "model": "m", "n": 3, "diverged": 0}
     summary = pd.DataFrame(
         [
-            keys | {"x": 1.0, "validation_accuracy_on_mean": 0.9, "validation_write_ratio_mean": 0.5, "test_accuracy_on_mean": 0.1},
-            keys | {"x": 2.0, "validation_accuracy_on_mean": 0.9, "validation_write_ratio_mean": 0.2, "test_accuracy_on_mean": 0.1},
-            keys | {"x": 3.0, "validation_accuracy_on_mean": 0.8, "validation_write_ratio_mean": 0.0, "test_accuracy_on_mean": 0.99},
-            keys | {"x": 4.0, "validation_accuracy_on_mean": 1.0, "validation_write_ratio_mean": 0.0, "test_accuracy_on_mean": 0.99, "diverged": 1},
+            keys
+            | {
+                "x": 1.0,
+                "validation_accuracy_on_mean": 0.9,
+                "validation_write_ratio_mean": 0.5,
+                "test_accuracy_on_mean": 0.1,
+            },
+            keys
+            | {
+                "x": 2.0,
+                "validation_accuracy_on_mean": 0.9,
+                "validation_write_ratio_mean": 0.2,
+                "test_accuracy_on_mean": 0.1,
+            },
+            keys
+            | {
+                "x": 3.0,
+                "validation_accuracy_on_mean": 0.8,
+                "validation_write_ratio_mean": 0.0,
+                "test_accuracy_on_mean": 0.99,
+            },
+            keys
+            | {
+                "x": 4.0,
+                "validation_accuracy_on_mean": 1.0,
+                "validation_write_ratio_mean": 0.0,
+                "test_accuracy_on_mean": 0.99,
+                "diverged": 1,
+            },
         ]
     )
     assert list(tables.best_cells(summary)["x"]) == [2.0]

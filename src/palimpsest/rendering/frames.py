@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,7 +17,7 @@ CLAIMS = Path("tables/claims.csv")
 KEYS = ["experiment", "track", "model"]
 
 
-def cell_of(row: pd.Series, axes: Iterable[str]) -> dict[str, Scalar]:
+def cell_of(row: Mapping[str, Any], axes: Iterable[str]) -> dict[str, Scalar]:
     """The axes that a row has, with their values."""
     return {axis: _plain(row[axis]) for axis in axes if not pd.isna(row[axis])}
 
@@ -30,12 +31,17 @@ def _plain(value: object) -> Scalar:
     return value.item() if hasattr(value, "item") else value  # type: ignore[return-value]
 
 
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
 def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
     """The rows in which every named column has the given value."""
     mask = pd.Series(True, index=table.index)
     for column, value in values.items():
         mask &= table[column] == value
-    return table[mask]
+    return table.loc[mask]
 
 
 def best_cells(summary: pd.DataFrame) -> pd.DataFrame:

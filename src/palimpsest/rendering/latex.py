@@ -80,13 +80,13 @@ def breakable(text: object) -> str:
 
 
 def number(value: float | int | None, decimals: int = 3) -> str:
-    """A number in mathematics; a dash where there is none.
+    r"""A number in mathematics; a dash where there is none.
 
     Integers are whole with thin spaces between thousands; a value that would be rounded to zero, or is
     a million or more, is written with a power of ten.
 
     >>> number(0.1234), number(-2), number(12345), number(None), number(1e-6)
-    ('$0.123$', '$-2$', '$12\\\\,345$', '--', '$1.0 \\\\times 10^{-6}$')
+    ('$0.123$', '$-2$', '$12\\,345$', '--', '$1.0 \\times 10^{-6}$')
     """
     if value is None or math.isnan(value):
         return "--"
@@ -125,19 +125,29 @@ def tabular(columns: str, header: Sequence[str], rows: Sequence[Sequence[str] | 
         above: lines between the top rule and the header.
     """
     body = [r"\midrule" if row is None else _row(row) for row in rows]
-    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *([above] if above else []), _row(header), r"\midrule", *body, r"\bottomrule"]
+    lines = [
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        *([above] if above else []),
+        _row(header),
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+    ]
     return "\n".join([*lines, r"\end{tabular}", ""])
 
 
-def longtable(columns: str, header: Sequence[str], rows: Sequence[Sequence[str] | None], caption: str, label: str) -> str:
-    """A table that breaks over pages and repeats its header; arguments as in :func:`tabular`.
+def longtable(
+    columns: str, header: Sequence[str], rows: Sequence[Sequence[str] | None], caption: str, label: str
+) -> str:
+    r"""A table that breaks over pages and repeats its header; arguments as in :func:`tabular`.
 
     Args:
         columns: LaTeX's column specification.
         header: its cells, escaped.
         rows: their cells, escaped.
         caption: escaped.
-        label: for ``\\ref``.
+        label: for ``\ref``.
     """
     body = [r"\midrule" if row is None else _row(row) for row in rows]
     head = [r"\toprule", _row(header), r"\midrule"]

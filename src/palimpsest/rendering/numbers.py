@@ -20,7 +20,7 @@ from palimpsest.config import Params
 from palimpsest.datasets import load_card
 from palimpsest.errors import DataError, ParameterError
 from palimpsest.files import digest, read_json, sha256, write_json, write_text
-from palimpsest.rendering.frames import CLAIMS, KEYS, RUNS, SUMMARY, best_cells, cell_of, cell_path, select
+from palimpsest.rendering.frames import CLAIMS, KEYS, RUNS, SUMMARY, best_cells, cell_of, cell_path, records, select
 from palimpsest.rendering.latex import number
 from palimpsest.rendering.tables import flattened, value_text
 
@@ -79,8 +79,8 @@ def write_numbers(params: Params, root: Path, *, published: Path) -> list[Number
 def macros(numbers: list[Number]) -> str:
     r"""LaTeX that defines every number and ``\pnum``, which prints one by its name.
 
-    A name may hold letters, digits and ``. / = _ -``, hence the detour over ``\csname``. ``\pnum`` of an unknown name is
-    an error of LaTeX; :mod:`palimpsest.rendering.paper` finds it before.
+    A name may hold letters, digits and ``. / = _ -``, hence the detour over ``\csname``. ``\pnum`` of an unknown name
+    is an error of LaTeX; :mod:`palimpsest.rendering.paper` finds it before.
     """
     head = [
         "% Rendered from the results; numbers.json says where each number came from.",
@@ -131,7 +131,7 @@ def _of_parameters(params: Params) -> Iterator[Number]:
     content = params.model_dump(mode="json")
     inputs = {file: digest(content)}
     for key, value in flattened(content).items():
-        if isinstance(value, bool) or isinstance(value, str) or value is None:
+        if value is None or isinstance(value, bool | str):
             continue
         if isinstance(value, list):
             if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
@@ -170,7 +170,9 @@ def _of_published(published: Path) -> Iterator[Number]:
                     for part, printed in (("mean", item.mean), ("sd", item.sd)):
                         if printed is not None:
                             at = f"{key}.values.{value}.{part}"
-                            yield Number(f"{place}/{value}/{part}", printed, _text(printed), file, {**row.cell}, at, inputs)
+                            yield Number(
+                                f"{place}/{value}/{part}", printed, _text(printed), file, {**row.cell}, at, inputs
+                            )
 
 
 def _leaves(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -208,10 +210,12 @@ def _of_runs(root: Path) -> Iterator[Number]:
         row = {"experiment": experiment, "track": track}
         where = f"runs/{experiment}/{track}"
         yield count(f"{where}/all", row, "rows", len(part))
-        yield count(f"{where}/diverged", row | {"status": "diverged"}, "rows", int((part["status"] == "diverged").sum()))
+        yield count(
+            f"{where}/diverged", row | {"status": "diverged"}, "rows", int((part["status"] == "diverged").sum())
+        )
         yield count(f"{where}/flagged", row | {"flags": "any"}, "rows", int((part["flags"] != "").sum()))
         for model, of_model in part.groupby("model"):
-            first = of_model.iloc[0]
+            first = records(of_model)[0]
             for column in ("parameters", "steps", "epochs"):
                 yield count(f"{where}/{model}/{column}", row | {"model": model}, column, int(first[column]))
 
@@ -220,22 +224,24 @@ def _of_cells(root: Path) -> Iterator[Number]:
     """Means and intervals of every model at the cell that validation chose, and the main means of every cell."""
     summary, file = read_summary(root / SUMMARY), SUMMARY.as_posix()
     inputs, axes = {file: sha256(root / SUMMARY)}, axes_of(summary)
-    for _, row in best_cells(summary).iterrows():
+    for row in records(best_cells(summary)):
         name = f"{row['experiment']}/{row['track']}/{row['model']}/best"
         selects = {key: row[key] for key in KEYS} | cell_of(row, axes)
         yield from _of_row(name, row, selects, file, inputs)
         for axis, value in cell_of(row, axes).items():
             if not isinstance(value, str):
                 yield Number(f"{name}/{axis}", value, _parameter_text(value), file, selects, axis, inputs)
-    for _, row in summary.iterrows():
+    for row in records(summary):
         cell = cell_of(row, axes)
         name = "/".join(filter(None, [row["experiment"], row["track"], row["model"], cell_path(cell)]))
-        yield from _of_row(name, row, {key: row[key] for key in KEYS} | cell, file, inputs, METRICS_OF_EVERY_CELL, ("mean",))
+        yield from _of_row(
+            name, row, {key: row[key] for key in KEYS} | cell, file, inputs, METRICS_OF_EVERY_CELL, ("mean",)
+        )
 
 
 def _of_row(
     name: str,
-    row: pd.Series,
+    row: dict[str, Any],
     selects: dict[str, Any],
     file: str,
     inputs: dict[str, str],
@@ -255,7 +261,7 @@ def _of_claims(root: Path) -> Iterator[Number]:
     """Estimate and interval behind every verdict, and how many claims have which verdict."""
     claims, file = read_verdicts(root / CLAIMS), CLAIMS.as_posix()
     inputs = {file: sha256(root / CLAIMS)}
-    for row in claims.to_dict("records"):
+    for row in records(claims):
         selects = {"claim": row["claim"], "track": row["track"]}
         for column in ("estimate", "low", "high", "n"):
             value = _plain(row[column])
@@ -296,7 +302,9 @@ def explain(name: str, numbers_json: Path, root: Path) -> str:
     """
     numbers = read_numbers(numbers_json)
     if name not in numbers:
-        raise ParameterError(f"{numbers_json}: {name!r}: no such number; allowed: {', '.join(nearest(name, numbers))}, …")
+        raise ParameterError(
+            f"{numbers_json}: {name!r}: no such number; allowed: {', '.join(nearest(name, numbers))}, …"
+        )
     origin = numbers[name]
     lines = [f"{name} = {origin['value']}  (printed: {origin['text']})", f"file    {origin['file']}"]
     if origin["row"]:
@@ -335,7 +343,7 @@ def _runs_behind(origin: dict[str, Any], root: Path) -> list[str]:
     part = select(runs, **{key: origin["row"][key] for key in KEYS})
     for axis, value in cell.items():
         part = part[part[axis].isna()] if value is None else part[part[axis] == value]
-    return [run_directory(run, axes) for run in part.to_dict("records")]  # type: ignore[arg-type]
+    return [run_directory(run, axes) for run in records(part)]  # type: ignore[arg-type]
 
 
 def _commit(root: Path, file: str) -> str:

@@ -21,7 +21,7 @@ import jinja2
 from palimpsest.analysis.claims import read_verdicts
 from palimpsest.errors import DataError, ToolError
 from palimpsest.files import write_bytes, write_text
-from palimpsest.rendering.frames import CLAIMS
+from palimpsest.rendering.frames import CLAIMS, records
 from palimpsest.rendering.latex import escape
 from palimpsest.rendering.numbers import NUMBERS, nearest, read_numbers
 
@@ -139,8 +139,8 @@ _CALL = re.compile(r"""(?:pnum|value|measured|verdict|known)\((?:[^()"']|"[^"]*"
 def typed_digits(text: str) -> list[tuple[int, str]]:
     r"""Words with a digit that somebody typed into a template, each with its line.
 
-    Labels, citations, file names, statements and the names of numbers may hold digits; prose may not, nor may a value that
-    is no name of a number.
+    Labels, citations, file names, statements and the names of numbers may hold digits; prose may not, nor may a value
+    that is no name of a number.
 
     >>> typed_digits(r"about 95 of \ref{fig:1} and \pnum{a/1} and \VAR{pnum('x1')}")
     [(1, '95')]
@@ -164,7 +164,7 @@ def _context(numbers: dict[str, Any], root: Path) -> dict[str, Any]:
     """What templates can use."""
     claims = [
         {key: None if value != value else value for key, value in row.items()}
-        for row in read_verdicts(root / CLAIMS).to_dict("records")
+        for row in records(read_verdicts(root / CLAIMS))
     ]
     return {"claims": claims, "verdict": _verdict_of(claims), **_number_functions(numbers)}
 
@@ -232,7 +232,15 @@ def typeset(text: str, source: Path, root: Path) -> bytes:
             "LC_ALL": "C",
             "max_print_line": "10000",
         }
-        command = ["latexmk", "-norc", "-pdf", "-bibtex", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error"]
+        command = [
+            "latexmk",
+            "-norc",
+            "-pdf",
+            "-bibtex",
+            "-interaction=nonstopmode",
+            "-halt-on-error",
+            "-file-line-error",
+        ]
         try:
             done = subprocess.run(
                 [*command, "paper.tex"], cwd=paper, env=environment, capture_output=True, timeout=SECONDS, check=False
@@ -281,8 +289,8 @@ def _first_error(log: str, bibliography_log: str) -> str:
         return match[1]
     if match := re.search(r"^Warning--(I didn't find .+)$", bibliography_log, re.MULTILINE):
         return f"references.bib: {match[1]}"
-    if match := _UNRESOLVED.search(log) or re.search(r"^Package natbib Warning: (Citation) [`'](\S+)'", log, re.MULTILINE):
+    if match := _UNRESOLVED.search(log) or re.search(
+        r"^Package natbib Warning: (Citation) [`'](\S+)'", log, re.MULTILINE
+    ):
         return f"{match[1].lower()} {match[2]!r} leads nowhere"
     return ""
-
-

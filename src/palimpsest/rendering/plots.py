@@ -23,7 +23,14 @@ from palimpsest.rendering.frames import select
 from palimpsest.rendering.style import Look
 
 POINT = {"s": 7, "alpha": 0.55, "linewidths": 0, "zorder": 3}
-MEAN = {"markersize": 4.2, "markeredgecolor": "white", "markeredgewidth": 0.3, "elinewidth": 0.9, "capsize": 1.8, "zorder": 4}
+MEAN = {
+    "markersize": 4.2,
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.3,
+    "elinewidth": 0.9,
+    "capsize": 1.8,
+    "zorder": 4,
+}
 
 
 @dataclass(frozen=True)
@@ -54,19 +61,43 @@ def _values(table: pd.DataFrame, axis: str) -> list[float]:
 
 
 def _key(look: Look, text: str, line: bool = False) -> Line2D:
-    return Line2D([], [], color=look.color, marker="" if line else look.marker, linestyle=look.line if line else "none",
-                  markersize=4.5, linewidth=1.2, label=text)  # fmt: skip
+    return Line2D(
+        [],
+        [],
+        color=look.color,
+        marker="" if line else look.marker,
+        linestyle=look.line if line else "none",
+        markersize=4.5,
+        linewidth=1.2,
+        label=text,
+    )
 
 
 def _legend(figure: Figure, keys: Sequence[Line2D], columns: int = 6) -> None:
     unique = list({str(key.get_label()): key for key in keys}.values())
-    figure.legend(handles=unique, loc="outside lower center", ncols=min(len(unique), columns), columnspacing=1.2,
-                  handletextpad=0.4, handlelength=2.2, borderaxespad=0.2)  # fmt: skip
+    figure.legend(
+        handles=unique,
+        loc="outside lower center",
+        ncols=min(len(unique), columns),
+        columnspacing=1.2,
+        handletextpad=0.4,
+        handlelength=2.2,
+        borderaxespad=0.2,
+    )
 
 
-def _legend_of_values(figure: Figure, axis: str, values: Sequence[float], looks: Sequence[Look], more: Sequence[Line2D],
-                      line: bool = False) -> None:  # fmt: skip
-    keys = [_key(look, f"{style.symbol(axis)} = {format_value(float(v))}", line) for v, look in zip(values, looks, strict=True)]
+def _legend_of_values(
+    figure: Figure,
+    axis: str,
+    values: Sequence[float],
+    looks: Sequence[Look],
+    more: Sequence[Line2D],
+    line: bool = False,
+) -> None:
+    keys = [
+        _key(look, f"{style.symbol(axis)} = {format_value(float(v))}", line)
+        for v, look in zip(values, looks, strict=True)
+    ]
     _legend(figure, [*keys, *more])
 
 
@@ -75,8 +106,17 @@ def _levels(panel: Any, runs: pd.DataFrame) -> list[float]:
     levels = [Level("chance", float(runs["chance"].iloc[0])), Level("ceiling", float(runs["ceiling"].iloc[0]))]
     for level in levels:
         panel.axhline(level.value, color="#555555", linewidth=0.7, linestyle=(0, (2, 1.5)), zorder=1)
-        panel.annotate(level.name, (1.0, level.value), (2, 0), xycoords=("axes fraction", "data"), va="center",
-                       textcoords="offset points", fontsize="x-small", color="#555555", annotation_clip=False)  # fmt: skip
+        panel.annotate(
+            level.name,
+            (1.0, level.value),
+            (2, 0),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            textcoords="offset points",
+            fontsize="x-small",
+            color="#555555",
+            annotation_clip=False,
+        )
     return [level.value for level in levels]
 
 
@@ -123,13 +163,22 @@ def _interval(table: pd.DataFrame, metric: str) -> Any:
     return np.nan_to_num(np.clip(np.stack([mean - low, high - mean]), 0, None))
 
 
-def _series(panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, x: str, y: str, look: Look, move: float = 0.0,
-            line: Any = "-") -> None:  # fmt: skip
+def _series(
+    panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, x: str, y: str, look: Look, move: float = 0.0, line: Any = "-"
+) -> None:
     """Every run of a series as a point, its means with their intervals as a line over the axis ``x``."""
     cells = cells.sort_values(x)
     panel.scatter(_moved(panel, runs[x], move), runs[y], color=look.color, marker=look.marker, **POINT)
-    panel.errorbar(_moved(panel, cells[x], move), cells[f"{y}_mean"], yerr=_interval(cells, y), color=look.color,
-                   marker=look.marker, linestyle=line, linewidth=0.9, **MEAN)  # fmt: skip
+    panel.errorbar(
+        _moved(panel, cells[x], move),
+        cells[f"{y}_mean"],
+        yerr=_interval(cells, y),
+        color=look.color,
+        marker=look.marker,
+        linestyle=line,
+        linewidth=0.9,
+        **MEAN,
+    )
 
 
 def _baseline_lines(panel: Any, products: Products, track: str, models: Sequence[str], y: str) -> list[Line2D]:
@@ -143,8 +192,17 @@ def _baseline_lines(panel: Any, products: Products, track: str, models: Sequence
         for mean in cells[f"{y}_mean"]:
             panel.axhline(mean, color=look.color, linestyle=look.line, linewidth=0.9, zorder=2)
         known = select(products.runs, track=track, model=model)[y]
-        panel.plot([0.01 + 0.012 * position] * len(known), known, color=look.color, marker=look.marker, markersize=2.2,
-                   markeredgewidth=0, linestyle="none", transform=panel.get_yaxis_transform(), zorder=3)  # fmt: skip
+        panel.plot(
+            [0.01 + 0.012 * position] * len(known),
+            known,
+            color=look.color,
+            marker=look.marker,
+            markersize=2.2,
+            markeredgewidth=0,
+            linestyle="none",
+            transform=panel.get_yaxis_transform(),
+            zorder=3,
+        )
         keys.append(_key(look, style.label(model), line=True))
     return keys
 
@@ -153,7 +211,10 @@ def _baseline_points(panel: Any, products: Products, track: str, models: Sequenc
     """Every run of each baseline, and its means with intervals in both directions."""
     keys = []
     for position, model in enumerate(models):
-        runs, cells = select(products.runs, track=track, model=model), select(products.summary, track=track, model=model)
+        runs, cells = (
+            select(products.runs, track=track, model=model),
+            select(products.summary, track=track, model=model),
+        )
         if runs.empty or not np.isfinite(cells[f"{x}_mean"]).any():
             continue
         look = style.model_look(model, position)
@@ -162,10 +223,21 @@ def _baseline_points(panel: Any, products: Products, track: str, models: Sequenc
     return keys
 
 
-def _points(panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, x: str, y: str, look: Look, line: Any = "none") -> None:
+def _points(
+    panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, x: str, y: str, look: Look, line: Any = "none"
+) -> None:
     panel.scatter(runs[x], runs[y], color=look.color, marker=look.marker, **POINT)
-    panel.errorbar(cells[f"{x}_mean"], cells[f"{y}_mean"], xerr=_interval(cells, x), yerr=_interval(cells, y),
-                   color=look.color, marker=look.marker, linestyle=line, linewidth=0.8, **MEAN)  # fmt: skip
+    panel.errorbar(
+        cells[f"{x}_mean"],
+        cells[f"{y}_mean"],
+        xerr=_interval(cells, x),
+        yerr=_interval(cells, y),
+        color=look.color,
+        marker=look.marker,
+        linestyle=line,
+        linewidth=0.8,
+        **MEAN,
+    )
 
 
 def _head(panel: Any, products: Products, track: str, model: str) -> None:
@@ -173,7 +245,9 @@ def _head(panel: Any, products: Products, track: str, model: str) -> None:
     lost = int((select(products.runs, track=track)["status"] != "completed").sum())
     panel.set_title(f"{track} track" + (f" ({lost} diverged)" if lost else ""))
     if select(products.runs, track=track, model=model).empty:
-        raise DataError(f"tables/runs.csv: no run of model {model!r} on track {track!r}; allowed: what the preset asks for")
+        raise DataError(
+            f"tables/runs.csv: no run of model {model!r} on track {track!r}; allowed: what the preset asks for"
+        )
 
 
 def _ratio_axis(panel: Any, runs: pd.DataFrame, x: str) -> None:
@@ -389,7 +463,10 @@ def _middle(products: Products, model: str, axis: str) -> float:
 
 def _lines(panel: Any, table: pd.DataFrame, x: str, y: str, color: Any, line: Any) -> None:
     """A thin line for every run."""
-    keys = ["model", *[name for name in table.columns[table.columns.get_loc("model") + 1 : table.columns.get_loc("seed") + 1]]]
+    keys = [
+        "model",
+        *[name for name in table.columns[table.columns.get_loc("model") + 1 : table.columns.get_loc("seed") + 1]],
+    ]
     for _, run in table.groupby(keys, dropna=False, sort=False):
         panel.plot(run[x], run[y], color=color, linestyle=line, linewidth=0.6, alpha=0.7, zorder=2)
 
@@ -398,8 +475,15 @@ def _last(panel: Any, cells: pd.DataFrame, metric: str, look: Look, position: in
     """Mean of the last epoch and its interval, right of the curves."""
     if f"{metric}_mean" in cells:
         x = epoch * (1.03 + 0.018 * position)
-        panel.errorbar([x] * len(cells), cells[f"{metric}_mean"], yerr=_interval(cells, metric), color=look.color,
-                       marker=look.marker, linestyle="none", **{**MEAN, "markersize": 3.2, "capsize": 1.0})  # fmt: skip
+        panel.errorbar(
+            [x] * len(cells),
+            cells[f"{metric}_mean"],
+            yerr=_interval(cells, metric),
+            color=look.color,
+            marker=look.marker,
+            linestyle="none",
+            **{**MEAN, "markersize": 3.2, "capsize": 1.0},
+        )
 
 
 def positions(products: Products, *, model: str, y: str, by: str, at: str) -> Figure:
@@ -444,5 +528,12 @@ def _mark_asked(panel: Any, table: pd.DataFrame, alignment: str) -> None:
         last = int(select(table, alignment="absolute")["position"].max())
         first, end = last - int(offsets.max()), -int(offsets.min())
         panel.axvspan(first - 0.5, end + 0.5, color="#D55E00", alpha=0.1, linewidth=0, zorder=0)
-        panel.annotate("asked token: one of these", ((first + end) / 2, 1.0), xycoords=("data", "axes fraction"),
-                       ha="center", va="top", fontsize="x-small", color="#A04000")  # fmt: skip
+        panel.annotate(
+            "asked token: one of these",
+            ((first + end) / 2, 1.0),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            va="top",
+            fontsize="x-small",
+            color="#A04000",
+        )

@@ -111,7 +111,7 @@ def sized_for_print() -> Iterator[None]:
     }
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(settings)
+        mpl.rcParams.update(settings)  # pyright: ignore[reportCallIssue, reportArgumentType]
         yield
 
 
@@ -139,7 +139,10 @@ def save(figure: Figure, path: Path) -> list[Path]:
         The two files.
     """
     written = []
-    for suffix, metadata in ((".pdf", {"CreationDate": None, "Producer": None, "Creator": None}), (".png", {"Software": None})):
+    for suffix, metadata in (
+        (".pdf", {"CreationDate": None, "Producer": None, "Creator": None}),
+        (".png", {"Software": None}),
+    ):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix[1:], metadata=metadata)
         write_bytes(path.with_name(path.name + suffix), buffer.getvalue())

@@ -19,7 +19,7 @@ from palimpsest.config import Params, format_value
 from palimpsest.errors import DataError, ParameterError
 from palimpsest.files import write_text
 from palimpsest.rendering import style
-from palimpsest.rendering.frames import CLAIMS, KEYS, RUNS, SUMMARY, best_cells, cell_of, cell_path
+from palimpsest.rendering.frames import CLAIMS, KEYS, RUNS, SUMMARY, best_cells, cell_of, cell_path, records
 from palimpsest.rendering.latex import bounds, breakable, escape, interval, longtable, number, tabular
 
 MARKS = {
@@ -61,7 +61,9 @@ def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -
     numbers = read_published(published)
     compared = {name: compare(summary, numbers, name) for name in numbers.experiments if name in params.experiments}
     if not compared:
-        raise ParameterError(f"{published}: experiments: none of the preset's; allowed: {', '.join(params.experiments)}")
+        raise ParameterError(
+            f"{published}: experiments: none of the preset's; allowed: {', '.join(params.experiments)}"
+        )
     columns = pd.concat([table.assign(experiment=name) for name, table in compared.items()])
     content = {
         "claims.tex": claims_table(read_verdicts(root / CLAIMS), statements),
@@ -90,13 +92,13 @@ def cell_text(cell: dict[str, Any]) -> str:
     return ", ".join(parts) or "--"
 
 
-def _cells(table: pd.DataFrame, row: pd.Series, axes: Sequence[str]) -> pd.DataFrame:
+def _cells(table: pd.DataFrame, row: dict[str, Any], axes: Sequence[str]) -> pd.DataFrame:
     """The rows of ``table`` that belong to the cell of ``row``."""
     mask = pd.Series(True, index=table.index)
     for column in [*KEYS, *axes]:
         value = row[column]
         mask &= table[column].isna() if pd.isna(value) else table[column] == value
-    return table[mask]
+    return table.loc[mask]
 
 
 def _marks(runs: pd.DataFrame, metric: str) -> str:
@@ -117,7 +119,7 @@ def _legend() -> str:
 def summary_table(runs: pd.DataFrame, summary: pd.DataFrame, confidence: float) -> str:
     """Every cell of every model: seeds, write ratio, and accuracy under the treatments of the memory."""
     axes, rows, last = axes_of(summary), [], None
-    for _, row in summary.iterrows():
+    for row in records(summary):
         if last not in (None, (row["track"], row["model"])):
             rows.append(None)
         name = escape(style.label(row["model"])) if last != (row["track"], row["model"]) else ""
@@ -135,7 +137,8 @@ def summary_table(runs: pd.DataFrame, summary: pd.DataFrame, confidence: float) 
     header = ["track", "model", "cell", "$n$", *(escape(title) for _, title in _SUMMARISED)]
     caption = (
         f"Final epoch, test split: mean over seeds with the half width of its Student-$t$ interval at "
-        f"{escape(format(confidence, '.0%'))}. $n$ counts completed runs, after a plus sign those that diverged. {_legend()}"
+        f"{escape(format(confidence, '.0%'))}. $n$ counts completed runs, after a plus sign those that diverged. "
+        f"{_legend()}"
     )
     return longtable("@{}lllrllll@{}", header, rows, caption, "tab:summary")
 
@@ -149,14 +152,16 @@ def claims_table(claims: pd.DataFrame, statements: dict[str, str]) -> str:
     """
     rows: list[Sequence[str] | None] = []
     last = None
-    for row in claims.to_dict("records"):
+    for row in records(claims):
         new = row["claim"] != last
         if new and last is not None:
             rows.append(None)
         last = row["claim"]
         statement = statements.get(row["claim"], "")
         said = rf"\textbf{{{escape(row['claim'])}}}" + (f" {escape(statement)}" if statement else "")
-        shown = f"{number(_float(row['estimate']))} {bounds(_float(row['low']), _float(row['high']))} {escape(row['unit'])}"
+        shown = (
+            f"{number(_float(row['estimate']))} {bounds(_float(row['low']), _float(row['high']))} {escape(row['unit'])}"
+        )
         count = number(int(row["n"])) if not pd.isna(row["n"]) else "--"
         verdict = rf"\textbf{{{escape(row['verdict'])}}}"
         rows.append([said if new else "", escape(row["track"]), verdict, count, shown, escape(row["reason"])])
@@ -177,11 +182,13 @@ def _float(value: Any) -> float | None:
 def models_frame(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """One row a track and model, at the cell that validation chose: size, budget, accuracy, chance and ceiling."""
     axes, rows = axes_of(summary), []
-    for _, row in best_cells(summary).iterrows():
+    for row in records(best_cells(summary)):
         of_cell = _cells(runs, row, axes)
         if of_cell.empty:
-            raise DataError(f"{SUMMARY}: {row['track']}, {row['model']}: no run of this cell in {RUNS}; allowed: one at least")
-        first = of_cell.iloc[0]
+            raise DataError(
+                f"{SUMMARY}: {row['track']}, {row['model']}: no run of this cell in {RUNS}; allowed: one at least"
+            )
+        first = records(of_cell)[0]
         track = params.experiments[row["experiment"]].tracks[row["track"]]
         size = plan.task_config(track, "params", f"experiments.{row['experiment']}.tracks.{row['track']}").num_train  # type: ignore[attr-defined]
         rows.append(
@@ -206,7 +213,7 @@ def models_table(models: pd.DataFrame) -> str:
     """:func:`models_frame` as LaTeX."""
     rows: list[Sequence[str] | None] = []
     last = None
-    for row in models.to_dict("records"):
+    for row in records(models):
         new = row["track"] != last
         if new and last is not None:
             rows.append(None)
@@ -255,11 +262,11 @@ def value_text(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-_PARTS_OF_A_TRACK = len("experiments.<name>.tracks.<name>".split("."))
+_PARTS_OF_A_TRACK = len(["experiments", "<name>", "tracks", "<name>"])
 
 
 def parameters_table(params: Params) -> str:
-    """Every parameter of the preset; keys below a track are written without what is common to them, which is a heading."""
+    """Every parameter of the preset; what the keys below a track have in common is a heading above them."""
     rows: list[Sequence[str] | None] = []
     last = ""
     for key, value in flattened(params.model_dump(mode="json")).items():
@@ -272,7 +279,10 @@ def parameters_table(params: Params) -> str:
             rows += [None, [rf"\multicolumn{{2}}{{@{{}}l@{{}}}}{{{breakable(heading)}}}"]]
             last = heading
         rows.append([(r"\quad " if heading else "") + breakable(rest), breakable(value_text(value))])
-    caption = f"Every parameter of the preset {breakable(params.preset)}; what is not listed has the default of its model or task."
+    caption = (
+        f"Every parameter of the preset {breakable(params.preset)}; "
+        "what is not listed has the default of its model or task."
+    )
     return longtable("@{}" + _ragged(0.5) + _ragged(0.45) + "@{}", ["key", "value"], rows, caption, "tab:parameters")
 
 
@@ -287,7 +297,9 @@ def comparison_table(compared: pd.DataFrame, source: PublishedResults) -> str:
     groups = {name: sorted(values, key=list(source.ours).index) for name, values in groups.items()}
     groups["published"] = list(source.ours)
     titles = {**{name: f"source: {name}" for name in source.tables}, "published": "ours"}
-    axes = list(compared.columns[: compared.columns.get_loc(next(n for n in compared.columns if n.endswith(("_n", "_mean"))))])
+    axes = list(
+        compared.columns[: compared.columns.get_loc(next(n for n in compared.columns if n.endswith(("_n", "_mean"))))]
+    )
     spans, rules, header, column = [], [], [style.symbol(axis) for axis in axes], len(axes)
     for name, values in groups.items():
         spans.append(rf"\multicolumn{{{len(values)}}}{{c}}{{{escape(titles[name])}}}")
@@ -295,7 +307,7 @@ def comparison_table(compared: pd.DataFrame, source: PublishedResults) -> str:
         header += [escape(value.replace("accuracy_", "acc. ").replace("_", " ")) for value in values]
         column += len(values)
     rows: list[Sequence[str] | None] = []
-    for row in compared.to_dict("records"):
+    for row in records(compared):
         cells = [escape(format_value(float(row[axis]))) for axis in axes]
         for name, values in groups.items():
             cells += [_with_sd(row[f"{name}_{value}_mean"], row[f"{name}_{value}_sd"]) for value in values]

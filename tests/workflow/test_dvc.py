@@ -69,10 +69,16 @@ def test_one_value_edited_in_a_clone_trains_its_packs_alone(clone: Project) -> N
     assert clone.planned()["train"] == {"results/nema_lite/track=published/model=random_writer/write_probability=0.6"}
 
 
-def test_a_smoke_run_leaves_the_status_clean(clone: Project) -> None:
+def test_a_smoke_run_leaves_everything_else_alone(clone: Project) -> None:
+    before = clone.products()
+    metadata = sorted((clone.path / ".snakemake/metadata").iterdir())
     clone.snakemake("--configfile", "params/smoke.yaml", "--until", "data")
-    assert (clone.path / "build/smoke/data").is_dir()
+    assert any((clone.path / "build/smoke/data").rglob("card.json"))
+    assert any((clone.path / "build/smoke/.snakemake/metadata").iterdir())
+    assert sorted((clone.path / ".snakemake/metadata").iterdir()) == metadata
+    assert clone.products() == before
     assert "up to date" in clone.dvc("status")
+    assert clone.planned() == {}
 
 
 def test_a_clone_that_pulled_nothing_has_everything_to_do(recorded: tuple[Project, str], tmp_path: Path) -> None:

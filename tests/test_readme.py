@@ -1,0 +1,47 @@
+"""The README says what the committed results say, and names only commands and files that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from palimpsest.errors import DataError
+from palimpsest.rendering import readme
+from tests.training.presets import PROJECT
+
+TEXT = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_claims_is_that_of_the_verdicts() -> None:
+    assert readme.render(PROJECT / "README.md", PROJECT / "params/claims.yaml", PROJECT) == TEXT
+
+
+def test_every_verdict_of_the_table_stands_in_the_readme() -> None:
+    rows = (PROJECT / "tables/claims.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert len(rows) == 8
+    for row in rows:
+        claim, track, verdict = row.split(",")[:3]
+        line = next(line for line in TEXT.splitlines() if line.startswith(f"| {claim}:"))
+        assert line.split("|")[{"published": 2, "repaired": 3}[track]].strip() == f"**{verdict}**"
+
+
+def test_links_and_pictures_lead_to_files() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", TEXT)
+    assert targets
+    for target in targets:
+        assert (PROJECT / target).is_file(), target
+
+
+def test_every_make_target_that_it_names_exists() -> None:
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)", TEXT, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_a_readme_without_marks_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("nothing")
+    with pytest.raises(DataError, match=r"README\.md: .*not there once each; allowed: one pair of marks"):
+        readme.render(path, PROJECT / "params/claims.yaml", PROJECT)

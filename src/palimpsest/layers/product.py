@@ -11,7 +11,7 @@ from torch.nn import functional as F
 def product(
     a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"], bias: Float[Tensor, "*batch n"] | None = None
 ) -> Float[Tensor, "*batch m n"]:
-    """a b for every element of the batch, with a bias on every row.
+    """A b for every element of the batch, with a bias on every row.
 
     The result of one element does not depend on how many others there are. BLAS breaks that where a factor has a
     side of length one: a batch of one then becomes a matrix-vector product, summed in another order. Such a side is

@@ -83,7 +83,7 @@ class TokenEncoder(nn.Module):
         window: int | None = None,
         noise_key: Int[Tensor, " runs"] | None = None,
     ) -> Float[Tensor, "runs batch time width"]:
-        """Encode tokens that stand at positions start, start + 1, …
+        """Encode tokens that stand at positions start, start + 1 and so on.
 
         Args:
             inputs: tokens; when ``segment`` is given it divides their number.

@@ -6,8 +6,9 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 
 from palimpsest import plan
@@ -206,14 +207,18 @@ def _of_runs(root: Path) -> Iterator[Number]:
         return Number(name, value, _text(value), file, row, column, inputs)
 
     yield count("runs/all", {}, "rows", len(runs))
-    for (experiment, track), part in runs.groupby(["experiment", "track"]):
+    for key, part in runs.groupby(["experiment", "track"]):
+        experiment, track = cast("tuple[str, str]", key)
         row = {"experiment": experiment, "track": track}
         where = f"runs/{experiment}/{track}"
         yield count(f"{where}/all", row, "rows", len(part))
         yield count(
-            f"{where}/diverged", row | {"status": "diverged"}, "rows", int((part["status"] == "diverged").sum())
+            f"{where}/diverged",
+            row | {"status": "diverged"},
+            "rows",
+            int(np.count_nonzero(part["status"] == "diverged")),
         )
-        yield count(f"{where}/flagged", row | {"flags": "any"}, "rows", int((part["flags"] != "").sum()))
+        yield count(f"{where}/flagged", row | {"flags": "any"}, "rows", int(np.count_nonzero(part["flags"] != "")))
         for model, of_model in part.groupby("model"):
             first = records(of_model)[0]
             for column in ("parameters", "steps", "epochs"):
@@ -342,7 +347,7 @@ def _runs_behind(origin: dict[str, Any], root: Path) -> list[str]:
     cell = {axis: origin["row"].get(axis) for axis in axes}
     part = select(runs, **{key: origin["row"][key] for key in KEYS})
     for axis, value in cell.items():
-        part = part[part[axis].isna()] if value is None else part[part[axis] == value]
+        part = part.loc[part[axis].isna() if value is None else part[axis] == value]
     return [run_directory(run, axes) for run in records(part)]  # type: ignore[arg-type]
 
 

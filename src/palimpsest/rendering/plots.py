@@ -242,7 +242,7 @@ def _points(
 
 def _head(panel: Any, products: Products, track: str, model: str) -> None:
     """The track as title, and how many of its runs diverged: those have no place in the picture."""
-    lost = int((select(products.runs, track=track)["status"] != "completed").sum())
+    lost = int(np.count_nonzero(select(products.runs, track=track)["status"] != "completed"))
     panel.set_title(f"{track} track" + (f" ({lost} diverged)" if lost else ""))
     if select(products.runs, track=track, model=model).empty:
         raise DataError(
@@ -253,7 +253,7 @@ def _head(panel: Any, products: Products, track: str, model: str) -> None:
 def _ratio_axis(panel: Any, runs: pd.DataFrame, x: str) -> None:
     """A symlog axis from 0 to 1 that separates small ratios."""
     _symlog(panel, 0.01, [0.0, 0.01, 0.1, 1.0])
-    panel.set_xlim(-0.006, max(1.5, float(runs[x].max()) * 1.2))
+    panel.set_xlim(-0.006, max(1.5, float(np.nanmax(runs[x].to_numpy())) * 1.2))
 
 
 def scatter(
@@ -439,10 +439,17 @@ def curves(
             for value, look in zip(order, looks, strict=True):
                 part = select(table, model=model, **{by: value, at: middle})
                 _lines(panel, part, "epoch", metric, look.color, "-")
-                _last(panel, select(cells, **{by: value}), metric, look, order.index(value), int(table["epoch"].max()))
+                _last(
+                    panel,
+                    select(cells, **{by: value}),
+                    metric,
+                    look,
+                    order.index(value),
+                    int(np.max(table["epoch"].to_numpy())),
+                )
             for position, name in enumerate(lines):
                 part, look = select(table, model=name), style.model_look(name, position)
-                if len(part) and metric in part and part[metric].notna().any():
+                if len(part) and metric in part and np.isfinite(part[metric].to_numpy(float)).any():
                     _lines(panel, part, "epoch", metric, look.color, look.line)
                     more.append(_key(look, style.label(name), line=True))
             chosen = (table["model"].isin(list(lines))) | ((table["model"] == model) & (table[at] == middle))
@@ -463,9 +470,10 @@ def _middle(products: Products, model: str, axis: str) -> float:
 
 def _lines(panel: Any, table: pd.DataFrame, x: str, y: str, color: Any, line: Any) -> None:
     """A thin line for every run."""
+    names = list(table.columns)
     keys = [
         "model",
-        *[name for name in table.columns[table.columns.get_loc("model") + 1 : table.columns.get_loc("seed") + 1]],
+        *names[names.index("model") + 1 : names.index("seed") + 1],
     ]
     for _, run in table.groupby(keys, dropna=False, sort=False):
         panel.plot(run[x], run[y], color=color, linestyle=line, linewidth=0.6, alpha=0.7, zorder=2)
@@ -525,8 +533,8 @@ def _mark_asked(panel: Any, table: pd.DataFrame, alignment: str) -> None:
     if alignment == "from_answer":
         panel.axvline(0, color="#D55E00", linestyle=":", linewidth=1.2, zorder=1)
     elif len(offsets):
-        last = int(select(table, alignment="absolute")["position"].max())
-        first, end = last - int(offsets.max()), -int(offsets.min())
+        last = int(np.max(select(table, alignment="absolute")["position"].to_numpy()))
+        first, end = last - int(np.max(offsets.to_numpy())), -int(np.min(offsets.to_numpy()))
         panel.axvspan(first - 0.5, end + 0.5, color="#D55E00", alpha=0.1, linewidth=0, zorder=0)
         panel.annotate(
             "asked token: one of these",

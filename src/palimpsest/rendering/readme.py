@@ -6,6 +6,7 @@ from pathlib import Path
 
 from palimpsest.analysis.claim_file import read_claims
 from palimpsest.analysis.claims import read_verdicts
+from palimpsest.analysis.frames import records
 from palimpsest.errors import DataError
 
 BEGIN, END = "<!-- claims: written by `palimpsest readme` -->", "<!-- end of claims -->"
@@ -24,10 +25,12 @@ def render(readme: Path, claims: Path, root: Path) -> str:
     verdicts = read_verdicts(root / "tables/claims.csv")
     statements = read_claims(claims).claims
     lines = ["| claim | published | repaired | what decided on the repaired track |", "| --- | --- | --- | --- |"]
-    for claim, rows in verdicts.groupby("claim", sort=True):
-        by_track = {row["track"]: row for row in rows.to_dict("records")}
-        words = [f"**{by_track[track]['verdict']}**" if track in by_track else "–" for track in ("published", "repaired")]
-        reason = by_track.get("repaired", rows.iloc[0].to_dict())["reason"]
-        lines.append(f"| {claim}: {statements[str(claim)].statement} | {words[0]} | {words[1]} | {reason} |")
+    for claim in sorted(set(verdicts["claim"])):
+        by_track = {row["track"]: row for row in records(verdicts) if row["claim"] == claim}
+        words = [
+            f"**{by_track[track]['verdict']}**" if track in by_track else "–" for track in ("published", "repaired")
+        ]
+        reason = by_track.get("repaired", {"reason": ""})["reason"]
+        lines.append(f"| {claim}: {statements[claim].statement} | {words[0]} | {words[1]} | {reason} |")
     before, rest = text.split(BEGIN)
     return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from palimpsest import plan
@@ -68,7 +69,7 @@ def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -
     content = {
         "claims.tex": claims_table(read_verdicts(root / CLAIMS), statements),
         "summary_final_epoch.tex": summary_table(runs, summary, params.confidence),
-        "comparison.csv": _csv(columns[["experiment", *columns.columns.drop("experiment")]]),
+        "comparison.csv": _csv(columns.loc[:, ["experiment", *columns.columns.drop("experiment")]]),
         "comparison.tex": "\n".join(comparison_table(compared[name], numbers.experiments[name]) for name in compared),
         "models.csv": _csv(models),
         "models.tex": models_table(models),
@@ -196,8 +197,8 @@ def models_frame(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> p
                 **{key: row[key] for key in KEYS},
                 "cell": cell_path(cell_of(row, axes)),
                 "parameters": int(first["parameters"]),
-                "steps": int(of_cell["steps"].max()),
-                "examples_seen": int(of_cell["epochs"].max()) * int(size),
+                "steps": int(np.max(of_cell["steps"].to_numpy())),
+                "examples_seen": int(np.max(of_cell["epochs"].to_numpy())) * int(size),
                 "n": int(row["n"]),
                 "accuracy_mean": row["test_accuracy_on_mean"],
                 "accuracy_low": row["test_accuracy_on_low"],

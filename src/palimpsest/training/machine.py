@@ -6,6 +6,7 @@ import ctypes
 import os
 
 import torch
+from torch.utils import deterministic
 
 # glibc's mallopt: keep freed memory instead of handing it back to the kernel, which would zero it again for the next
 # step's activations (Linux with glibc only; elsewhere nothing happens)
@@ -22,7 +23,8 @@ def prepare(device: str = "cpu") -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
+    # nothing here reads what it has not written; the switch is a property that the module gets when it is loaded
+    deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 25)

@@ -302,7 +302,11 @@ def tables(
 
 
 @app.command(rich_help_panel=PIPELINE)
-def plot(experiment: str = "nema_lite", params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+def plot(
+    experiment: Annotated[str, typer.Argument(help="an experiment of the preset")] = "nema_lite",
+    params: ParamsOption = DEFAULT_PARAMS,
+    root: RootOption = HERE,
+) -> None:
     """Draw every figure of one experiment into plots/, as PDF and PNG."""
     from palimpsest.config import read_params
     from palimpsest.rendering import figures as rendering

@@ -19,6 +19,8 @@ rule notebook:
         runtime=10,
         gpu=0,
     params:
-        code=fingerprint("palimpsest.rendering.notebook"),
+        # the second line: what the notebook itself imports
+        code=fingerprint("palimpsest.rendering.notebook", "palimpsest.rendering.frames")
+        + fingerprint("palimpsest.analysis.claims", "palimpsest.analysis.runs", "palimpsest.analysis.statistics"),
     shell:
         "python -m palimpsest notebook {input.source:q} {output:q} > {log:q} 2>&1"

@@ -30,4 +30,4 @@ rule plot:
         values=experiment_values,
         code=fingerprint("palimpsest.rendering.figures"),
     shell:
-        "python -m palimpsest plot --params {params.preset:q} --experiment {wildcards.experiment} > {log:q} 2>&1"
+        "python -m palimpsest plot --params {params.preset:q} {wildcards.experiment} > {log:q} 2>&1"

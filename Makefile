@@ -53,7 +53,7 @@ smoke: venv tex ## the whole pipeline at a small size, into build/smoke
 check: venv ## lint and types alone
 	ruff check .
 	ruff format --check .
-	snakefmt --quiet --check Snakefile workflow
+	snakefmt --check Snakefile workflow
 	snakemake --lint
 	basedpyright
 

@@ -61,7 +61,7 @@ class Project:
                 jobs[rule] |= {"all"} if rule == "all" else set()
             elif found := re.match(r"    output: ([^,]+)", line):
                 jobs[rule].add(re.sub(r"/seed=.*", "", found[1]))
-        assert jobs or "Nothing to be done" in text, text
+        assert jobs or "Nothing to be done" in text or re.search(r"^total +0$", text, re.MULTILINE), text
         return dict(jobs)
 
     def git(self, *arguments: str) -> str:

@@ -12,6 +12,7 @@ from tests.workflow.project import AFTER_TRAINING, EVERYTHING, HOME, Project, ch
 
 PACKS = {pack.base for pack in plan.packs(read_params(HOME / "params/smoke.yaml"))}
 LAYOUT = ("paper", "all")
+MACROS = {"tables", "numbers", "notebook", *LAYOUT}
 
 
 def test_nothing_is_left_to_do_after_a_build_even_at_another_place(project: Project) -> None:
@@ -88,10 +89,10 @@ def test_code_trains_the_models_that_use_it(project: Project, file: str, models:
         ("requirements.lock", "torch==2.13.0", "torch==2.13.1", EVERYTHING),
         ("params/default.yaml", "trace_examples: 16", "trace_examples: 17", AFTER_TRAINING | {"train"}),
         ("params/default.yaml", "confidence: 0.95", "confidence: 0.9", AFTER_TRAINING),
-        ("params/published.yaml", "\n", "\n# a remark\n", {"tables", "numbers", "notebook", *LAYOUT}),
+        ("params/published.yaml", "\n", "\n# a remark\n", MACROS),
         ("src/palimpsest/tasks/delayed_qa.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", EVERYTHING),
         ("src/palimpsest/rendering/figures.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"plot", "notebook", *LAYOUT}),
-        ("src/palimpsest/rendering/tables.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"tables", "notebook", *LAYOUT}),
+        ("src/palimpsest/rendering/tables.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", MACROS),
         ("src/palimpsest/rendering/paper.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {*LAYOUT}),
         ("paper/source/paper.tex.j2", "\n", "\n% a remark\n", {*LAYOUT}),
         ("README.md", "\n", "\n\n", set()),

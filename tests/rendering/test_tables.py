@@ -123,10 +123,11 @@ def test_comparison_puts_three_columns_of_numbers_side_by_side(products: Path) -
 
 def test_every_parameter_is_listed(products: Path, preset: Params) -> None:
     shown = text(products, "parameters.tex").replace(r"\allowbreak{}", "")
-    for key, value in tables.flattened(preset.model_dump(mode="json")).items():
+    for key, value in tables.flattened(preset.model_dump(mode="json", exclude={"workdir"})).items():
         if value != {}:
             assert escape(key.split(".")[-1]) in shown
             assert escape(tables.value_text(value)) in shown
+    assert "workdir" not in shown  # where products go is no part of what they are
 
 
 def test_twice_the_same_bytes(tmp_path: Path, products: Path, preset: Params) -> None:

@@ -119,12 +119,17 @@ def summarise(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) ->
 
     preset = read_params(params)
     summary = statistics.summarise(runs.collect(preset, root), runs.axes(preset), preset.confidence)
-    shown = ["test_write_ratio", "test_accuracy_on", "test_accuracy_off", "test_accuracy_shuffled"]
-    cells = ["track", "model", *runs.axes(preset)]
-    table = Table(*cells, "n", *shown, title="mean over seeds, final epoch")
+    shown = {
+        "write ratio": "test_write_ratio_mean",
+        "memory on": "test_accuracy_on_mean",
+        "off": "test_accuracy_off_mean",
+        "shuffled": "test_accuracy_shuffled_mean",
+    }
+    table = Table("track", "model", "cell", "n", *shown, title="test split, final epoch: mean over seeds")
     for row in summary.to_dict("records"):
-        texts = [_short(row[name]) for name in (*cells, "n", *(f"{metric}_mean" for metric in shown))]
-        table.add_row(*texts)
+        cell = " ".join(f"{axis}={_short(row[axis])}" for axis in runs.axes(preset) if _short(row[axis]))
+        texts = [_short(row[name]) for name in ("n", *shown.values())]
+        table.add_row(row["track"], row["model"], cell, *texts)
     Console().print(table)
     for directory in runs.stray(preset, root):
         console.print(f"not counted, for no grid asks for it: {directory}")

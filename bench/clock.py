@@ -1,0 +1,70 @@
+"""Timing inside one process: the median of rounds in which everything that is compared has its turn."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+Key = TypeVar("Key", bound=Hashable)
+AT_LEAST = 0.2
+"""Seconds that one measurement takes at least: shorter ones are repeated."""
+console = Console(stderr=True)
+
+
+def bar(title: str, total: int) -> tuple[Progress, Callable[[str], None]]:
+    """A progress bar and what advances it; in a log, one line an advance."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(*columns, console=console, disable=not console.is_terminal)
+    task = progress.add_task(title, total=total)
+    done = 0
+
+    def advance(text: str) -> None:
+        nonlocal done
+        done += 1
+        if console.is_terminal:
+            progress.update(task, completed=done, description=f"{title}: {text}")
+        else:
+            console.print(f"{title}: {done}/{total}: {text}", soft_wrap=True, highlight=False)
+
+    return progress, advance
+
+
+def per_call(function: Callable[[], Any], device: str = "cpu", at_least: float = AT_LEAST) -> float:
+    """Seconds a call, over as many calls as fill ``at_least`` seconds."""
+    finish(device)
+    start, calls, elapsed = time.perf_counter(), 0, 0.0
+    while elapsed < at_least or not calls:
+        function()
+        finish(device)
+        calls, elapsed = calls + 1, time.perf_counter() - start
+    return elapsed / calls
+
+
+def finish(device: str) -> None:
+    """Wait for all that a GPU has been asked to do."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def interleaved(
+    functions: Mapping[Key, Callable[[], Any]], rounds: int, title: str, device: str = "cpu", at_least: float = AT_LEAST
+) -> dict[Key, float]:
+    """Median seconds a call of each function; every function is called once before, uncounted, and once a round."""
+    seconds: dict[Key, list[float]] = {key: [] for key in functions}
+    progress, advance = bar(title, (rounds + 1) * len(functions))
+    with progress:
+        for number in range(rounds + 1):
+            for key, function in functions.items():
+                if number:
+                    seconds[key].append(per_call(function, device, at_least))
+                else:
+                    function()
+                words = key if isinstance(key, tuple) else (key,)
+                advance(" ".join(["warm-up" if not number else f"round {number} of {rounds}:", *map(str, words)]))
+    return {key: statistics.median(values) for key, values in seconds.items()}

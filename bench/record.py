@@ -1,0 +1,101 @@
+"""How a measurement is kept: a CSV, and beside it the command and the machine, in machine.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench import clock, machine, workload
+from palimpsest.errors import DataError
+from palimpsest.files import read_json, write_json, write_text
+
+QUIET = 0.1
+"""Share of the machine that others may use without a word about it."""
+Row = Mapping[str, Any]
+
+
+def about(command: str, device: str) -> dict[str, Any]:
+    """What is noted of a measurement, taken before it begins; ``busy`` is the share of the cores that others use."""
+    busy = psutil.cpu_percent(interval=1.0) / 100
+    if busy > QUIET:
+        clock.console.print(f"bench: {busy:.0%} of this machine is busy with other work, which the times will contain")
+    return {"command": command, "commit": commit(), "busy": round(busy, 2), "machine": machine.describe(device)}
+
+
+def save(
+    results: Path, name: str, columns: Sequence[str], rows: Sequence[Row], about: Mapping[str, Any], device: str
+) -> Path:
+    """Write ``<name>.csv``; rows that were measured on another device before stay in it.
+
+    Args:
+        results: folder of the results.
+        name: of the measurement.
+        columns: of the table; one is ``device``.
+        rows: what was measured now, on ``device``.
+        about: :func:`about`.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        DataError: the file that is there has other columns, or cannot be written.
+    """
+    path = results / f"{name}.csv"
+    kept = [row for row in read(path, columns) if row["device"] != device] if path.exists() else []
+    new = [{column: shown(row.get(column)) for column in columns} for row in rows]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted([*kept, *new], key=lambda row: row["device"]))
+    notes = results / "machine.json"
+    known = read_json(notes) if notes.exists() else {}
+    write_text(path, table.getvalue())
+    write_json(notes, {**known, name: {**known.get(name, {}), device: about}})
+    return path
+
+
+def read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a result, as text.
+
+    Raises:
+        DataError: its columns are others.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if list(reader.fieldnames or []) != list(columns):
+            raise DataError(f"{path}: columns {reader.fieldnames}; allowed: {', '.join(columns)}; or delete the file")
+        return list(reader)
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in a result: numbers with four significant digits, nothing for what was not measured.
+
+    >>> [shown(value) for value in (12345.678, 0.123456, 20, None, "loop")]
+    ['12350', '0.1235', '20', '', 'loop']
+    """
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    if isinstance(value, float):
+        rounded = float(f"{value:.4g}")
+        return str(int(rounded)) if rounded.is_integer() else str(rounded)
+    return str(value)
+
+
+def commit() -> str | None:
+    """The version of the code that is measured, marked where a file of it was edited since; ``None`` without git."""
+    if shutil.which("git") is None:
+        return None
+    answers = [
+        subprocess.run(["git", *words], cwd=workload.ROOT, capture_output=True, text=True, check=False)
+        for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "src", "bench", "params"])
+    ]
+    if any(answer.returncode for answer in answers):
+        return None
+    edited = [line for line in answers[1].stdout.splitlines() if " bench/results/" not in line]
+    return answers[0].stdout.strip() + ("-dirty" if edited else "")

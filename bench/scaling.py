@@ -1,0 +1,81 @@
+"""What a step of a run costs, against the size of its pack, the length of its sequences and its memory's slots."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from bench import workload
+from bench.clock import interleaved
+from palimpsest.errors import ParameterError
+from palimpsest.plan import RunSpec
+from palimpsest.training import loop, machine
+
+COLUMNS = ("device", "axis", "value", "track", "runs", "batch", "sequence_length", "capacity", "ms_per_run_step")
+LENGTHS = SLOTS = (16, 32, 64, 128, 256)
+STEPS = 4
+"""Steps of the epoch that is timed; it is repeated until it fills the time of a measurement."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--pack", type=int, nargs="+", default=[1, 2, 5, 10, 20], help="sizes of packs (1 2 5 10 20)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[32, 8], help="batch sizes (32 8)")
+    parser.add_argument("--length", type=int, nargs="+", default=list(LENGTHS), help="sequence lengths (16 … 256)")
+    parser.add_argument("--slots", type=int, nargs="+", default=list(SLOTS), help="memory slots (16 … 256)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of a pack where another axis varies (5)")
+    parser.add_argument("--repeats", type=int, default=7, help="interleaved rounds, of which the median is taken (7)")
+
+
+def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time a training step along each axis; all else is as in the default preset.
+
+    Raises:
+        ParameterError: an option is out of range.
+    """
+    if min([options.repeats, options.runs, *options.pack, *options.batch, *options.length, *options.slots]) < 1:
+        raise ParameterError("scaling: a number is below 1; allowed: at least 1 each")
+    machine.prepare(options.device)
+    packs = cases(options)
+    epochs = {key: epoch_of(specs) for key, specs in packs.items()}
+    seconds = interleaved(epochs, options.repeats, "scaling", options.device)
+    return [
+        {
+            "device": options.device,
+            "axis": axis,
+            "value": value,
+            "track": specs[0].track,
+            "runs": len(specs),
+            "batch": batch,
+            "sequence_length": specs[0].task["sequence_length"],
+            "capacity": specs[0].config["capacity"],
+            "ms_per_run_step": 1e3 * seconds[axis, value, batch] / STEPS / len(specs),
+        }
+        for (axis, value, batch), specs in packs.items()
+    ]
+
+
+def cases(options: argparse.Namespace) -> dict[tuple[str, int, int], list[RunSpec]]:
+    """The packs that are timed, by axis, value and batch size."""
+    published, repaired = (workload.specs_of("default", track) for track in ("published", "repaired"))
+    found = {}
+    for batch in options.batch:
+        sized = functools.partial(workload.sized, device=options.device, batch=batch, steps=STEPS)
+        for size in options.pack:
+            found["pack", size, batch] = [sized(spec) for spec in workload.grid(published, size)]
+        for length in options.length:
+            change = {"sequence_length": length}
+            specs = workload.grid(published, options.runs)
+            found["length", length, batch] = [sized(spec, task=change, config=change) for spec in specs]
+        for slots in options.slots:
+            specs = workload.grid(repaired, options.runs)
+            found["slots", slots, batch] = [sized(spec, config={"capacity": slots}) for spec in specs]
+    return found
+
+
+def epoch_of(specs: list[RunSpec]) -> Callable[[], Any]:
+    """What trains a pack for one epoch: data on the device, parameters as initialised."""
+    pack, splits = loop.build_pack(specs), workload.build(specs[0])
+    return lambda: loop.train_epoch(pack, splits.train, 0)

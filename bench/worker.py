@@ -1,0 +1,76 @@
+"""One process of ours in a measurement: trains the runs of a job file as one pack, as the rule `train` does.
+
+python -m bench.worker JOB.json [--default-threads]
+
+A job file holds ``specs``, a list of run specifications, and ``root``, where run i is written to ``i/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import workload
+from palimpsest import tasks
+from palimpsest.files import digest, read_json
+from palimpsest.plan import RunSpec
+from palimpsest.tasks import Splits
+from palimpsest.training import job, machine
+
+TRACE_EXAMPLES = 128
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train the job's runs."""
+    parser = argparse.ArgumentParser(prog="python -m bench.worker")
+    parser.add_argument("job", type=Path)
+    parser.add_argument("--default-threads", action="store_true", help="as many threads as torch takes by itself")
+    options = parser.parse_args(arguments)
+    if options.default_threads:
+        _keep_threads()
+    content = read_json(options.job)
+    train([RunSpec.model_validate(spec) for spec in content["specs"]], Path(content["root"]))
+
+
+def train(specs: list[RunSpec], root: Path) -> None:
+    """Train one pack, from making the data to the files of every run."""
+    splits = workload.build(specs[0])
+    outputs = [root / str(index) for index in range(len(specs))]
+    job.train_runs(
+        specs,
+        splits,
+        _card(specs[0], splits),
+        outputs,
+        root,
+        TRACE_EXAMPLES,
+        progress=lambda epoch, metrics: None,
+        report=print,
+    )
+
+
+def _card(spec: RunSpec, splits: Splits) -> dict[str, object]:
+    """What ``final.json`` says of the data."""
+    task, config = tasks.load(spec.task["name"]), workload.task_config(spec)
+    return {
+        "chance": task.chance(config),
+        "ceiling": task.ceiling(config),
+        "sha256": digest([split.targets.tolist() for split in splits]),
+    }
+
+
+def _keep_threads() -> None:
+    """Undo what :func:`palimpsest.training.machine.prepare` sets: it is part of what is compared."""
+    threads, prepare = torch.get_num_threads(), machine.prepare
+
+    def prepare_and_keep(*arguments: Any, **options: Any) -> None:
+        prepare(*arguments, **options)
+        torch.set_num_threads(threads)
+
+    machine.prepare = prepare_and_keep
+
+
+if __name__ == "__main__":
+    main()

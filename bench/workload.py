@@ -1,0 +1,100 @@
+"""What is trained in a measurement: runs of the presets' own NeMA-Lite grids, at sizes that the command asks for."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from palimpsest import plan, tasks
+from palimpsest.config import read_params
+from palimpsest.errors import ParameterError
+from palimpsest.plan import RunSpec
+from palimpsest.tasks import Splits
+
+ROOT = Path(__file__).parents[1]
+MODEL = "nema_lite"
+
+
+def specs_of(preset: str, track: str) -> list[RunSpec]:
+    """Every NeMA-Lite run of a preset's track.
+
+    Raises:
+        ParameterError: the preset has none.
+    """
+    file = ROOT / f"params/{preset}.yaml"
+    params = read_params(file)
+    packs = [pack for pack in plan.packs(params, file.name)]
+    specs = [spec for pack in packs for spec in plan.resolve(params, pack, file.name)]
+    found = [spec for spec in specs if (spec.track, spec.model) == (track, MODEL)]
+    if not found:
+        raise ParameterError(f"params/{file.name}: track {track!r} has no grid of {MODEL!r}; allowed: one at least")
+    return found
+
+
+def grid(specs: list[RunSpec], runs: int) -> list[RunSpec]:
+    """The first ``runs`` runs of the cells of ``specs``: all cells with seed 0, all cells with seed 1, and so on.
+
+    Raises:
+        ParameterError: no run is asked for.
+    """
+    if runs < 1:
+        raise ParameterError(f"--runs: {runs}; allowed: at least 1")
+    cells = list({repr(sorted(spec.cell.items())): spec for spec in specs}.values())
+    endless = (cell.model_copy(update={"seed": seed}) for seed in itertools.count() for cell in cells)
+    return list(itertools.islice(endless, runs))
+
+
+def sized(
+    spec: RunSpec,
+    *,
+    device: str,
+    batch: int | None = None,
+    steps: int,
+    epochs: int = 1,
+    task: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+) -> RunSpec:
+    """A run of ``steps`` steps in ``epochs`` epochs; validation and test split are a fifth of the training split.
+
+    That is the proportion of the default preset. Every batch is full.
+
+    Args:
+        spec: the run at its preset's sizes.
+        device: where it is trained.
+        batch: examples a step; ``None``: as the preset says.
+        steps: optimiser steps.
+        epochs: divides ``steps``.
+        task: further changes of the task.
+        config: further changes of the model.
+
+    Raises:
+        ParameterError: a number does not fit.
+    """
+    batch = spec.training.batch_size if batch is None else batch
+    if min(batch, steps, epochs) < 1 or steps % epochs:
+        raise ParameterError(
+            f"--batch {batch} --steps {steps} --epochs {epochs}; allowed: at least 1 each, epochs a divisor of steps"
+        )
+    train = steps // epochs * batch
+    sizes = {"num_train": max(train, 2), "num_validation": max(train // 5, 2), "num_test": max(train // 5, 2)}
+    training = spec.training.model_copy(update={"batch_size": batch, "num_epochs": epochs})
+    return spec.model_copy(
+        update={
+            "device": device,
+            "training": training,
+            "task": {**spec.task, **sizes, **(task or {})},
+            "config": {**spec.config, **(config or {})},
+        }
+    )
+
+
+def task_config(spec: RunSpec) -> Any:
+    """The checked parameters of a run's task."""
+    content = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
+    return tasks.load(spec.task["name"]).Config.model_validate(content)
+
+
+def build(spec: RunSpec) -> Splits:
+    """The data set of a run, on its device."""
+    return tasks.on_device(task_config(spec).build(spec.task["seed"]), spec.device)

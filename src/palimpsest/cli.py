@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -203,6 +206,27 @@ def readme(
         console.print(f"written: {file}")
 
 
+@app.command(rich_help_panel=PEOPLE, context_settings={"allow_interspersed_args": False})
+def lease(
+    command: Annotated[list[str] | None, typer.Argument(help="any command, behind --", metavar="COMMAND")] = None,
+    packs_per_gpu: Annotated[int, typer.Option(help="how many may share a GPU", min=1)] = 1,
+) -> None:
+    """Run a command on a GPU of its own, or on a share of one; without a command, say who holds what.
+
+    The command waits for a free place, sees its GPU as CUDA_VISIBLE_DEVICES, and gives it back by ending, however it
+    ends. PALIMPSEST_GPUS=0,1 restricts the choice, and so does a CUDA_VISIBLE_DEVICES that is set already.
+    """
+    from palimpsest.training import lease as leases
+
+    names, folder = leases.devices(os.environ), leases.lease_folder()
+    if command:
+        leases.run(command, names, packs_per_gpu, folder, _say)
+    table = Table("device", "packs", "slots that are taken", title=f"leases in {folder}")
+    for name, slots in leases.held_slots(names, folder).items():
+        table.add_row(name, str(len(slots)), " ".join(map(str, slots)))
+    Console().print(table)
+
+
 # --- pipeline ---------------------------------------------------------------------------------------------------------
 
 
@@ -232,7 +256,8 @@ def train_pack(
 
     preset = read_params(params)
     found = planning.find_pack(preset, pack)
-    with single.progress(console, found.label, planning.resolve(preset, found, params)[0].training.num_epochs) as show:
+    epochs = planning.resolve(preset, found, params)[0].training.num_epochs
+    with _leased(preset.device, 1), single.progress(console, found.label, epochs) as show:
         job.train_pack(preset, found, root, file=params, progress=show, report=console.print)
 
 
@@ -347,6 +372,25 @@ def paper(
     from palimpsest.rendering import paper as rendering
 
     rendering.build(source, root)
+
+
+# --- how packs share GPUs ---------------------------------------------------------------------------------------------
+
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def _leased(device: str, packs_per_gpu: int) -> Iterator[None]:
+    """Hold a GPU while training on one; call it before anything of CUDA is touched."""
+    from palimpsest.training import lease as leases
+
+    if device == "cpu":
+        yield
+        return
+    with leases.lease(leases.devices(os.environ), packs_per_gpu, leases.lease_folder(), _say):
+        yield
 
 
 # --- how results are shown --------------------------------------------------------------------------------------------

@@ -60,6 +60,23 @@ def test_sigmoid_has_the_same_bits_alone(runs: int, count: int, seed: int) -> No
         assert torch.equal(sigmoid(x[run : run + 1])[0], sigmoid(x)[run])
 
 
+@pytest.mark.parametrize("relu", [False, True])
+def test_the_gradient_of_linear_agrees_with_finite_differences(relu: bool) -> None:
+    layer = drawn(Linear(2, 3, 4), 2).double()
+    x = torch.randn(2, 5, 3, dtype=torch.float64, generator=generators(1)[0], requires_grad=True)
+
+    def mapped(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,), {"relu": relu})
+
+    assert torch.autograd.gradcheck(mapped, (x, layer.weight, layer.bias))
+
+
+def test_some_outputs_of_linear_are_those_of_all() -> None:
+    layer, x = drawn(Linear(2, 3, 7), 2), torch.randn(2, 5, 3, generator=generators(1)[0])
+    torch.testing.assert_close(layer(x, outputs=slice(4, None)), layer(x)[..., 4:])
+    assert torch.equal(layer(x, relu=True), layer(x).clamp_min(0))
+
+
 def test_embedding_looks_up_each_runs_own_table() -> None:
     layer = drawn(Embedding(3, 7, 4), 3)
     index = torch.tensor([[0, 6], [3, 3], [6, 1]])
@@ -72,6 +89,19 @@ def test_layer_norm_equals_pytorchs_for_every_run() -> None:
     for run in range(2):
         expected = nn.functional.layer_norm(x[run], (6,), layer.weight[run], layer.bias[run])
         torch.testing.assert_close(layer(x)[run], expected)
+
+
+def test_layer_norm_of_a_sum_and_its_gradient() -> None:
+    layer = drawn(LayerNorm(2, 6), 2).double()
+    x, other = (
+        torch.randn(2, 5, 6, dtype=torch.float64, generator=generator, requires_grad=True) for generator in generators(2)
+    )
+    torch.testing.assert_close(layer(x, other), layer(x + other))
+
+    def normalised(x: torch.Tensor, other: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x, other))
+
+    assert torch.autograd.gradcheck(normalised, (x, other, layer.weight, layer.bias))
 
 
 def pytorch_layer(layer: EncoderLayer, run: int, config: EncoderConfig) -> nn.TransformerEncoderLayer:

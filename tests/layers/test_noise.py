@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from palimpsest.layers.noise import dropout, random_bits, uniform
+from palimpsest.layers.noise import dropout, keep_mask, random_bits, uniform
 
 KEYS = torch.tensor([(seed << 32) | step for seed in range(4) for step in range(4)])
 
@@ -21,21 +21,19 @@ def naive_bits(key: int, stream: int, count: int) -> list[int]:
         value &= 0xFFFFFFFF
         return value - (1 << 32) if value >= 1 << 31 else value
 
-    def shift(x: int, bits: int) -> int:
-        return (x & 0xFFFFFFFF) >> bits
+    def fold(x: int, bits: int) -> int:
+        return signed(x ^ ((x & 0xFFFFFFFF) >> bits))
 
-    def mix(x: int, between: int = 0) -> int:
-        x = signed(x ^ shift(x, 16))
-        x = signed(x * signed(0x85EBCA6B))
-        x = signed(x + between)
-        x = signed(x ^ shift(x, 13))
-        x = signed(x * signed(0xC2B2AE35))
-        return signed(x ^ shift(x, 16))
+    def mix(x: int) -> int:
+        x = signed(fold(x, 16) * signed(0x85EBCA6B))
+        x = signed(fold(x, 13) * signed(0xC2B2AE35))
+        return fold(x, 16)
 
     golden = 0x9E3779B1
     low = mix(signed(signed(key) + signed(golden * (2 * stream + 1))))
     high = mix(signed(signed(key >> 32) + low))
-    return [mix(signed(signed(i * signed(golden)) + low), high) for i in range(count)]
+    position = [mix(signed(i * signed(golden))) for i in range(count)]
+    return [signed(fold(signed((p + low) * (high | 1)), 16) * 0x85EBCA6B) for p in position]
 
 
 @given(st.integers(0, 2**62), st.integers(0, 2**20))
@@ -68,6 +66,24 @@ def test_draws_are_uncorrelated(axis: str, stream: int) -> None:
         rows = torch.stack([long[lag : lag + 20_000] for lag in (0, 1, 2, 32, 64, 128)])
     off_diagonal = torch.corrcoef(rows.double()) - torch.eye(len(rows), dtype=torch.float64)
     assert off_diagonal.abs().max() < 5 / np.sqrt(20_000)
+
+
+@pytest.mark.parametrize("stream", [0, 5])
+def test_dropping_is_independent_between_steps_runs_and_neighbours(stream: int) -> None:
+    keys = torch.tensor([(seed << 32) | step for seed in (0, 1, 7) for step in range(40)])
+    dropped = 1 - keep_mask(keys, stream, (40_000,), 0.1).double()
+    rows = torch.cat([dropped, dropped[:40].roll(1, 1), dropped[:40].roll(2, 1), dropped[:40].roll(64, 1)])
+    off_diagonal = torch.corrcoef(rows) - torch.eye(len(rows), dtype=torch.float64)
+    assert off_diagonal.abs().max() < 6 / np.sqrt(40_000)  # of 28 000 pairs none is six standard errors away
+
+
+@given(st.integers(0, 500), st.integers(1, 300))
+def test_a_piece_of_an_array_has_the_bits_of_the_whole(first: int, count: int) -> None:
+    whole = random_bits(KEYS[:2], 3, (801,))
+    assert torch.equal(random_bits(KEYS[:2], 3, (count,), first), whole[:, first : first + count])
+    even = 2 * first
+    mask = keep_mask(KEYS[:2], 3, (1602,), 0.3)
+    assert torch.equal(keep_mask(KEYS[:2], 3, (count,), 0.3, even), mask[:, even : even + count])
 
 
 def test_a_runs_noise_does_not_depend_on_its_company() -> None:

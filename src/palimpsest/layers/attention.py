@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from palimpsest.layers.linear import Linear
-from palimpsest.layers.noise import dropout
+from palimpsest.layers.noise import keep_mask, kept_scale
 from palimpsest.layers.product import product
+
+CACHED_SCORES = 1 << 18
+"""Attention scores that a CPU works on at a time: with their gradients they stay in a core's own cache of 2 MB."""
 
 
 class SelfAttention(nn.Module):
@@ -37,18 +44,118 @@ class SelfAttention(nn.Module):
         noise_key: Int[Tensor, " runs"] | None = None,
     ) -> Float[Tensor, "runs batch time width"]:
         """Let every position look at every position that ``mask`` allows (row: who looks; ``None``: all)."""
-        runs, batch, time, width = x.shape
-        if time == 1:  # one position attends to itself with weight 1, whatever its query and key
-            value = self.project_in(x)[..., 2 * width :]
-            if noise_key is None or not self.dropout_rate:
-                return self.project_out(value)
-        split = self.project_in(x).view(runs * batch, time, 3, self.num_heads, width // self.num_heads)
-        query, key, value = split.permute(2, 0, 3, 1, 4).flatten(1, 2)  # each (R·B·H, T, d_head)
-        scores = product(query, key.transpose(1, 2)) * (1 / math.sqrt(query.shape[-1]))
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -math.inf)
-        weights = scores.softmax(-1)
-        if self.dropout_rate and noise_key is not None:
-            weights = dropout(weights.view(runs, -1), self.dropout_rate, noise_key, self.stream).view_as(weights)
-        mixed = product(weights, value).view(runs, batch, self.num_heads, time, -1).transpose(2, 3)
-        return self.project_out(mixed.reshape(runs, batch, time, width))
+        rate = self.dropout_rate if noise_key is not None else 0.0
+        if x.shape[2] == 1 and not rate:  # one position attends to itself with weight 1, whatever its query and key
+            return self.project_out(self.project_in(x, outputs=slice(2 * x.shape[-1], None)))
+        return self.project_out(attend(self.project_in(x), self.num_heads, mask, rate, noise_key, self.stream))
+
+
+def attend(
+    projected: Float[Tensor, "runs batch time three_widths"],
+    num_heads: int,
+    mask: Bool[Tensor, "time time"] | None = None,
+    dropout_rate: float = 0.0,
+    noise_key: Int[Tensor, " runs"] | None = None,
+    stream: int = 0,
+) -> Float[Tensor, "runs batch time width"]:
+    """dropout(softmax(Q Kᵀ / √d_head)) V of every head, side by side.
+
+    Args:
+        projected: Q, K and V side by side, each with its heads side by side.
+        num_heads: H.
+        mask: True where a row may look at a column; ``None``: everywhere. Every row may look somewhere.
+        dropout_rate: of the attention weights, in [0, 1).
+        noise_key: for dropout; needed unless its rate is 0.
+        stream: which stream of the noise.
+    """
+    forbidden = None if mask is None else ~mask
+    return _Attend.apply(projected, num_heads, forbidden, dropout_rate, noise_key, stream)  # pyright: ignore[reportReturnType]
+
+
+class _Attend(torch.autograd.Function):
+    """Attention and its gradient, a cacheful at a time.
+
+    Scores, weights, dropout and their gradients are T × T a head, by far the largest arrays of a step. As operations on
+    whole packs each of them would travel to main memory and back; here a block of sequences goes through all of them
+    before the next. Blocks do not show in the result, as sequences have nothing to do with each other.
+
+    With P = softmax(Q Kᵀ/√d) and A = P ∘ D, D the dropout's 0 or 1/(1 − rate):
+    dV = Aᵀ dO, dP = (dO Vᵀ) ∘ D, dS = P ∘ (dP − rowsum(P ∘ dP)), dQ = dS K/√d, dK = dSᵀ Q/√d.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        projected: Tensor,
+        num_heads: int,
+        forbidden: Tensor | None,
+        rate: float,
+        noise_key: Tensor | None,
+        stream: int,
+    ) -> Tensor:
+        """See :func:`attend`."""
+        runs, batch, time, width = projected.shape
+        heads = projected.new_empty(runs, batch, time, num_heads, width // 3 // num_heads)
+        weights = projected.new_empty(runs, batch, num_heads, time, time)
+        keep = torch.empty_like(weights, dtype=torch.uint8) if rate else None
+        for block in _blocks(weights):
+            query, key, value = _split_heads(projected[block], num_heads)
+            scores = product(query, key.transpose(-1, -2))
+            if forbidden is not None:
+                scores = scores.masked_fill_(forbidden, -math.inf)
+            used = torch.softmax(scores, -1, out=weights[block])
+            if keep is not None:
+                assert noise_key is not None
+                first = (block[1].start or 0) * used[0, 0].numel()
+                kept = keep_mask(noise_key[block[0]], stream, tuple(used.shape[1:]), rate, first)
+                keep[block] = kept
+                used, value = kept.to(used.dtype).mul_(used), value.mul_(kept_scale(rate))
+            heads[block] = product(used, value).transpose(2, 3)
+        ctx.save_for_backward(projected, weights, keep)
+        ctx.num_heads, ctx.rate = num_heads, rate
+        return heads.flatten(-2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Gradient of Q, K and V."""
+        projected, weights, keep = ctx.saved_tensors
+        total = torch.empty_like(projected)
+        outer = gradient.unflatten(-1, (ctx.num_heads, -1))
+        of_parts = total.unflatten(-1, (3, ctx.num_heads, -1))
+        for block in _blocks(weights):
+            query, key, value = _split_heads(projected[block], ctx.num_heads)
+            out, used = outer[block].transpose(2, 3).contiguous(), weights[block]
+            of_used = product(out, value.transpose(-1, -2))
+            dropped = used
+            if keep is not None:
+                kept = keep[block].to(used.dtype)
+                of_used, out = of_used.mul_(kept).mul_(kept_scale(ctx.rate)), out.mul_(kept_scale(ctx.rate))
+                dropped = kept.mul_(used)
+            of_scores = torch.ops.aten._softmax_backward_data(of_used, used, -1, used.dtype)
+            parts = of_parts[block]
+            parts[..., 0, :, :] = product(of_scores, key).mul_(1 / math.sqrt(key.shape[-1])).transpose(2, 3)
+            parts[..., 1, :, :] = product(of_scores.transpose(-1, -2), query).transpose(2, 3)
+            parts[..., 2, :, :] = product(dropped.transpose(-1, -2), out).transpose(2, 3)
+        return total, None, None, None, None, None
+
+
+def _split_heads(projected: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Q/√d_head, K and V, each (R, B, H, T, d_head)."""
+    parts = projected.unflatten(-1, (3, num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
+    return parts[0] * (1 / math.sqrt(parts.shape[-1])), parts[1].contiguous(), parts[2].clone()
+
+
+def _blocks(weights: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Runs and sequences that are worked on together; a GPU takes all at once, as it has no cache to stay in."""
+    runs, batch = weights.shape[:2]
+    if weights.device.type != "cpu":
+        yield slice(None), slice(None)
+        return
+    sequence = weights[0, 0].numel()
+    together = max(1, CACHED_SCORES // (batch * sequence))
+    # noise comes two numbers at a time, so that a block begins with an even one
+    sequences = batch if together > 1 else max(2, CACHED_SCORES // sequence // 2 * 2)
+    for run in range(0, runs, together):
+        for first in range(0, batch, sequences):
+            yield slice(run, run + together), slice(first, first + sequences)

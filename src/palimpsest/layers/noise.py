@@ -4,17 +4,22 @@ A generator would hand its numbers out in the order in which a pack asks for the
 key k is a hash of (k, s, i) [counter-based generators: Salmon et al. 2011, "Parallel random numbers: as easy as
 1, 2, 3"]; it mixes with the finaliser of the 32-bit MurmurHash3 [Appleby 2011], whose constants it takes. Integer
 arithmetic wraps alike on every device, so that CPUs and GPUs draw the same bits.
+
+Position and key are mixed apart: the hash of the position is a table that every step uses again, so that a draw costs
+a step six passes over the array and not fifteen.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
-from jaxtyping import Float, Int, Int32
+from jaxtyping import Float, Int, Int16, Int32
 from torch import Tensor
 
 _GOLDEN = 0x9E3779B1
+_MULTIPLIER = 0x85EBCA6B
 
 
 def _signed(value: int) -> int:
@@ -23,34 +28,41 @@ def _signed(value: int) -> int:
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
-def _shift_right(x: Int32[Tensor, "*shape"], bits: int) -> Int32[Tensor, "*shape"]:
-    """Logical shift: PyTorch's own keeps the sign."""
-    return (x >> bits).bitwise_and_((1 << (32 - bits)) - 1)
+def _fold(x: Int32[Tensor, "*shape"], bits: int) -> Int32[Tensor, "*shape"]:
+    """X ← x ⊕ (x ≫ bits) in place, with a logical shift: PyTorch's own keeps the sign."""
+    return x.bitwise_xor_((x >> bits).bitwise_and_((1 << (32 - bits)) - 1))
 
 
-def _mix(x: Int32[Tensor, "*shape"], between: Int32[Tensor, "*rows"] | int = 0) -> Int32[Tensor, "*shape"]:
-    """Scramble ``x`` in place, so that every bit depends on every bit of it and of ``between``."""
-    x ^= _shift_right(x, 16)
-    x *= _signed(0x85EBCA6B)
-    x += between
-    x ^= _shift_right(x, 13)
-    x *= _signed(0xC2B2AE35)
-    x ^= _shift_right(x, 16)
-    return x
+def _mix(x: Int32[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:
+    """Scramble ``x`` in place, so that every bit depends on every bit of it."""
+    _fold(x, 16).mul_(_signed(_MULTIPLIER))
+    _fold(x, 13).mul_(_signed(0xC2B2AE35))
+    return _fold(x, 16)
 
 
-def random_bits(key: Int[Tensor, " runs"], stream: int, shape: tuple[int, ...]) -> Int32[Tensor, "runs *shape"]:
-    """32 random bits for every element of (runs, *shape).
+@functools.lru_cache(maxsize=32)
+def _positions(size: int, device: torch.device) -> Int32[Tensor, " size"]:
+    """Hashes of 0, 1, …; a constant, kept because every step wants it."""
+    return _mix(torch.arange(size, device=device, dtype=torch.int32) * _signed(_GOLDEN))
+
+
+def random_bits(
+    key: Int[Tensor, " runs"], stream: int, shape: tuple[int, ...], first: int = 0
+) -> Int32[Tensor, "runs *shape"]:
+    """32 random bits for every element of (runs, *shape): mix₂((p_i + a) · b), p_i the hash of i, a and b the key's.
 
     Args:
         key: any integers; equal keys give equal bits.
         stream: which of a key's independent streams, e.g. one a layer.
-        shape: shape for one run; its product is at most 2³¹.
+        shape: shape for one run; its product is at most 2³⁰.
+        first: number of the first element, for a caller that works through a large array in pieces.
     """
+    count = math.prod(shape)
+    hashes = _positions(1 << (first + count - 1).bit_length(), key.device)[first : first + count]
     low = _mix(key.to(torch.int32) + _signed(_GOLDEN * (2 * stream + 1)))
     high = _mix((key >> 32).to(torch.int32) + low)
-    counter = torch.arange(math.prod(shape), device=key.device, dtype=torch.int32) * _signed(_GOLDEN)
-    return _mix(counter + low[:, None], high[:, None]).view(key.shape[0], *shape)
+    bits = (hashes + low[:, None]).mul_((high | 1)[:, None])
+    return _fold(bits, 16).mul_(_signed(_MULTIPLIER)).view(key.shape[0], *shape)
 
 
 def uniform(key: Int[Tensor, " runs"], stream: int, shape: tuple[int, ...]) -> Float[Tensor, "runs *shape"]:
@@ -58,19 +70,40 @@ def uniform(key: Int[Tensor, " runs"], stream: int, shape: tuple[int, ...]) -> F
     return ((random_bits(key, stream, shape) >> 8) & 0xFFFFFF).to(torch.float32) * 2**-24
 
 
+def keep_mask(
+    key: Int[Tensor, " runs"], stream: int, shape: tuple[int, ...], rate: float, first: int = 0
+) -> Int16[Tensor, "runs *shape"]:
+    """0 with probability ``rate``, taken to the nearest multiple of 2⁻¹⁶, otherwise 1.
+
+    32 random bits decide about two elements. The mask is of integers, as a CPU compares and converts those by vectors,
+    and truth values one by one.
+
+    Args:
+        key: as in :func:`random_bits`.
+        stream: as in :func:`random_bits`.
+        shape: shape for one run.
+        rate: in [0, 1).
+        first: number of the first element, even; see :func:`random_bits`.
+    """
+    count = math.prod(shape)
+    halves = random_bits(key, stream, (-(-count // 2),), first // 2).view(torch.int16)
+    return halves.ge_(round(rate * 2**16) - 2**15)[:, :count].reshape(key.shape[0], *shape)
+
+
+def kept_scale(rate: float) -> float:
+    """What dropout multiplies the elements that it keeps with: 1/(1 − rate)."""
+    return 1 / (1 - round(rate * 2**16) * 2**-16)
+
+
 def dropout(x: Float[Tensor, "runs *inner"], rate: float, key: Int[Tensor, " runs"] | None, stream: int) -> Tensor:
     """Zero each element with probability ``rate`` and scale the others by 1/(1 − rate) [Srivastava et al. 2014].
 
     Args:
         x: any activation.
-        rate: in [0, 1), taken to the nearest multiple of 2⁻¹⁶: 32 random bits decide about two elements.
+        rate: in [0, 1); see :func:`keep_mask`.
         key: as in :func:`random_bits`; ``None`` switches dropout off, as evaluation does.
         stream: as in :func:`random_bits`.
     """
     if rate == 0 or key is None:
         return x
-    count = math.prod(x.shape[1:])
-    halves = random_bits(key, stream, (-(-count // 2),)).view(torch.int16)[:, :count]
-    dropped = round(rate * 2**16)
-    keep = (halves.view(x.shape) >= dropped - 2**15).to(x.dtype)
-    return x * keep.mul_(1 / (1 - dropped * 2**-16))
+    return x * keep_mask(key, stream, tuple(x.shape[1:]), rate).to(x.dtype).mul_(kept_scale(rate))

@@ -28,4 +28,5 @@ def product(
     else:
         row = (F.pad(bias, (0, 1)) if n == 1 else bias).reshape(-1, 1, right.shape[-1])
         y = torch.baddbmm(row, left, right)
-    return y.view(*a.shape[:-2], *y.shape[-2:])[..., :m, :n]
+    y = y.view(*a.shape[:-2], *y.shape[-2:])
+    return y if y.shape[-2:] == (m, n) else y[..., :m, :n]  # a slice that takes all would cost a copy going back

@@ -60,9 +60,9 @@ class EncoderLayer(nn.Module):
     ) -> Float[Tensor, "runs batch time width"]:
         """X ← norm(x + attention(x)); x ← norm(x + W₂ ReLU(W₁ x))."""
         attended = dropout(self.attention(x, mask, noise_key), self.rate, noise_key, self.stream + 1)
-        x = self.norm_attention(x + attended)
-        hidden = dropout(self.expand(x).relu(), self.rate, noise_key, self.stream + 2)
-        return self.norm_feedforward(x + dropout(self.contract(hidden), self.rate, noise_key, self.stream + 3))
+        x = self.norm_attention(x, attended)
+        hidden = dropout(self.expand(x, relu=True), self.rate, noise_key, self.stream + 2)
+        return self.norm_feedforward(x, dropout(self.contract(hidden), self.rate, noise_key, self.stream + 3))
 
 
 class TokenEncoder(nn.Module):

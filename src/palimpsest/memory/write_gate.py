@@ -40,7 +40,7 @@ class WriteGate(nn.Module):
 
     def forward(self, states: Float[Tensor, "runs batch time width"]) -> Float[Tensor, "runs batch time"]:
         """Logit of the write probability of every token."""
-        return self.logit(self.hidden(states).relu()).squeeze(-1)
+        return self.logit(self.hidden(states, relu=True)).squeeze(-1)
 
 
 def threshold_writes(

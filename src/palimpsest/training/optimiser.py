@@ -40,6 +40,7 @@ class Adam:
     ) -> None:
         self.parameters = list(parameters)
         self.learning_rate, self.weight_decay = learning_rate[:, None], weight_decay[:, None]
+        self.decays = bool(weight_decay.any())  # looked at once, here, where waiting for a device costs nothing
         self.betas, self.epsilon, self.clip_norm = betas, epsilon, clip_norm
         self.sizes = [parameter[0].numel() for parameter in self.parameters]
         size = (len(learning_rate), sum(self.sizes))
@@ -67,9 +68,13 @@ class Adam:
         self.second_moment.mul_(second).add_(gradient.square_().mul_(1 - second))
         scale = (self.second_moment / (1 - second**self.steps)).sqrt_().add_(self.epsilon)
         change = self.first_moment / (1 - first**self.steps) / scale * self.learning_rate
-        for parameter, part in zip(self.parameters, change.split(self.sizes, 1), strict=True):
-            decay = (self.learning_rate * self.weight_decay).view(-1, *[1] * (parameter.dim() - 1))
-            parameter.mul_(1 - decay).sub_(part.view_as(parameter))
+        parts = change.split(self.sizes, 1)
+        if self.decays:
+            keep = 1 - self.learning_rate * self.weight_decay
+            for parameter in self.parameters:
+                parameter.mul_(keep.view(-1, *[1] * (parameter.dim() - 1)))
+        changes = [part.view_as(parameter) for parameter, part in zip(self.parameters, parts, strict=True)]
+        torch._foreach_sub_(self.parameters, changes)
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint has to hold."""

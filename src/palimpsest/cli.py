@@ -374,6 +374,17 @@ def paper(
     rendering.build(source, root)
 
 
+@app.command(rich_help_panel=PIPELINE)
+def bench(
+    results: Annotated[Path, typer.Option(help="folder of the measurements", metavar="DIR")] = Path("bench/results"),
+    root: RootOption = HERE,
+) -> None:
+    """Render what `python -m bench` measured: tables/bench.tex and plots/bench/."""
+    from palimpsest.rendering import bench as rendering
+
+    rendering.write_bench(results, root)
+
+
 # --- how packs share GPUs ---------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,26 @@
+"""Measurements of speed, rendered from what `python -m bench` wrote: made by hand and committed, by no rule."""
+
+BENCH = ["tables/bench.tex"] + expand("plots/bench/{figure}.{kind}", figure=["sweep", "scaling"], kind=["pdf", "png"])
+
+
+rule bench:
+    input:
+        notes=source("bench/results/machine.json"),
+        results=[source(f"bench/results/{name}.csv") for name in ["sweep", "scaling", "peak", "overhead"]],
+        lock=source("requirements.lock"),
+    output:
+        BENCH,
+    log:
+        "logs/bench.log",
+    benchmark:
+        "benchmarks/bench.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=0,
+    params:
+        folder=lambda wildcards, input: os.path.dirname(input.notes),
+        code=fingerprint("palimpsest.rendering.bench"),
+    shell:
+        "python -m palimpsest bench --results {params.folder:q} > {log:q} 2>&1"

@@ -10,7 +10,7 @@ from typing import Any
 from bench import workload
 from bench.clock import interleaved
 from palimpsest.errors import ParameterError
-from palimpsest.plan import RunSpec
+from palimpsest.specs import RunSpec
 from palimpsest.training import loop, machine
 
 COLUMNS = ("device", "axis", "value", "track", "runs", "batch", "sequence_length", "capacity", "ms_per_run_step")

@@ -16,7 +16,7 @@ from bench.clock import bar
 from bench.processes import Cost
 from palimpsest.errors import ParameterError, ToolError
 from palimpsest.files import write_json
-from palimpsest.plan import RunSpec
+from palimpsest.specs import RunSpec
 
 COLUMNS = (
     "method",

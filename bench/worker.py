@@ -16,7 +16,7 @@ import torch
 from bench import workload
 from palimpsest import tasks
 from palimpsest.files import digest, read_json
-from palimpsest.plan import RunSpec
+from palimpsest.specs import RunSpec
 from palimpsest.tasks import Splits
 from palimpsest.training import job, machine
 

@@ -9,7 +9,7 @@ from typing import Any
 from palimpsest import plan, tasks
 from palimpsest.config import read_params
 from palimpsest.errors import ParameterError
-from palimpsest.plan import RunSpec
+from palimpsest.specs import RunSpec, resolve
 from palimpsest.tasks import Splits
 
 ROOT = Path(__file__).parents[1]
@@ -24,8 +24,7 @@ def specs_of(preset: str, track: str) -> list[RunSpec]:
     """
     file = ROOT / f"params/{preset}.yaml"
     params = read_params(file)
-    packs = [pack for pack in plan.packs(params, file.name)]
-    specs = [spec for pack in packs for spec in plan.resolve(params, pack, file.name)]
+    specs = [spec for cell in plan.cells(params, file.name) for spec in resolve(params, cell, file.name)]
     found = [spec for spec in specs if (spec.track, spec.model) == (track, MODEL)]
     if not found:
         raise ParameterError(f"params/{file.name}: track {track!r} has no grid of {MODEL!r}; allowed: one at least")

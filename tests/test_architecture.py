@@ -13,15 +13,15 @@ MODULES = sorted(ROOT.rglob("*.py"))
 STOREYS: list[set[str]] = [
     {"errors", "provenance"},
     {"config", "files"},
-    {"layers"},
+    {"plan", "layers"},
     {"memory"},
     {"models", "tasks"},
-    {"plan"},
+    {"specs"},
     {"datasets"},
     {"training"},
     {"analysis"},
     {"rendering"},
-    {"params_file", "estimate", "single"},
+    {"params_file", "estimate", "single", "schedule"},
     {"cli"},
     {"__main__"},
 ]

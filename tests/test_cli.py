@@ -91,7 +91,7 @@ def test_sweep_trains_what_is_missing_and_nothing_twice(
     (runs[0].parent / "model.safetensors").unlink()
     capsys.readouterr()
     assert palimpsest(monkeypatch, *arguments) == 0
-    assert capsys.readouterr().err.count("finished before") == 2
+    assert capsys.readouterr().err.count("finished before") == 3
     assert (runs[0].parent / "model.safetensors").exists()
 
 

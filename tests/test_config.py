@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest import params_file, plan
+from palimpsest import params_file, plan, specs
 from palimpsest.config import Params, format_value, merge, read_params
 from palimpsest.errors import ParameterError
 from tests.training import presets
@@ -94,7 +94,7 @@ def test_a_mistake_in_the_structure_is_one_line(tmp_path: Path, content: Any, li
 def test_a_mistake_in_what_a_model_or_task_takes_is_one_line(tmp_path: Path, changes: Any, line: str) -> None:
     file = presets.write(tmp_path, **changes)
     with pytest.raises(ParameterError, match=line) as caught:
-        plan.check(read_params(file), file)
+        specs.check(read_params(file), file)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -107,7 +107,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 def test_presets_are_complete_and_right(path: Path) -> None:
     params = read_params(path)
     assert params.preset == path.stem
-    assert plan.check(params, path)
+    assert specs.check(params, path)
 
 
 def test_presets_differ_in_sizes_only() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from palimpsest import datasets, plan
+from palimpsest import datasets, plan, specs
 from palimpsest.errors import DataError
 from palimpsest.files import sha256
 from tests.training import presets
@@ -16,7 +16,7 @@ from tests.training import presets
 def test_what_is_read_is_what_was_drawn(tmp_path: Path) -> None:
     params = presets.read(tmp_path)
     datasets.generate(params, "tiny", "repaired", tmp_path)
-    task = plan.task_config(params.experiments["tiny"].tracks["repaired"], "params", "here")
+    task = specs.task_config(params.experiments["tiny"].tracks["repaired"], "params", "here")
     read = datasets.load(tmp_path / plan.data_directory("tiny", "repaired"), task)
     for mine, drawn in zip(read, task.build(1), strict=True):
         assert torch.equal(mine.inputs, drawn.inputs)

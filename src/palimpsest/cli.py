@@ -170,13 +170,12 @@ def params_(
     check: Annotated[bool, typer.Option("--check", help="write nothing; fail if the file would change")] = False,
 ) -> None:
     """Write the comments of a preset and params/schema.json anew from the models of the sections."""
-    from palimpsest import params_file
-    from palimpsest import plan as planning
+    from palimpsest import params_file, specs
     from palimpsest.config import read_params
     from palimpsest.files import write_text
 
     preset = read_params(params)
-    planning.check(preset, params)
+    specs.check(preset, params)
     for path, text in ((params, params_file.render(preset)), (params.parent / "schema.json", params_file.schema())):
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
@@ -244,20 +243,24 @@ def data(experiment: str, track: str, params: ParamsOption = DEFAULT_PARAMS, roo
 
 @app.command("train-pack", rich_help_panel=PIPELINE)
 def train_pack(
-    pack: Annotated[str, typer.Argument(help="directory of a cell, as `plan --jobs` lists them")],
+    model: Annotated[str, typer.Argument(help="results/EXPERIMENT/track=TRACK/model=MODEL", metavar="DIRECTORY")],
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="runs below it, e.g. mem_lambda=0/seed=1; all if none", metavar="[RUN]..."),
+    ] = None,
     params: ParamsOption = DEFAULT_PARAMS,
     root: RootOption = HERE,
 ) -> None:
-    """Train all seeds of one cell as one program; goes on from its checkpoint if it was interrupted."""
+    """Train runs of one grid as one program; goes on from its checkpoint if it was interrupted."""
     from palimpsest import plan as planning
-    from palimpsest import single
+    from palimpsest import single, specs
     from palimpsest.config import read_params
     from palimpsest.training import job
 
     preset = read_params(params)
-    found = planning.find_pack(preset, pack)
-    epochs = planning.resolve(preset, found, params)[0].training.num_epochs
-    with _leased(preset.device, 1), single.progress(console, found.label, epochs) as show:
+    found = planning.find_runs(preset, model, runs or [])
+    epochs = specs.of_pack(preset, found, params)[0].training.num_epochs
+    with _leased(preset.device, preset.packing.packs_per_gpu), single.progress(console, found.label, epochs) as show:
         job.train_pack(preset, found, root, file=params, progress=show, report=console.print)
 
 

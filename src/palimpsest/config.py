@@ -54,6 +54,26 @@ class Training(Section):
     checkpoint_every: int = Field(1, ge=1, description="epochs between two checkpoints of a pack")
 
 
+class Packing(Section):
+    """Which runs are trained together as one program; no result depends on it on a CPU."""
+
+    axes: tuple[str, ...] = Field(
+        ("seed",), description="what runs of one pack may differ in: seed, per-run parameters"
+    )
+    max_runs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="runs of a pack at most; auto: as many as fit"
+    )
+    memory_mb: float = Field(1000, gt=0, description="memory that parameters and activations of a pack may take (auto)")
+    packs_per_gpu: int = Field(1, ge=1, description="packs that share one GPU at a time")
+
+    @field_validator("axes")
+    @classmethod
+    def _axes_are_not_repeated(cls, axes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(axes)) != len(axes):
+            raise ValueError("an axis is repeated; allowed: each axis once")
+        return axes
+
+
 class Task(Section):
     """Which task a track trains on; ``config`` is checked by the task's own file."""
 
@@ -122,6 +142,11 @@ class Params(Section):
     preset: Literal["smoke", "default", "paper"] = Field(description="name of the preset")
     workdir: str = Field(".", description="where products go, relative to the project; smoke stays under build/")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where packs are trained")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="arithmetic of matrix products; the other two on GPUs only"
+    )
+    compiled: bool = Field(False, description="whether torch.compile fuses the model; needs a C++ compiler on a CPU")
+    packing: Packing = Field(default_factory=lambda: Packing.model_validate({}))
     seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1, description="one run a seed in every cell")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval and of every verdict")
     trace_examples: int = Field(128, ge=2, description="examples of the probe batch whose memory is recorded")
@@ -142,6 +167,12 @@ class Params(Section):
         if Path(workdir).is_absolute() or ".." in Path(workdir).parts:
             raise ValueError("leaves the project; allowed: a path below it")
         return workdir
+
+    @model_validator(mode="after")
+    def _rounding_is_for_gpus(self) -> Params:
+        if self.precision != "float32" and self.device == "cpu":
+            raise ValueError(f"precision: {self.precision!r} on device 'cpu'; allowed there: float32")
+        return self
 
     @model_validator(mode="after")
     def _names_are_names(self) -> Params:

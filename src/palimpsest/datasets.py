@@ -11,7 +11,8 @@ from palimpsest import tasks
 from palimpsest.config import Params, Section
 from palimpsest.errors import DataError
 from palimpsest.files import read_json, read_tensors, sha256, write_json, write_tensors
-from palimpsest.plan import data_directory, task_config
+from palimpsest.plan import data_directory
+from palimpsest.specs import task_config
 from palimpsest.tasks import Examples, Splits
 
 SIMULATED_EXAMPLES = 50_000

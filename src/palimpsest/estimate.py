@@ -10,11 +10,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from palimpsest import plan, tasks
+from palimpsest import plan, specs, tasks
 from palimpsest.config import Params
-from palimpsest.plan import RunSpec
+from palimpsest.specs import RunSpec
 from palimpsest.tasks import on_device
-from palimpsest.training import job, loop, machine
+from palimpsest.training import footprint, job, loop, machine
 
 TIMED_STEPS = 3
 
@@ -34,11 +34,11 @@ def step_count(spec: RunSpec) -> int:
     return spec.training.num_epochs * -(-examples // spec.training.batch_size)
 
 
-def measure(specs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
+def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
     """Cost of a pack: its steps, their time as three of them took, and the size of its files."""
-    training = specs[0].training
-    task = tasks.load(specs[0].task["name"])
-    config = {key: value for key, value in specs[0].task.items() if key not in ("name", "seed")}
+    training = runs[0].training
+    task = tasks.load(runs[0].task["name"])
+    config = {key: value for key, value in runs[0].task.items() if key not in ("name", "seed")}
     examples = training.batch_size * TIMED_STEPS
     small = {
         **config,
@@ -46,17 +46,17 @@ def measure(specs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
         "num_validation": max(2, trace_examples),
         "num_test": max(2, trace_examples),
     }
-    splits = on_device(task.Config.model_validate(small).build(0), specs[0].device)
-    pack = loop.build_pack(specs)
+    splits = on_device(task.Config.model_validate(small).build(0), runs[0].device)
+    pack = loop.build_pack(runs)
     seconds = float("nan")
     if timing:
         loop.train_epoch(pack, splits.train, 0)  # the first steps allocate; they are not counted
         start = time.perf_counter()
         loop.train_epoch(pack, splits.train, 0)
-        seconds = (time.perf_counter() - start) / TIMED_STEPS * step_count(specs[0])
+        seconds = (time.perf_counter() - start) / TIMED_STEPS * step_count(runs[0])
     trace = job.probe(pack, splits, trace_examples)
     weights = sum(parameter.numel() * 4 for parameter in pack.model.parameters())
-    return Cost(step_count(specs[0]), seconds, weights + sum(v.numel() * v.element_size() for v in trace.values()))
+    return Cost(step_count(runs[0]), seconds, weights + sum(v.numel() * v.element_size() for v in trace.values()))
 
 
 def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bool) -> None:
@@ -70,26 +70,33 @@ def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bo
     if timing and not here:
         console.print(f"{file}: device: {params.device!r}: not on this machine, so nothing is timed")
     timing = timing and here
-    known: dict[str, Cost] = {}
+    resolved = {base: _here(runs, here) for base, runs in specs.check(params, file).items()}
+    kinds = {base: _architecture(runs[0]) for base, runs in resolved.items()}
+    sizes = {kind: footprint.bytes_per_run(resolved[base][0]) for base, kind in kinds.items()}
+    known: dict[tuple[str, int], Cost] = {}
     rows: dict[tuple[str, ...], list[float]] = {}
-    for pack in plan.packs(params):
-        specs = plan.resolve(params, pack, file)
-        if not here:
-            specs = [spec.model_copy(update={"device": "cpu"}) for spec in specs]
-        kind = _architecture(specs[0])
+    for pack in plan.packs(params, lambda cell: footprint.runs_per_pack(sizes[kinds[cell.base]], params.packing)):
+        kind = (kinds[pack.first.base], len(pack.runs))
         if kind not in known:
-            known[kind] = measure(specs, params.trace_examples, timing=timing)
-        cost = known[kind]
-        key = (pack.base,) if jobs else (pack.experiment, pack.track, pack.model)
+            together = [resolved[run.cell.base][run.cell.seeds.index(run.seed)] for run in pack.runs]
+            known[kind] = measure(together, params.trace_examples, timing=timing)
+        cost, size = known[kind], len(pack.runs)
+        cell = pack.first
+        key = (pack.name, pack.runs[0].name) if jobs else (cell.experiment, cell.track, cell.model)
         row = rows.setdefault(key, [0.0] * 5)
-        for index, value in enumerate((1, len(specs), cost.steps * len(specs), cost.seconds, cost.bytes)):
+        for index, value in enumerate((1, size, cost.steps * size, cost.seconds, cost.bytes)):
             row[index] += value
-    _print(rows, ("pack",) if jobs else ("experiment", "track", "model"), console, params)
+    _print(rows, ("pack", "first run") if jobs else ("experiment", "track", "model"), console, params)
+
+
+def _here(runs: list[RunSpec], here: bool) -> list[RunSpec]:
+    """Runs of a device that this machine lacks are sized up on its CPU."""
+    return runs if here else [run.model_copy(update={"device": "cpu"}) for run in runs]
 
 
 def _architecture(spec: RunSpec) -> str:
-    """Packs that cost the same: all but seed and per-run hyper-parameters alike."""
-    return repr((spec.model, sorted(loop.structure(spec).items(), key=str)))
+    """Runs that cost the same: all but seed and per-run hyper-parameters alike."""
+    return repr((spec.model, sorted(specs.structure(spec).items(), key=str)))
 
 
 def _print(rows: dict[tuple[str, ...], list[float]], names: tuple[str, ...], console: Console, params: Params) -> None:

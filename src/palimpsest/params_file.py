@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import annotated_types
@@ -89,17 +89,32 @@ def _scalar(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
 
 
+_SIGNS = {annotated_types.Ge: "≥", annotated_types.Gt: ">", annotated_types.Le: "≤", annotated_types.Lt: "<"}
+
+
 def _allowed(field: FieldInfo) -> str:
-    """Range or choices of a field, e.g. ``> 0``, ``one of a, b``."""
-    signs = {annotated_types.Ge: "≥", annotated_types.Gt: ">", annotated_types.Le: "≤", annotated_types.Lt: "<"}
-    limits = [
-        f"{sign} {format_value(getattr(mark, kind.__name__.lower()))}"
-        for mark in field.metadata
-        for kind, sign in signs.items()
-        if isinstance(mark, kind)
-    ]
+    """Range or choices of a field, e.g. ``> 0``, ``one of a, b``, ``≥ 1 or auto``."""
+    limits = _limits(field.metadata) or _limits(_marks(field.annotation))
     choices = _choices(field.annotation)
-    return ", ".join(limits) or (f"one of {', '.join(choices)}" if choices else "")
+    if limits and choices:
+        return f"{limits} or {', '.join(choices)}"
+    return limits or (f"one of {', '.join(choices)}" if choices else "")
+
+
+def _limits(marks: Iterable[Any]) -> str:
+    return ", ".join(
+        f"{sign} {format_value(getattr(mark, kind.__name__.lower()))}"
+        for mark in marks
+        for kind, sign in _SIGNS.items()
+        if isinstance(mark, kind)
+    )
+
+
+def _marks(annotation: Any) -> list[Any]:
+    """What limits the numbers in a union of numbers and words."""
+    parts = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
+    fields = [mark for part in parts for mark in getattr(part, "__metadata__", ()) if isinstance(mark, FieldInfo)]
+    return [mark for field in fields for mark in field.metadata]
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -1,21 +1,18 @@
-"""From parameters to runs: which packs a preset asks for, where each run lives, and what exactly each run is.
+"""From parameters to runs: which cells a preset asks for, where each run lives, and which runs are trained together.
 
-A *run* is (experiment, track, model, cell, seed); a *cell* is one point of a grid; a *pack* is the runs that are
-trained together as one program: here all seeds of one cell.
+A *run* is (experiment, track, model, cell, seed); a *cell* is one point of a grid; a *pack* is runs of one grid that
+are trained together as one program. Nothing here imports torch: Snakemake reads it at every start.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import Field
-
-from palimpsest import models, tasks
-from palimpsest.config import Grid, Params, Scalar, Section, Track, Training, checked, format_value, per_run_fields
+from palimpsest.config import Params, Scalar, Track, format_value
 from palimpsest.errors import ParameterError
 
 RUN_FILES = ("history.csv", "final.json", "trace.safetensors", "model.safetensors")
@@ -23,25 +20,30 @@ DATA_FILES = ("examples.safetensors", "card.json")
 
 
 @dataclass(frozen=True)
-class Pack:
-    """The runs of one cell, and the raw parameters that they share."""
+class Cell:
+    """One point of a grid: runs that differ in their seed alone."""
 
     experiment: str
     track: str
     model: str
     grid: str
-    cell: dict[str, Scalar]
+    values: dict[str, Scalar]
     seeds: tuple[int, ...]
 
     @property
-    def cell_path(self) -> str:
-        """``/axis=value`` for every axis, or nothing: what stands between model and seed in a path."""
-        return "".join(f"/{axis}={format_value(value)}" for axis, value in self.cell.items())
+    def model_base(self) -> str:
+        """Directory of all cells of the model, below the product directory."""
+        return f"results/{self.experiment}/track={self.track}/model={self.model}"
+
+    @property
+    def path(self) -> str:
+        """``axis=value/`` for every axis, or nothing: what stands between model and seed in a path."""
+        return "".join(f"{axis}={format_value(value)}/" for axis, value in self.values.items())
 
     @property
     def base(self) -> str:
         """Directory of the cell, below the product directory."""
-        return f"results/{self.experiment}/track={self.track}/model={self.model}{self.cell_path}"
+        return f"{self.model_base}/{self.path}".rstrip("/")
 
     @property
     def label(self) -> str:
@@ -53,18 +55,42 @@ class Pack:
         return Path(self.base) / f"seed={seed}"
 
 
-class RunSpec(Section):
-    """One run, entirely: what stands in ``final.json`` and decides the bytes beside it."""
+@dataclass(frozen=True)
+class Run:
+    """One seed of one cell."""
 
-    experiment: str
-    track: str
-    model: str
-    cell: dict[str, Scalar]
+    cell: Cell
     seed: int
-    device: str
-    task: dict[str, Any] = Field(description="name, seed and every parameter of the task")
-    config: dict[str, Any] = Field(description="every parameter of the model")
-    training: Training
+
+    @property
+    def directory(self) -> Path:
+        """Where its files live, below the product directory."""
+        return self.cell.directory(self.seed)
+
+    @property
+    def name(self) -> str:
+        """Path below the directory of the model, e.g. ``mem_lambda=0.1/write_threshold=0.5/seed=3``."""
+        return f"{self.cell.path}seed={self.seed}"
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs of one grid that are trained together, and a name for rules and logs."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Cell:
+        """Cell of the first run: experiment, track, model and grid are the same for all."""
+        return self.runs[0].cell
+
+    @property
+    def label(self) -> str:
+        """One line for logs and progress."""
+        first, *others = self.runs
+        also = f" and {len(others)} more" if others else ""
+        return f"{first.cell.label}/seed={first.seed}{also}"
 
 
 def data_directory(experiment: str, track: str) -> Path:
@@ -79,112 +105,86 @@ def tracks(params: Params) -> Iterator[tuple[str, str, Track]]:
             yield name, track_name, track
 
 
-def packs(params: Params, file: Path | str = "params") -> list[Pack]:
-    """Every pack that a preset asks for, sorted by path.
+def cells(params: Params, file: Path | str = "params") -> list[Cell]:
+    """Every cell that a preset asks for, sorted by path.
 
     Raises:
         ParameterError: two grids of a track ask for the same run.
     """
-    found: dict[str, Pack] = {}
+    found: dict[str, Cell] = {}
     for experiment, track_name, track in tracks(params):
         for grid_name, grid in track.grids.items():
             axes = dict(sorted(grid.axes.items()))
             for values in itertools.product(*axes.values()):
-                cell = dict(zip(axes, values, strict=True))
-                pack = Pack(experiment, track_name, grid.model, grid_name, cell, params.seeds)
-                if pack.base in found:
+                point = dict(zip(axes, values, strict=True))
+                cell = Cell(experiment, track_name, grid.model, grid_name, point, params.seeds)
+                if cell.base in found:
                     raise ParameterError(
                         f"{file}: experiments.{experiment}.tracks.{track_name}.grids: "
-                        f"{found[pack.base].grid!r} and {grid_name!r} both ask for {pack.label}; allowed: one of them"
+                        f"{found[cell.base].grid!r} and {grid_name!r} both ask for {cell.label}; allowed: one of them"
                     )
-                found[pack.base] = pack
+                found[cell.base] = cell
     return [found[base] for base in sorted(found)]
 
 
-def find_pack(params: Params, base: str) -> Pack:
-    """The pack whose directory is ``base``.
+def packs(
+    params: Params, largest: Callable[[Cell], int], is_there: Callable[[Run], bool] = lambda run: False
+) -> list[Pack]:
+    """Divide every run that a preset asks for into packs.
+
+    Runs are together if they are of one grid, agree in every axis that ``packing.axes`` does not name, and are all
+    there already or all missing: what a grid has gained is trained without what it had, and what it had is found stale
+    or not as a whole. On a CPU no result depends on the division.
+
+    Args:
+        params: the preset.
+        largest: how many runs of a cell's kind fit into a pack; ``packing.max_runs`` unless that is ``auto``.
+        is_there: whether the files of a run exist.
+    """
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for cell in cells(params):
+        apart = [f"{axis}={value}" for axis, value in cell.values.items() if axis not in params.packing.axes]
+        for seed in cell.seeds:
+            run = Run(cell, seed)
+            alone = [] if "seed" in params.packing.axes else [str(seed)]
+            key = (cell.model_base, cell.grid, *apart, *alone, str(is_there(run)))
+            groups.setdefault(key, []).append(run)
+    found: list[Pack] = []
+    count: Counter[str] = Counter()
+    for runs in groups.values():
+        for part in _parts(runs, largest(runs[0].cell)):
+            cell = part[0].cell
+            count[cell.model_base] += 1
+            found.append(Pack(f"{cell.experiment}_{cell.track}_{cell.model}_{count[cell.model_base]:02d}", part))
+    return found
+
+
+def _parts(runs: list[Run], largest: int) -> Iterable[tuple[Run, ...]]:
+    """As few parts as possible, of sizes as equal as possible, in order."""
+    number = -(-len(runs) // largest)
+    bounds = [len(runs) * part // number for part in range(number + 1)]
+    return (tuple(runs[start:stop]) for start, stop in itertools.pairwise(bounds))
+
+
+def find_runs(params: Params, base: str, names: Iterable[str]) -> Pack:
+    """The runs ``names`` below the directory of a model ``base``; all of them if no name is given.
 
     Raises:
-        ParameterError: the preset asks for no such pack.
+        ParameterError: the preset asks for no such run.
     """
-    for pack in packs(params):
-        if pack.base == base:
-            return pack
-    raise ParameterError(f"params: no grid of preset {params.preset!r} asks for {base!r}; see `palimpsest plan`")
+    asked = {run.name: run for cell in cells(params) if cell.model_base == base for run in runs_of(cell)}
+    if not asked:
+        raise ParameterError(f"params: no grid of preset {params.preset!r} asks for {base!r}; see `palimpsest plan`")
+    chosen = list(names) or list(asked)
+    for name in chosen:
+        if name not in asked:
+            raise ParameterError(
+                f"params: no grid of preset {params.preset!r} asks for {name!r} below {base}; "
+                f"allowed: {', '.join(list(asked)[:3])}, …"
+            )
+    return Pack(base, tuple(asked[name] for name in chosen))
 
 
-def task_config(track: Track, file: Path | str, where: str) -> Section:
-    """The checked parameters of a track's task."""
-    return checked(
-        tasks.load(track.task.name, f"{file}: {where}.task.name").Config,
-        track.task.config,
-        file,
-        f"{where}.task.config",
-    )
-
-
-def resolve(params: Params, pack: Pack, file: Path | str = "params") -> list[RunSpec]:
-    """Say entirely what each run of a pack is: defaults filled in, every key and range checked.
-
-    Raises:
-        ParameterError: file, key, value and what is allowed.
-    """
-    track = params.experiments[pack.experiment].tracks[pack.track]  # type: ignore[index]
-    where = f"experiments.{pack.experiment}.tracks.{pack.track}"
-    task = task_config(track, file, where)
-    grid = track.grids[pack.grid]
-    here = f"{where}.grids.{pack.grid}"
-    module = models.load(pack.model, f"{file}: {here}.model")
-    known = module.Config.model_fields
-    for_training, for_model = _split_axes(grid, pack.cell, known, f"{file}: {here}.axes")
-    interface = {key: value for key, value in task.interface().items() if key in known}  # type: ignore[attr-defined]
-    shared = _shared(track, known, interface, f"{file}: {where}.shared")
-    taken = sorted({*grid.config, *for_model} & set(interface))
-    if taken:
-        raise ParameterError(f"{file}: {here}.config: {taken[0]!r} is set by the task; allowed: every other key")
-    content = {**interface, **shared, **grid.config, **for_model}
-    config = checked(module.Config, content, file, f"{here}.config")
-    training = checked(
-        Training, {**track.training.model_dump(), **grid.training, **for_training}, file, f"{here}.training"
-    )
-    return [
-        RunSpec(
-            experiment=pack.experiment,
-            track=pack.track,
-            model=pack.model,
-            cell=pack.cell,
-            seed=seed,
-            device=params.device,
-            task={"name": track.task.name, "seed": track.task.seed, **task.model_dump(mode="json")},
-            config=config.model_dump(mode="json"),
-            training=training,
-        )
-        for seed in pack.seeds
-    ]
-
-
-def _shared(track: Track, known: Any, interface: dict[str, Any], where: str) -> dict[str, Any]:
-    """The track's shared parameters that a model has; each must be known to one model of the track at least."""
-    everywhere = {name for grid in track.grids.values() for name in models.load(grid.model).Config.model_fields}
-    for key, value in track.shared.items():
-        if key not in everywhere or key in interface:
-            allowed = ", ".join(sorted(everywhere - set(interface)))
-            raise ParameterError(f"{where}.{key}: {value!r}: no model of the track takes it; allowed: {allowed}")
-    return {key: value for key, value in track.shared.items() if key in known}
-
-
-def _split_axes(
-    grid: Grid, cell: dict[str, Scalar], model_fields: Any, where: str
-) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
-    trainable = per_run_fields(Training)
-    unknown = [axis for axis in cell if axis not in model_fields and axis not in trainable]
-    if unknown:
-        allowed = ", ".join(sorted({*model_fields, *trainable}))
-        raise ParameterError(f"{where}: {unknown[0]!r} is no axis of model {grid.model!r}; allowed: {allowed}")
-    for_model = {axis: value for axis, value in cell.items() if axis in model_fields}
-    return {axis: value for axis, value in cell.items() if axis not in model_fields}, for_model
-
-
-def check(params: Params, file: Path | str = "params") -> list[list[RunSpec]]:
-    """Resolve every pack, so that a mistake anywhere is found before anything runs."""
-    return [resolve(params, pack, file) for pack in packs(params, file)]
+def runs_of(cell: Cell) -> list[Run]:
+    """Every run of a cell, in the order of the preset's seeds."""
+    return [Run(cell, seed) for seed in cell.seeds]

@@ -30,6 +30,11 @@ def fingerprint(*modules: str) -> str:
     return hasher.hexdigest()
 
 
+def code_of(model: str, task: str) -> str:
+    """Fingerprint of all code on which the runs of a model on a task depend."""
+    return fingerprint(f"{PACKAGE}.training.job", f"{PACKAGE}.models.{model}", f"{PACKAGE}.tasks.{task}")
+
+
 def closure(*modules: str) -> list[str]:
     """The modules themselves, their parent packages, and all that any of them imports, sorted."""
     found: set[str] = set()
@@ -43,6 +48,15 @@ def closure(*modules: str) -> list[str]:
             waiting.append(name.rpartition(".")[0])
         waiting.extend(_imports(_file(name)))
     return sorted(found)
+
+
+def source_digest() -> str:
+    """Hash of every source file of the package, byte by byte: whatever is kept under it is of this very code."""
+    hasher = hashlib.sha256()
+    for path in sorted(ROOT.rglob("*.py")):
+        content = path.read_bytes()
+        hasher.update(f"{path.relative_to(ROOT).as_posix()} {len(content)}\n".encode() + content)
+    return hasher.hexdigest()
 
 
 def _file(name: str) -> Path:

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from palimpsest import datasets, models, plan, tasks
+from palimpsest import datasets, models, plan, specs, tasks
 from palimpsest.config import Experiment, Grid, Params, Task, Track, Training, checked, per_run_fields, read_params
 from palimpsest.errors import DataError, ParameterError
 from palimpsest.files import read_json, read_tensors
-from palimpsest.plan import RunSpec
-from palimpsest.training import job, loop, machine
+from palimpsest.specs import RunSpec
+from palimpsest.training import footprint, job, loop, machine
 
 Options = dict[str, Any]
 
@@ -86,31 +86,40 @@ def preset(file: Path, model: str, experiment: str, track: str, seed: int, chose
 
 def train(params: Params, root: Path, file: Path, console: Console) -> Path:
     """Generate the data of a preset of one run, train it, and return the directory of its files."""
-    pack = next(pack for pack in plan.packs(params) if pack.grid == "single")
-    specs = plan.resolve(params, pack, "command line")
-    datasets.generate(params, pack.experiment, pack.track, root, file)
-    with progress(console, pack.label, specs[0].training.num_epochs) as show:
+    cell = next(cell for cell in plan.cells(params) if cell.grid == "single")
+    spec = specs.resolve(params, cell, "command line")[0]
+    datasets.generate(params, cell.experiment, cell.track, root, file)
+    pack = plan.Pack(cell.label, tuple(plan.runs_of(cell)))
+    with progress(console, pack.label, spec.training.num_epochs) as show:
         job.train_pack(params, pack, root, file="command line", progress=show, report=console.print)
-    return root / pack.directory(params.seeds[0])
+    return root / cell.directory(spec.seed)
 
 
 def sweep(params: Params, experiment: str, root: Path, file: Path, console: Console) -> None:
-    """Train every pack of an experiment in turn; a pack whose runs are all there is left alone.
+    """Train every pack of an experiment in turn; runs that are there are left alone.
 
     Raises:
         ParameterError: no such experiment, or a parameter is wrong.
     """
     if experiment not in params.experiments:
         raise ParameterError(f"{file}: experiments: no {experiment!r}; allowed: {', '.join(params.experiments)}")
-    plan.check(params, file)
+    resolved = specs.check(params, file)
     for track in sorted(params.experiments[experiment].tracks):
         datasets.generate(params, experiment, track, root, file)
-    asked = [pack for pack in plan.packs(params) if pack.experiment == experiment]
+
+    def largest(cell: plan.Cell) -> int:
+        return footprint.runs_per_pack(footprint.bytes_per_run(resolved[cell.base][0]), params.packing)
+
+    def is_there(run: plan.Run) -> bool:
+        spec = next(spec for spec in resolved[run.cell.base] if spec.seed == run.seed)
+        return is_finished(root / run.directory, spec)
+
+    asked = [pack for pack in plan.packs(params, largest, is_there) if pack.first.experiment == experiment]
     for number, pack in enumerate(asked, 1):
-        if all(is_finished(root / pack.directory(spec.seed), spec) for spec in plan.resolve(params, pack, file)):
+        if is_there(pack.runs[0]):
             console.print(f"[{number}/{len(asked)}] {pack.label}: finished before")
             continue
-        epochs = plan.resolve(params, pack, file)[0].training.num_epochs
+        epochs = resolved[pack.first.base][0].training.num_epochs
         with progress(console, f"({number}/{len(asked)}) {pack.label}", epochs) as show:
             job.train_pack(params, pack, root, file=file, progress=show, report=console.print)
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 import yaml
 
-from palimpsest import plan
+from palimpsest import plan, specs
 from palimpsest.analysis.claim_file import Claims, read_claims
 from palimpsest.analysis.runs import RUNS, run_frame
 from palimpsest.config import Params
@@ -73,12 +73,12 @@ def claims(tmp_path: Path, groups: dict[str, Any], *tests: dict[str, Any], **mor
 
 def write_tree(params: Params, root: Path) -> None:
     """Files of every run that a preset asks for, as if it had been trained."""
-    for pack in plan.packs(params):
-        for spec in plan.resolve(params, pack):
-            write_run(root / pack.directory(spec.seed), spec)
+    for cell in plan.cells(params):
+        for spec in specs.resolve(params, cell):
+            write_run(root / cell.directory(spec.seed), spec)
 
 
-def write_run(directory: Path, spec: plan.RunSpec) -> None:
+def write_run(directory: Path, spec: specs.RunSpec) -> None:
     """Files of one run."""
     remembers = "write_threshold" in spec.config
     metrics = {"test_accuracy_on": 0.75, "test_accuracy_off": 0.125, "test_loss_on": 0.5, "test_loss_off": 2.5}

@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from palimpsest import plan
+from palimpsest import plan, specs
 from palimpsest.analysis import runs
 from palimpsest.analysis.frames import axes_of, metrics_of
 from palimpsest.config import Params, read_params
 from palimpsest.errors import DataError, ParameterError
-from palimpsest.plan import Pack, RunSpec
+from palimpsest.plan import Cell
+from palimpsest.specs import RunSpec
 from tests.analysis import made_up
 from tests.training import presets
 
@@ -43,7 +44,7 @@ class TestCollect:
     def test_a_row_for_each_run_in_the_order_of_paths(self, params, tmp_path):
         table = runs.collect(params, tmp_path)
         directories = [runs.run_directory(row, axes_of(table)) for row in table.to_dict("records")]
-        asked = [pack.directory(seed).as_posix() for pack in plan.packs(params) for seed in params.seeds]
+        asked = [cell.directory(seed).as_posix() for cell in plan.cells(params) for seed in params.seeds]
         assert directories == asked
         assert list(table.columns[:6]) == ["experiment", "track", "model", "mem_lambda", "write_threshold", "seed"]
         assert metrics_of(table) == sorted(metrics_of(table))
@@ -91,13 +92,13 @@ class TestCollect:
 
     def test_a_stray_run_is_reported_and_never_counted(self, params, tmp_path):
         before = runs.collect(params, tmp_path)
-        pack = plan.packs(params)[0]
-        spec = plan.resolve(params, pack)[0]
-        for name in ("results/tiny/run_20251211", "results/other/seed=0", pack.directory(99).as_posix()):
+        cell = plan.cells(params)[0]
+        spec = specs.resolve(params, cell)[0]
+        for name in ("results/tiny/run_20251211", "results/other/seed=0", cell.directory(99).as_posix()):
             made_up.write_run(tmp_path / name, spec)
         pd.testing.assert_frame_equal(runs.collect(params, tmp_path), before)
         assert runs.stray(params, tmp_path) == sorted(
-            ["results/tiny/run_20251211", "results/other/seed=0", f"{pack.base}/seed=99"]
+            ["results/tiny/run_20251211", "results/other/seed=0", f"{cell.base}/seed=99"]
         )
 
     def test_without_strays_there_are_none(self, params, tmp_path):
@@ -232,13 +233,13 @@ def test_directories_follow_from_the_rows_in_every_preset(preset: str):
     params = read_params(presets.PROJECT / f"params/{preset}.yaml")
     names = runs.axes(params)
 
-    def row(pack: Pack, spec: RunSpec) -> dict[str, Any]:
+    def row(cell: Cell, spec: RunSpec) -> dict[str, Any]:
         key = {"experiment": spec.experiment, "track": spec.track, "model": spec.model, "seed": spec.seed}
-        return {**dict.fromkeys(names), **pack.cell, **key}
+        return {**dict.fromkeys(names), **cell.values, **key}
 
     asked = list(runs.asked(params))
     assert [runs.run_directory(row(*one), names) for one in asked] == [
-        pack.directory(spec.seed).as_posix() for pack, spec in asked
+        cell.directory(spec.seed).as_posix() for cell, spec in asked
     ]
 
 

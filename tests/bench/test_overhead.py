@@ -9,7 +9,7 @@ import pytest
 
 from bench import overhead
 from bench.processes import Cost
-from palimpsest import plan
+from palimpsest import plan, specs
 from palimpsest.config import read_params
 from palimpsest.errors import DataError, ParameterError, ToolError
 
@@ -58,10 +58,8 @@ def test_missing_and_broken_times_are_errors(tmp_path: Path) -> None:
 def test_the_preset_of_many_runs_asks_for_ten_thousand(tmp_path: Path) -> None:
     assert overhead.write_many(tmp_path / "many.yaml") == 10_000
     params = read_params(tmp_path / "many.yaml")
-    packs = plan.packs(params)
-    specs = plan.resolve(params, packs[0])
     assert params.seeds == tuple(range(100))
-    assert specs[0].model == "nema_lite"
+    assert specs.resolve(params, plan.cells(params)[0])[0].model == "nema_lite"
     (grid,) = params.experiments["nema_lite"].tracks["published"].grids.values()
     assert [len(values) for values in grid.axes.values()] == [10, 10]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench import plain, sweep, workload
 from palimpsest.models import CONTROLS, Batch
-from palimpsest.plan import RunSpec
+from palimpsest.specs import RunSpec
 from palimpsest.training import loop
 from palimpsest.training.evaluation import task_loss
 

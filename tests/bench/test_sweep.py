@@ -13,7 +13,7 @@ from bench import plain, processes, sweep, workload
 from bench.processes import Cost
 from palimpsest.errors import ParameterError, ToolError
 from palimpsest.files import read_json
-from palimpsest.plan import RunSpec
+from palimpsest.specs import RunSpec
 
 SPECS = [
     workload.sized(spec, device="cpu", batch=4, steps=2)

@@ -93,9 +93,7 @@ def test_layer_norm_equals_pytorchs_for_every_run() -> None:
 
 def test_layer_norm_of_a_sum_and_its_gradient() -> None:
     layer = drawn(LayerNorm(2, 6), 2).double()
-    x, other = (
-        torch.randn(2, 5, 6, dtype=torch.float64, generator=generator, requires_grad=True) for generator in generators(2)
-    )
+    x, other = (torch.randn(2, 5, 6, dtype=torch.float64, generator=one).requires_grad_() for one in generators(2))
     torch.testing.assert_close(layer(x, other), layer(x + other))
 
     def normalised(x: torch.Tensor, other: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -72,11 +72,11 @@ def params(seeds: tuple[int, ...] = (0, 1, 2), lambdas: tuple[float, ...] = (0, 
     )
 
 
-def _metrics(pack: plan.Pack, noise: np.random.Generator) -> dict[str, float]:
-    repaired = pack.track == "repaired"
-    ratio, accuracy = _outcome(pack, noise)
+def _metrics(cell: plan.Cell, noise: np.random.Generator) -> dict[str, float]:
+    repaired = cell.track == "repaired"
+    ratio, accuracy = _outcome(cell, noise)
     off = float(np.clip(0.1 + noise.normal(0, 0.01), 0, 1)) if repaired else accuracy
-    if pack.model in WITHOUT_MEMORY:
+    if cell.model in WITHOUT_MEMORY:
         same = dict.fromkeys((name for name in METRICS if "accuracy" in name), accuracy)
         return {name: same.get(name, np.nan) for name in METRICS}
     return {
@@ -94,17 +94,17 @@ def _metrics(pack: plan.Pack, noise: np.random.Generator) -> dict[str, float]:
     }
 
 
-def _outcome(pack: plan.Pack, noise: np.random.Generator) -> tuple[float, float]:
+def _outcome(cell: plan.Cell, noise: np.random.Generator) -> tuple[float, float]:
     """Write ratio and test accuracy."""
-    repaired = pack.track == "repaired"
+    repaired = cell.track == "repaired"
     weak = float(np.clip((0.1 if repaired else 0.15) + noise.normal(0, 0.01), 0, 1))
-    if pack.model in WITHOUT_MEMORY:
-        return np.nan, 1.0 if repaired and WITHOUT_MEMORY[pack.model] else weak
-    if pack.model != "nema_lite":
-        ratio = WRITES.get(pack.model, float(pack.cell.get("write_probability", 0)))
-        share = 1.0 if pack.model == "oracle_writer" else ratio
+    if cell.model in WITHOUT_MEMORY:
+        return np.nan, 1.0 if repaired and WITHOUT_MEMORY[cell.model] else weak
+    if cell.model != "nema_lite":
+        ratio = WRITES.get(cell.model, float(cell.values.get("write_probability", 0)))
+        share = 1.0 if cell.model == "oracle_writer" else ratio
         return ratio, 0.1 + 0.9 * share if repaired else weak
-    weight, threshold = float(pack.cell["mem_lambda"]), float(pack.cell["write_threshold"])
+    weight, threshold = float(cell.values["mem_lambda"]), float(cell.values["write_threshold"])
     if not repaired:
         return (0.0 if weight else {0.3: 1.0, 0.5: float(noise.uniform(0.1, 0.8)), 0.7: 0.0}[threshold]), weak
     ratio = 0.01 + 0.6 / (1 + (weight / 0.01) ** 0.9) * (1.3 - 0.6 * threshold) * noise.uniform(0.85, 1.15)
@@ -112,12 +112,12 @@ def _outcome(pack: plan.Pack, noise: np.random.Generator) -> tuple[float, float]
     return float(np.clip(ratio, 0, 1)), float(np.clip(accuracy, 0, 1))
 
 
-def _flags(metrics: dict[str, float], pack: plan.Pack) -> str:
+def _flags(metrics: dict[str, float], cell: plan.Cell) -> str:
     ratio = metrics["test_write_ratio"]
     found = {
         "writes_nothing": ratio == 0,
         "writes_everything": ratio == 1,
-        "memory_unused": pack.model not in WITHOUT_MEMORY
+        "memory_unused": cell.model not in WITHOUT_MEMORY
         and metrics["test_accuracy_on"] == metrics["test_accuracy_off"],
         "at_chance": metrics["test_accuracy_on"] < 0.116,
     }
@@ -126,22 +126,22 @@ def _flags(metrics: dict[str, float], pack: plan.Pack) -> str:
 
 def runs(preset: Params, diverged: bool = True) -> pd.DataFrame:
     """``runs.csv``; one run of the repaired track has diverged unless told otherwise."""
-    packs = plan.packs(preset)
-    axes = sorted({axis for pack in packs for axis in pack.cell})
+    cells = plan.cells(preset)
+    axes = sorted({axis for cell in cells for axis in cell.values})
     rows = []
-    for pack in packs:
-        for seed in pack.seeds:
-            noise = np.random.default_rng([seed, *pack.base.encode()])
-            metrics, flags, status = _metrics(pack, noise), "", "completed"
-            flags = _flags(metrics, pack)
-            last = (pack.track, pack.model, seed) == ("repaired", "write_all", preset.seeds[-1])
+    for cell in cells:
+        for seed in cell.seeds:
+            noise = np.random.default_rng([seed, *cell.base.encode()])
+            metrics, flags, status = _metrics(cell, noise), "", "completed"
+            flags = _flags(metrics, cell)
+            last = (cell.track, cell.model, seed) == ("repaired", "write_all", preset.seeds[-1])
             if diverged and last:
                 metrics, flags, status = dict.fromkeys(METRICS, np.nan), "not_finite", "diverged"
             rows.append(
-                {"experiment": pack.experiment, "track": pack.track, "model": pack.model}
-                | {axis: float(pack.cell[axis]) if axis in pack.cell else np.nan for axis in axes}
+                {"experiment": cell.experiment, "track": cell.track, "model": cell.model}
+                | {axis: float(cell.values[axis]) if axis in cell.values else np.nan for axis in axes}
                 | {"seed": seed, "status": status, "parameters": 23456, "epochs": EPOCHS, "steps": 400}
-                | {"chance": CHANCE, "ceiling": CEILING[pack.track], "flags": flags}
+                | {"chance": CHANCE, "ceiling": CEILING[cell.track], "flags": flags}
                 | metrics
             )
     return pd.DataFrame(rows)

@@ -16,9 +16,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from palimpsest import datasets, plan
+from palimpsest import datasets, plan, specs
 from palimpsest.config import Params
 from palimpsest.errors import DataError, ParameterError
+from palimpsest.provenance import code_of
 from palimpsest.training import checkpoint, job, loop
 from tests.training import presets
 
@@ -27,9 +28,15 @@ def quiet(*_: Any) -> None:
     """Progress that nobody looks at."""
 
 
+def pack_of(params: Params, base: str = "mem_lambda=0.1") -> plan.Pack:
+    """The runs of the cells whose path has ``base`` in it."""
+    cells = [cell for cell in plan.cells(params) if base in cell.base]
+    return plan.Pack("pack", tuple(run for cell in cells for run in plan.runs_of(cell)))
+
+
 def train(params: Params, root: Path, base: str = "mem_lambda=0.1", progress: Any = quiet) -> plan.Pack:
     """Generate the data and train the pack whose path ends in ``base``."""
-    pack = next(pack for pack in plan.packs(params) if base in pack.base)
+    pack = pack_of(params, base)
     datasets.generate(params, "tiny", "repaired", root)
     job.train_pack(params, pack, root, file="params", progress=progress, report=quiet)
     return pack
@@ -63,7 +70,7 @@ def test_a_run_has_the_same_bytes_in_every_pack(tmp_path: Path, model: str, seed
 
 def test_files_of_a_run_say_what_it_is(tmp_path: Path) -> None:
     pack = train(presets.read(tmp_path), tmp_path)
-    directory = tmp_path / pack.directory(1)
+    directory = tmp_path / pack.runs[1].directory
     final = json.loads((directory / "final.json").read_text())
     history = pd.read_csv(directory / "history.csv")
     assert final["spec"]["seed"] == 1
@@ -86,14 +93,16 @@ def test_a_kill_in_mid_training_and_a_second_start_give_the_bytes_of_an_undistur
     train(params, tmp_path / "undisturbed")
     root = tmp_path / "killed"
     datasets.generate(params, "tiny", "repaired", root)
-    pack = next(pack for pack in plan.packs(params) if "mem_lambda=0.1" in pack.base)
+    pack = pack_of(params)
     code = (
         "import sys, time; from pathlib import Path; from palimpsest import config, plan; "
         "from palimpsest.training import job; p = config.read_params(Path(sys.argv[1])); "
-        "job.train_pack(p, plan.find_pack(p, sys.argv[2]), Path(sys.argv[3]), file='params', report=print, "
+        "pack = plan.find_runs(p, sys.argv[2], sys.argv[4:]); "
+        "job.train_pack(p, pack, Path(sys.argv[3]), file='params', report=print, "
         "progress=lambda epoch, metrics: time.sleep(30) if epoch == 3 else None)"
     )
-    arguments = [sys.executable, "-c", code, str(presets.write(tmp_path)), pack.base, str(root)]
+    arguments = [sys.executable, "-c", code, str(presets.write(tmp_path)), pack.first.model_base, str(root)]
+    arguments += [run.name for run in pack.runs]
     source = str(presets.PROJECT / "src")
     process = subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": source}, stdout=subprocess.DEVNULL)
     waited = time.monotonic() + 60
@@ -151,13 +160,13 @@ def test_a_checkpoint_of_another_version_of_the_code_is_not_used(
 def test_a_diverged_run_is_recorded_and_does_not_take_the_others_along(tmp_path: Path) -> None:
     steady = presets.read(tmp_path)
     train(steady, tmp_path / "steady")
-    specs = plan.resolve(steady, next(p for p in plan.packs(steady) if "mem_lambda=0.1" in p.base))
-    wild = specs[1].model_copy(update={"training": specs[1].training.model_copy(update={"learning_rate": 1e38})})
+    first, second, third = specs.of_pack(steady, pack_of(steady))
+    wild = second.model_copy(update={"training": second.training.model_copy(update={"learning_rate": 1e38})})
     directory = tmp_path / "steady" / plan.data_directory("tiny", "repaired")
-    task = plan.task_config(steady.experiments["tiny"].tracks["repaired"], "params", "here")
+    task = specs.task_config(steady.experiments["tiny"].tracks["repaired"], "params", "here")
     outputs = [tmp_path / "wild" / f"seed={seed}" for seed in range(3)]
     job.train_runs(
-        [specs[0], wild, specs[2]],
+        [first, wild, third],
         datasets.load(directory, task),
         datasets.load_card(directory),
         outputs,
@@ -176,7 +185,7 @@ def test_a_diverged_run_is_recorded_and_does_not_take_the_others_along(tmp_path:
 
 def test_runs_of_different_structure_are_no_pack(tmp_path: Path) -> None:
     params = presets.read(tmp_path)
-    first = plan.resolve(params, plan.packs(params)[0])[0]
+    first = specs.resolve(params, plan.cells(params)[0])[0]
     other = first.model_copy(update={"config": {**first.config, "width": 16}})
     with pytest.raises(ValueError, match="these runs are no pack"):
         loop.build_pack([first, other])
@@ -204,7 +213,7 @@ def test_a_data_file_of_another_shape_is_refused(tmp_path: Path, tamper: Any, me
     tamper(tensors)
     save_file(tensors, path)
     with pytest.raises(DataError, match=message):
-        job.train_pack(params, plan.packs(params)[0], tmp_path, file="params", progress=quiet, report=quiet)
+        job.train_pack(params, pack_of(params), tmp_path, file="params", progress=quiet, report=quiet)
     assert not contents(tmp_path)
 
 
@@ -219,7 +228,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     datasets.generate(params, "tiny", "repaired", tmp_path)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DataError, match="cannot be written: No space left on device"):
-        job.train_pack(params, plan.packs(params)[0], tmp_path, file="params", progress=quiet, report=quiet)
+        job.train_pack(params, pack_of(params), tmp_path, file="params", progress=quiet, report=quiet)
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
     assert not contents(tmp_path)
 
@@ -227,21 +236,19 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
 def test_a_gpu_that_is_not_there_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     params = presets.read(tmp_path).model_copy(update={"device": "cuda"})
-    specs = plan.resolve(params, plan.packs(params)[0])
-    task = plan.task_config(params.experiments["tiny"].tracks["repaired"], "params", "here")
+    runs = specs.resolve(params, plan.cells(params)[0])
+    task = specs.task_config(params.experiments["tiny"].tracks["repaired"], "params", "here")
     splits = task.build(0)
     card = {"chance": 0.1, "ceiling": 1.0, "sha256": ""}
     with pytest.raises(ParameterError, match="device: 'cuda': no GPU is visible"):
-        job.train_runs(specs, splits, card, [tmp_path] * 3, tmp_path, 4, progress=quiet, report=quiet)
+        job.train_runs(runs, splits, card, [tmp_path] * 3, tmp_path, 4, progress=quiet, report=quiet)
 
 
 def test_a_restored_pack_is_the_saved_one(tmp_path: Path) -> None:
     params = presets.read(tmp_path)
     path = interrupted(params, tmp_path)
-    pack_plan = next(pack for pack in plan.packs(params) if "mem_lambda=0.1" in pack.base)
-    specs = plan.resolve(params, pack_plan)
-    pack = loop.build_pack(specs)
-    code = job.code_of("nema_lite", "delayed_qa")
+    pack = loop.build_pack(specs.of_pack(params, pack_of(params)))
+    code = code_of("nema_lite", "delayed_qa")
     assert checkpoint.restore(path, pack, code)
     assert len(pack.history) == 2
     again = tmp_path / "again.safetensors"

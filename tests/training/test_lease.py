@@ -626,22 +626,24 @@ def test_a_pack_is_trained_under_a_lease_on_a_gpu_and_without_on_a_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     file = presets.write(tmp_path)
-    file.write_text(f"{file.read_text()}\ndevice: {device}\n")
+    file.write_text(f"{file.read_text()}\ndevice: {device}\npacking: {{packs_per_gpu: 2}}\n")
     monkeypatch.setenv("PALIMPSEST_GPUS", "a,b")
     monkeypatch.setenv("PALIMPSEST_LEASES", str(tmp_path / "leases"))
     for variable in ("CUDA_VISIBLE_DEVICES", "PALIMPSEST_LEASE"):
         monkeypatch.delenv(variable, raising=False)
-    seen: list[tuple[str | None, bool]] = []
+    seen: list[tuple[str | None, list[int]]] = []
 
     def train_pack(*_: object, **__: object) -> None:
-        folder = tmp_path / "leases"
-        seen.append((os.environ.get("CUDA_VISIBLE_DEVICES"), folder.exists() and held(folder, "a", "b") == [1, 0]))
+        seen.append((os.environ.get("CUDA_VISIBLE_DEVICES"), held(tmp_path / "leases", "a", "b")))
 
     monkeypatch.setattr(job, "train_pack", train_pack)
     pack = "results/tiny/track=repaired/model=no_memory"
     monkeypatch.setattr(sys, "argv", ["palimpsest", "train-pack", pack, "--params", str(file)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
+    with ExitStack() as others:
+        for name in ("a", "b"):
+            others.enter_context(leases.lease([name], 1, leases.lease_folder(), no_waiting, {}))
+        with pytest.raises(SystemExit) as end:
+            cli.main()
     assert not end.value.code
-    assert seen == ([("a", True)] if device == "cuda" else [(None, False)])
+    assert seen == ([("a", [2, 1])] if device == "cuda" else [(None, [1, 1])])
     assert "CUDA_VISIBLE_DEVICES" not in os.environ

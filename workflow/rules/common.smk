@@ -7,16 +7,16 @@ of syntax trees (palimpsest.provenance). Neither a comment nor a time stamp nor 
 
 import json
 import os
+import shlex
 import sys
 
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT / "src"))
 
-from palimpsest import plan
+from palimpsest import plan, schedule
 from palimpsest.config import read_params
 from palimpsest.errors import PalimpsestError, ParameterError
 from palimpsest.provenance import fingerprint
-from palimpsest.training.job import code_of
 
 # Jobs run this interpreter and the package beside this Snakefile, whatever is installed or first in PATH. The prefix
 # is not part of a rule's command, so that where things are installed decides nothing. One thread a process: see
@@ -48,11 +48,30 @@ def checked_preset():
         path = preset_file()
         shown = os.path.relpath(path)
         preset = read_params(path if shown.startswith("..") else Path(shown))
-        return path, preset, plan.check(preset, shown)
+        return path, preset, schedule.read(preset, shown, kept_for(preset))
     except PalimpsestError as error:
         sys.stderr.write(f"palimpsest: {error}\n")
         sys.stderr.flush()
         raise SystemExit(2) from None
+
+
+def kept_for(preset):
+    """Where schedules and packs of this preset are kept between starts."""
+    return PROJECT / preset.workdir / ".snakemake/palimpsest"
+
+
+def planned_packs():
+    """Which runs are trained together. What is there and what is missing are apart, so that only the latter is trained.
+
+    The processes that Snakemake starts on other machines find other files there, and take the division from the first.
+    """
+    if workflow.remote_exec:
+        return schedule.packs_from_parent(PRESET)
+    root = PROJECT / PRESET.workdir
+    packs = SCHEDULE.packs(PRESET, lambda run: all((root / run.directory / name).exists() for name in plan.RUN_FILES))
+    if workflow.is_main_process:
+        schedule.packs_for_children(packs, kept_for(PRESET))
+    return packs
 
 
 def source(path):
@@ -71,54 +90,37 @@ def plain(value):
 
 
 def preset_values(*names):
-    """Some parameters of the preset, all if none is named; where products go is no part of what they are."""
-    values = PRESET.model_dump(mode="json", exclude={"workdir"})
+    """Some parameters of the preset, all if none is named; where products go and who shares a program are no part of what they are."""
+    values = PRESET.model_dump(mode="json", exclude={"workdir", "packing"})
     return plain({name: values[name] for name in names or sorted(values)})
 
 
 def experiment_values(wildcards):
     """Everything that the preset says about one experiment and about all of them."""
-    values = PRESET.model_dump(mode="json", exclude={"preset", "workdir"})
+    values = PRESET.model_dump(mode="json", exclude={"preset", "workdir", "packing"})
     return plain({**values, "experiments": values["experiments"][wildcards.experiment]})
 
 
-def task_values(wildcards):
-    """The task of a track, its defaults filled in."""
-    track = PRESET.experiments[wildcards.experiment].tracks[wildcards.track]
-    config = plan.task_config(track, PRESET_FILE.name, wildcards.track).model_dump(mode="json")
-    return plain({"name": track.task.name, "seed": track.task.seed, "config": config})
+def data_of(wildcards):
+    """What decides about a data set: the task with its defaults filled in, and its code."""
+    return SCHEDULE.data[f"{wildcards.experiment}/{wildcards.track}"]
 
 
-def task_code(wildcards):
-    """Code that a data set depends on."""
-    task = PRESET.experiments[wildcards.experiment].tracks[wildcards.track].task.name
-    return fingerprint("palimpsest.datasets", f"palimpsest.tasks.{task}")
+def values_of(pack):
+    """What the runs of a pack are beside what their paths say, and so whoever they share it with."""
+    return SCHEDULE.kind(pack.first).values
 
 
-def pack_of(wildcards):
-    """The specifications of the runs that a job of rule `train` trains."""
-    base = "results/{w.experiment}/track={w.track}/model={w.model}{w.cell}".format(w=wildcards)
-    if base not in PACKS:
-        raise ValueError(f"no grid of preset {PRESET.preset} asks for {base}")
-    return PACKS[base]
-
-
-def pack_values(wildcards):
-    """What the runs of a pack are; the seeds stand in the names of the outputs, too."""
-    specs = [spec.model_dump(mode="json") for spec in pack_of(wildcards)]
-    return plain({**specs[0], "seed": [spec["seed"] for spec in specs], "trace_examples": PRESET.trace_examples})
-
-
-def pack_code(wildcards):
-    """Code that a pack depends on: training, its model, its task and all that these import."""
-    spec = pack_of(wildcards)[0]
-    return code_of(spec.model, spec.task["name"])
+def names_of(pack):
+    """The runs of a pack for the command line. It takes `input`, so that Snakemake does not compare it."""
+    words = " ".join(shlex.quote(word) for word in [pack.first.model_base, *(run.name for run in pack.runs)])
+    return lambda wildcards, input: words
 
 
 def files_of_runs(*names, experiment=None):
     """Files of every run that the preset asks for."""
-    chosen = [pack for pack in plan.packs(PRESET) if experiment in (None, pack.experiment)]
-    return [str(pack.directory(seed) / name) for pack in chosen for seed in pack.seeds for name in names]
+    chosen = [cell for cell in plan.cells(PRESET) if experiment in (None, cell.experiment)]
+    return [str(run.directory / name) for cell in chosen for run in plan.runs_of(cell) for name in names]
 
 
 def files_of_data(*names):
@@ -126,8 +128,8 @@ def files_of_data(*names):
     return [str(plan.data_directory(*track[:2]) / name) for track in plan.tracks(PRESET) for name in names]
 
 
-PRESET_FILE, PRESET, SPECS = checked_preset()
-PACKS = {pack.base: specs for pack, specs in zip(plan.packs(PRESET), SPECS, strict=True)}
+PRESET_FILE, PRESET, SCHEDULE = checked_preset()
+PACKS = planned_packs()
 EXPERIMENTS = sorted(PRESET.experiments)
 # Targets of their own: a clone has the tables and the paper from git, and Snakemake does not miss what lies between.
 DATA = files_of_data(*plan.DATA_FILES)

@@ -17,7 +17,7 @@ rule data:
         gpu=0,
     params:
         preset=params_file,
-        task=task_values,
-        code=task_code,
+        values=lambda wildcards: data_of(wildcards).values,
+        code=lambda wildcards: data_of(wildcards).code,
     shell:
         "python -m palimpsest data --params {params.preset:q} {wildcards.experiment} {wildcards.track} > {log:q} 2>&1"

@@ -1,31 +1,37 @@
-"""Training: one job a pack, which is all seeds of one cell trained as one program."""
+"""Training: a rule a pack, which is runs of one grid that are trained as one program.
 
+A pack is no wildcard: which runs are together depends on what is there already. What Snakemake compares about a run
+(inputs, `values`, `code`) does not, so that runs may change company without becoming stale.
+"""
 
-rule train:
-    input:
-        data=expand("data/{experiment}/track={track}/{file}", file=plan.DATA_FILES, allow_missing=True),
-        lock=source("requirements.lock"),
-    output:
-        expand(
-            "results/{experiment}/track={track}/model={model}{cell}/seed={seed}/{file}",
-            seed=PRESET.seeds,
-            file=plan.RUN_FILES,
-            allow_missing=True,
-        ),
-    log:
-        "logs/train/{experiment}/track={track}/model={model}{cell}.log",
-    benchmark:
-        "benchmarks/train/{experiment}/track={track}/model={model}{cell}.tsv"
-    threads: 1
-    resources:
-        mem_mb=3000 if GPUS else 1500,
-        runtime=240 if GPUS else 60,
-        gpu=GPUS,
-    params:
-        preset=params_file,
-        pack=pack_values,
-        code=pack_code,
-    shell:
-        "python -m palimpsest train-pack --params {params.preset:q}"
-        " results/{wildcards.experiment}/track={wildcards.track}/model={wildcards.model}{wildcards.cell:q}"
-        " > {log:q} 2>&1"
+for pack in PACKS:
+
+    rule:
+        name:
+            f"train_{pack.name}"
+        input:
+            data=expand(
+                "data/{experiment}/track={track}/{file}",
+                experiment=pack.first.experiment,
+                track=pack.first.track,
+                file=plan.DATA_FILES,
+            ),
+            lock=source("requirements.lock"),
+        output:
+            [str(run.directory / file) for run in pack.runs for file in plan.RUN_FILES],
+        log:
+            f"logs/train/{pack.first.experiment}/{pack.name}.log",
+        benchmark:
+            f"benchmarks/train/{pack.first.experiment}/{pack.name}.tsv"
+        threads: 1
+        resources:
+            mem_mb=SCHEDULE.memory_mb(pack),
+            runtime=240 if GPUS else 60,
+            gpu=GPUS,
+        params:
+            preset=params_file,
+            values=values_of(pack),
+            code=SCHEDULE.kind(pack.first).code,
+            runs=names_of(pack),
+        shell:
+            "python -m palimpsest train-pack --params {params.preset:q} {params.runs} > {log:q} 2>&1"

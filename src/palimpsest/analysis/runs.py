@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pandas import DataFrame
 
-from palimpsest import plan
+from palimpsest import plan, specs
 from palimpsest.analysis.frames import (
     COUNT,
     IDENTITY,
@@ -28,7 +28,8 @@ from palimpsest.analysis.statistics import above_chance
 from palimpsest.config import Params, Section, checked, format_value
 from palimpsest.errors import DataError, ParameterError
 from palimpsest.files import read_json
-from palimpsest.plan import Pack, RunSpec
+from palimpsest.plan import Cell
+from palimpsest.specs import RunSpec
 
 CHANCE_LEVEL = 0.05
 """Level of the test that a run's accuracy is above chance."""
@@ -77,7 +78,7 @@ def axes(params: Params, experiment: str | None = None) -> list[str]:
     )
 
 
-def asked(params: Params, experiment: str | None = None) -> Iterator[tuple[Pack, RunSpec]]:
+def asked(params: Params, experiment: str | None = None) -> Iterator[tuple[Cell, RunSpec]]:
     """Every run that a preset asks for, or those of one experiment; sorted by path, then by seed.
 
     Raises:
@@ -86,10 +87,10 @@ def asked(params: Params, experiment: str | None = None) -> Iterator[tuple[Pack,
     if experiment is not None and experiment not in params.experiments:
         known = ", ".join(sorted(params.experiments))
         raise ParameterError(f"params: experiments: {experiment!r}: no such experiment; allowed: {known}")
-    for pack in plan.packs(params):
-        if experiment in (None, pack.experiment):
-            for spec in sorted(plan.resolve(params, pack), key=lambda spec: spec.seed):
-                yield pack, spec
+    for cell in plan.cells(params):
+        if experiment in (None, cell.experiment):
+            for spec in sorted(specs.resolve(params, cell), key=lambda spec: spec.seed):
+                yield cell, spec
 
 
 def run_frame(rows: list[dict[str, Any]], axis_names: list[str], middle: list[str]) -> DataFrame:
@@ -117,8 +118,8 @@ def collect(params: Params, root: Path) -> DataFrame:
         DataError: a run is missing or corrupt, or is another than the one asked for.
     """
     rows = []
-    for pack, spec in asked(params):
-        final = read_final(root / pack.directory(spec.seed) / "final.json", spec)
+    for cell, spec in asked(params):
+        final = read_final(root / cell.directory(spec.seed) / "final.json", spec)
         rows.append(
             {
                 "experiment": spec.experiment,
@@ -196,7 +197,7 @@ def _above_chance(accuracy: float | None, final: Final) -> bool:
 
 def stray(params: Params, root: Path) -> list[str]:
     """Runs below ``results/`` that no grid asks for, as sorted paths below ``root``; they are never counted."""
-    wanted = {pack.directory(spec.seed) for pack, spec in asked(params)}
+    wanted = {cell.directory(spec.seed) for cell, spec in asked(params)}
     found = {path.parent.relative_to(root) for path in (root / "results").rglob("final.json")}
     return sorted(directory.as_posix() for directory in found - wanted)
 
@@ -209,9 +210,9 @@ def histories(params: Params, root: Path, experiment: str) -> DataFrame:
         ParameterError: the preset has no such experiment.
     """
     rows = []
-    for pack, spec in asked(params, experiment):
+    for cell, spec in asked(params, experiment):
         key = {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
-        path = root / pack.directory(spec.seed) / "history.csv"
+        path = root / cell.directory(spec.seed) / "history.csv"
         rows += [{**key, **epoch} for epoch in _history(path, spec.training.num_epochs)]
     return run_frame(rows, axes(params, experiment), ["seed", "epoch"])
 

@@ -39,7 +39,7 @@ class LayerNorm(nn.Module):
 class _Normalise(torch.autograd.Function):
     """The norm of a sum and its gradient, as one node.
 
-    PyTorch's own takes one γ for all runs; without γ and β its forward pass takes twice as long as the five lines below.
+    PyTorch's own takes one γ for all runs; without γ and β its forward pass takes twice as long as the lines below.
     With x̂ the normalised sum and h = dy γ: dx = (h − mean(h) − x̂ mean(h x̂)) / σ, dγ = Σ dy x̂, dβ = Σ dy.
     """
 

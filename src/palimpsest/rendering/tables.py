@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest import plan
+from palimpsest import specs
 from palimpsest.analysis.claim_file import read_claims
 from palimpsest.analysis.claims import read_verdicts
 from palimpsest.analysis.frames import axes_of, tidy
@@ -191,7 +191,7 @@ def models_frame(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> p
             )
         first = records(of_cell)[0]
         track = params.experiments[row["experiment"]].tracks[row["track"]]
-        size = plan.task_config(track, "params", f"experiments.{row['experiment']}.tracks.{row['track']}").num_train  # type: ignore[attr-defined]
+        size = specs.task_config(track, "params", f"experiments.{row['experiment']}.tracks.{row['track']}").num_train  # type: ignore[attr-defined]
         rows.append(
             {
                 **{key: row[key] for key in KEYS},

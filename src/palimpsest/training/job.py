@@ -11,22 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from palimpsest import datasets, models, plan, tasks
+from palimpsest import datasets, models, plan, specs, tasks
 from palimpsest.config import Params
-from palimpsest.errors import ParameterError
+from palimpsest.errors import DataError, ParameterError
 from palimpsest.files import digest, write_json, write_tensors, write_text
 from palimpsest.models import Batch
-from palimpsest.plan import RunSpec
-from palimpsest.provenance import fingerprint
+from palimpsest.provenance import code_of
+from palimpsest.specs import RunSpec
 from palimpsest.tasks import Splits
 from palimpsest.training import checkpoint, loop, machine, seeding
 
 Report = Callable[[str], None]
-
-
-def code_of(model: str, task: str) -> str:
-    """Fingerprint of all code on which the runs of a model on a task depend."""
-    return fingerprint("palimpsest.training.job", f"palimpsest.models.{model}", f"palimpsest.tasks.{task}")
 
 
 def train_pack(
@@ -36,7 +31,7 @@ def train_pack(
 
     Args:
         params: the preset.
-        pack: one of the packs that it asks for.
+        pack: runs that it asks for.
         root: product directory; data are read below it, results and checkpoints written.
         file: where the parameters came from, for messages.
         progress: called after every epoch.
@@ -46,13 +41,13 @@ def train_pack(
         ParameterError: a parameter is wrong, or the device is not there.
         DataError: data or checkpoint are missing or corrupt, or the disk is full.
     """
-    specs = plan.resolve(params, pack, file)
-    directory = root / plan.data_directory(pack.experiment, pack.track)
+    runs = specs.of_pack(params, pack, file)
+    directory = root / plan.data_directory(pack.first.experiment, pack.first.track)
     card = datasets.load_card(directory)
-    task = tasks.load(specs[0].task["name"])
-    splits = datasets.load(directory, task.Config.model_validate(_config_of(specs[0].task)), params.device)
-    outputs = [root / pack.directory(seed) for seed in pack.seeds]
-    train_runs(specs, splits, card, outputs, root, params.trace_examples, progress=progress, report=report)
+    task = tasks.load(runs[0].task["name"])
+    splits = datasets.load(directory, task.Config.model_validate(_config_of(runs[0].task)), params.device)
+    outputs = [root / run.directory for run in pack.runs]
+    train_runs(runs, splits, card, outputs, root, params.trace_examples, progress=progress, report=report)
 
 
 def _config_of(task: dict[str, object]) -> dict[str, object]:
@@ -60,7 +55,7 @@ def _config_of(task: dict[str, object]) -> dict[str, object]:
 
 
 def train_runs(
-    specs: list[RunSpec],
+    runs: list[RunSpec],
     splits: Splits,
     card: dict[str, object],
     outputs: list[Path],
@@ -70,13 +65,38 @@ def train_runs(
     progress: loop.Progress,
     report: Report,
 ) -> None:
-    """Train the runs of one pack and write each one's files to its directory in ``outputs``; see :func:`train_pack`."""
-    machine.prepare(specs[0].device)
-    if specs[0].device == "cuda" and not torch.cuda.is_available():
+    """Train the runs of one pack and write each one's files to its directory in ``outputs``; see :func:`train_pack`.
+
+    A pack that does not fit into the device's memory is trained in halves, one after the other.
+    """
+    machine.prepare(runs[0].device)
+    if runs[0].device == "cuda" and not torch.cuda.is_available():
         raise ParameterError("params: device: 'cuda': no GPU is visible; allowed here: cpu")
-    code = code_of(specs[0].model, specs[0].task["name"])
-    path = root / "checkpoints" / f"{digest([spec.model_dump(mode='json') for spec in specs])[:24]}.safetensors"
-    pack = loop.build_pack(specs)
+    try:
+        _train_together(runs, splits, card, outputs, root, trace_examples, progress=progress, report=report)
+        return
+    except torch.OutOfMemoryError as error:
+        if len(runs) == 1:
+            raise DataError(f"{outputs[0]}: a run alone does not fit into the memory of {runs[0].device}") from error
+    report(f"{len(runs)} runs do not fit into the memory of {runs[0].device}: training them in halves")
+    for part in (slice(0, len(runs) // 2), slice(len(runs) // 2, None)):
+        train_runs(runs[part], splits, card, outputs[part], root, trace_examples, progress=progress, report=report)
+
+
+def _train_together(
+    runs: list[RunSpec],
+    splits: Splits,
+    card: dict[str, object],
+    outputs: list[Path],
+    root: Path,
+    trace_examples: int,
+    *,
+    progress: loop.Progress,
+    report: Report,
+) -> None:
+    code = code_of(runs[0].model, runs[0].task["name"])
+    path = root / "checkpoints" / f"{digest([spec.model_dump(mode='json') for spec in runs])[:24]}.safetensors"
+    pack = loop.build_pack(runs)
     if path.exists():
         if checkpoint.restore(path, pack, code):
             report(f"{path}: going on after epoch {len(pack.history)}")
@@ -91,7 +111,7 @@ def train_runs(
     loop.train(pack, splits, after_epoch=after_epoch, progress=progress)
     final = _final_metrics(pack, splits)
     trace = probe(pack, splits, trace_examples)
-    for index, (spec, directory) in enumerate(zip(specs, outputs, strict=True)):
+    for index, (spec, directory) in enumerate(zip(runs, outputs, strict=True)):
         _write_run(pack, index, spec, card, directory, final, trace)
     path.unlink(missing_ok=True)
 
@@ -156,6 +176,13 @@ def _write_run(
             "chance": card["chance"],
             "ceiling": card["ceiling"],
             "data_sha256": card["sha256"],
-            "backend": machine.backend(spec.device),
+            "backend": machine.backend(spec.device) | _company(pack, index),
         },
     )
+
+
+def _company(pack: loop.Pack, index: int) -> dict[str, str]:
+    """Place in the pack, where it may have decided the last bits: on a GPU and in compiled code."""
+    if pack.specs[0].device == "cpu" and not pack.specs[0].compiled:
+        return {}
+    return {"pack": f"run {index + 1} of {pack.runs}"}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from palimpsest import models
 from palimpsest.config import Training, per_run_fields
+from palimpsest.layers.product import rounding
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch
-from palimpsest.plan import RunSpec
+from palimpsest.specs import RunSpec, structure
 from palimpsest.tasks import Examples, Splits
 from palimpsest.training import seeding
 from palimpsest.training.evaluation import Metrics, batch_sums, evaluate, task_loss
@@ -65,6 +65,8 @@ def build_pack(specs: Sequence[RunSpec]) -> Pack:
     model = module.Model(module.Config.model_validate(specs[0].config), len(specs))
     reset_parameters(model, [seeding.generator(spec.seed, "initialisation") for spec in specs])
     model.to(device).train()
+    if specs[0].compiled:
+        model.compile()
     training = specs[0].training
     optimiser = Adam(
         model.parameters(),
@@ -75,15 +77,6 @@ def build_pack(specs: Sequence[RunSpec]) -> Pack:
         clip_norm=training.clip_norm,
     )
     return Pack(list(specs), model, hyper, optimiser, torch.tensor([spec.seed for spec in specs], device=device))
-
-
-def structure(spec: RunSpec) -> dict[str, Any]:
-    """All of a run's specification that the runs of a pack have in common: not seed, cell and per-run parameters."""
-    varying = {*per_run_fields(models.load(spec.model).Config), *per_run_fields(Training)}
-    content = spec.model_dump(exclude={"seed", "cell"})
-    for section in ("config", "training"):
-        content[section] = {key: value for key, value in content[section].items() if key not in varying}
-    return content
 
 
 def train(pack: Pack, splits: Splits, *, after_epoch: Callable[[Pack], None], progress: Progress) -> None:
@@ -139,11 +132,12 @@ def train_epoch(pack: Pack, examples: Examples, epoch: int) -> Metrics:
 def _step(pack: Pack, batch: Batch, targets: Tensor) -> Metrics:
     """L = L_task + Σ weight · auxiliary, summed over runs: no run's gradient sees another run."""
     pack.optimiser.zero_grad()
-    output = pack.model(batch, pack.hyper)
-    loss = task_loss(output.logits, targets)
-    for term, weight in pack.model.loss_weights.items():  # type: ignore[union-attr]
-        loss = loss + pack.hyper[weight] * output.losses[term]
-    loss.sum().backward()
+    with rounding(pack.specs[0].precision, targets.device):
+        output = pack.model(batch, pack.hyper)
+        loss = task_loss(output.logits, targets)
+        for term, weight in pack.model.loss_weights.items():  # type: ignore[union-attr]
+            loss = loss + pack.hyper[weight] * output.losses[term]
+        loss.sum().backward()
     pack.optimiser.step()
     sums = batch_sums(output, targets, batch.extras)
     return {"objective": loss.detach().double() * targets.shape[1], **sums}

@@ -68,13 +68,11 @@ class Adam:
         self.second_moment.mul_(second).add_(gradient.square_().mul_(1 - second))
         scale = (self.second_moment / (1 - second**self.steps)).sqrt_().add_(self.epsilon)
         change = self.first_moment / (1 - first**self.steps) / scale * self.learning_rate
-        parts = change.split(self.sizes, 1)
-        if self.decays:
-            keep = 1 - self.learning_rate * self.weight_decay
-            for parameter in self.parameters:
+        keep = 1 - self.learning_rate * self.weight_decay
+        for parameter, part in zip(self.parameters, change.split(self.sizes, 1), strict=True):
+            if self.decays:
                 parameter.mul_(keep.view(-1, *[1] * (parameter.dim() - 1)))
-        changes = [part.view_as(parameter) for parameter, part in zip(self.parameters, parts, strict=True)]
-        torch._foreach_sub_(self.parameters, changes)
+            parameter.sub_(part.view_as(parameter))
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint has to hold."""

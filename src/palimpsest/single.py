@@ -153,8 +153,8 @@ def evaluate(directory: Path) -> dict[str, dict[str, float]]:
     splits = tasks.load(spec.task["name"]).Config.model_validate(config).build(spec.task["seed"])
     splits = tasks.on_device(splits, spec.device)
     return {
-        control: {name: float(value) for name, value in loop.evaluate_pack(pack, splits.test, control).items()}
-        for control in models.CONTROLS
+        control: {name: float(value) for name, value in measured.items()}
+        for control, measured in loop.evaluate_pack(pack, splits.test, models.CONTROLS).items()
     }
 
 

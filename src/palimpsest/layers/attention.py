@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from palimpsest.layers.linear import Linear
-from palimpsest.layers.noise import keep_mask, kept_scale
+from palimpsest.layers.noise import Stream, keep_mask, kept_scale, open_stream
 from palimpsest.layers.product import product
 
 CACHED_SCORES = 1 << 18
@@ -67,9 +67,17 @@ def attend(
         dropout_rate: of the attention weights, in [0, 1).
         noise_key: for dropout; needed unless its rate is 0.
         stream: which stream of the noise.
+
+    Raises:
+        ValueError: dropout without a key.
     """
     forbidden = None if mask is None else ~mask
-    return _Attend.apply(projected, num_heads, forbidden, dropout_rate, noise_key, stream)  # pyright: ignore[reportReturnType]
+    noise = None
+    if dropout_rate:
+        if noise_key is None:
+            raise ValueError(f"dropout_rate {dropout_rate} without a noise_key")
+        noise = open_stream(noise_key, stream)
+    return _Attend.apply(projected, num_heads, forbidden, dropout_rate, noise)  # pyright: ignore[reportReturnType]
 
 
 class _Attend(torch.autograd.Function):
@@ -90,24 +98,22 @@ class _Attend(torch.autograd.Function):
         num_heads: int,
         forbidden: Tensor | None,
         rate: float,
-        noise_key: Tensor | None,
-        stream: int,
+        noise: Stream | None,
     ) -> Tensor:
         """See :func:`attend`."""
         runs, batch, time, width = projected.shape
         heads = projected.new_empty(runs, batch, time, num_heads, width // 3 // num_heads)
         weights = projected.new_empty(runs, batch, num_heads, time, time)
-        keep = torch.empty_like(weights, dtype=torch.uint8) if rate else None
+        keep = torch.empty_like(weights, dtype=torch.uint8) if noise is not None else None
         for block in _blocks(weights):
             query, key, value = _split_heads(projected[block], num_heads)
             scores = product(query, key.transpose(-1, -2))
             if forbidden is not None:
                 scores = scores.masked_fill_(forbidden, -math.inf)
             used = torch.softmax(scores, -1, out=weights[block])
-            if keep is not None:
-                assert noise_key is not None
+            if keep is not None and noise is not None:
                 first = (block[1].start or 0) * used[0, 0].numel()
-                kept = keep_mask(noise_key[block[0]], stream, tuple(used.shape[1:]), rate, first)
+                kept = keep_mask(noise.of_runs(block[0]), tuple(used.shape[1:]), rate, first)
                 keep[block] = kept
                 used, value = kept.to(used.dtype).mul_(used), value.mul_(kept_scale(rate))
             heads[block] = product(used, value).transpose(2, 3)
@@ -125,19 +131,18 @@ class _Attend(torch.autograd.Function):
         of_parts = total.unflatten(-1, (3, ctx.num_heads, -1))
         for block in _blocks(weights):
             query, key, value = _split_heads(projected[block], ctx.num_heads)
-            out, used = outer[block].transpose(2, 3).contiguous(), weights[block]
+            used = dropped = weights[block]
+            out = outer[block].transpose(2, 3) * kept_scale(ctx.rate)
             of_used = product(out, value.transpose(-1, -2))
-            dropped = used
             if keep is not None:
                 kept = keep[block].to(used.dtype)
-                of_used, out = of_used.mul_(kept).mul_(kept_scale(ctx.rate)), out.mul_(kept_scale(ctx.rate))
-                dropped = kept.mul_(used)
+                of_used, dropped = of_used.mul_(kept), kept.mul_(used)
             of_scores = torch.ops.aten._softmax_backward_data(of_used, used, -1, used.dtype)
             parts = of_parts[block]
             parts[..., 0, :, :] = product(of_scores, key).mul_(1 / math.sqrt(key.shape[-1])).transpose(2, 3)
             parts[..., 1, :, :] = product(of_scores.transpose(-1, -2), query).transpose(2, 3)
             parts[..., 2, :, :] = product(dropped.transpose(-1, -2), out).transpose(2, 3)
-        return total, None, None, None, None, None
+        return total, None, None, None, None
 
 
 def _split_heads(projected: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:

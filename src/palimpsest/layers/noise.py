@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Int16, Int32
@@ -46,48 +47,64 @@ def _positions(size: int, device: torch.device) -> Int32[Tensor, " size"]:
     return _mix(torch.arange(size, device=device, dtype=torch.int32) * _signed(_GOLDEN))
 
 
-def random_bits(
-    key: Int[Tensor, " runs"], stream: int, shape: tuple[int, ...], first: int = 0
-) -> Int32[Tensor, "runs *shape"]:
-    """32 random bits for every element of (runs, *shape): mix₂((p_i + a) · b), p_i the hash of i, a and b the key's.
+class Stream(NamedTuple):
+    """One of the independent streams of every run's key, ready to be drawn from."""
+
+    summand: Int32[Tensor, "runs 1"]
+    factor: Int32[Tensor, "runs 1"]
+
+    def of_runs(self, runs: slice) -> Stream:
+        """The same stream of some of the runs."""
+        return Stream(self.summand[runs], self.factor[runs])
+
+
+def open_stream(key: Int[Tensor, " runs"], number: int) -> Stream:
+    """Mix a key and the number of a stream.
 
     Args:
         key: any integers; equal keys give equal bits.
-        stream: which of a key's independent streams, e.g. one a layer.
+        number: which of a key's independent streams, e.g. one a layer.
+    """
+    low = _mix(key.to(torch.int32) + _signed(_GOLDEN * (2 * number + 1)))
+    high = _mix((key >> 32).to(torch.int32) + low)
+    return Stream(low[:, None], (high | 1)[:, None])
+
+
+def random_bits(stream: Stream, shape: tuple[int, ...], first: int = 0) -> Int32[Tensor, "runs *shape"]:
+    """32 random bits for every element of (runs, *shape): mix((p_i + a) · b), p_i the hash of i, a and b the stream's.
+
+    Args:
+        stream: see :func:`open_stream`.
         shape: shape for one run; its product is at most 2³⁰.
         first: number of the first element, for a caller that works through a large array in pieces.
     """
     count = math.prod(shape)
-    hashes = _positions(1 << (first + count - 1).bit_length(), key.device)[first : first + count]
-    low = _mix(key.to(torch.int32) + _signed(_GOLDEN * (2 * stream + 1)))
-    high = _mix((key >> 32).to(torch.int32) + low)
-    bits = (hashes + low[:, None]).mul_((high | 1)[:, None])
-    return _fold(bits, 16).mul_(_signed(_MULTIPLIER)).view(key.shape[0], *shape)
+    device = stream.summand.device
+    hashes = _positions(1 << (first + count - 1).bit_length(), device)[first : first + count]
+    bits = (hashes + stream.summand).mul_(stream.factor)
+    return _fold(bits, 16).mul_(_signed(_MULTIPLIER)).view(-1, *shape)
 
 
-def uniform(key: Int[Tensor, " runs"], stream: int, shape: tuple[int, ...]) -> Float[Tensor, "runs *shape"]:
-    """Uniform numbers in [0, 1), multiples of 2⁻²⁴, float32; arguments as in :func:`random_bits`."""
-    return ((random_bits(key, stream, shape) >> 8) & 0xFFFFFF).to(torch.float32) * 2**-24
+def uniform(key: Int[Tensor, " runs"], number: int, shape: tuple[int, ...]) -> Float[Tensor, "runs *shape"]:
+    """Uniform numbers in [0, 1), multiples of 2⁻²⁴, float32; arguments as in :func:`open_stream`."""
+    return ((random_bits(open_stream(key, number), shape) >> 8) & 0xFFFFFF).to(torch.float32) * 2**-24
 
 
-def keep_mask(
-    key: Int[Tensor, " runs"], stream: int, shape: tuple[int, ...], rate: float, first: int = 0
-) -> Int16[Tensor, "runs *shape"]:
+def keep_mask(stream: Stream, shape: tuple[int, ...], rate: float, first: int = 0) -> Int16[Tensor, "runs *shape"]:
     """0 with probability ``rate``, taken to the nearest multiple of 2⁻¹⁶, otherwise 1.
 
     32 random bits decide about two elements. The mask is of integers, as a CPU compares and converts those by vectors,
     and truth values one by one.
 
     Args:
-        key: as in :func:`random_bits`.
-        stream: as in :func:`random_bits`.
+        stream: see :func:`open_stream`.
         shape: shape for one run.
         rate: in [0, 1).
         first: number of the first element, even; see :func:`random_bits`.
     """
     count = math.prod(shape)
-    halves = random_bits(key, stream, (-(-count // 2),), first // 2).view(torch.int16)
-    return halves.ge_(round(rate * 2**16) - 2**15)[:, :count].reshape(key.shape[0], *shape)
+    halves = random_bits(stream, (-(-count // 2),), first // 2).view(torch.int16)
+    return halves.ge_(round(rate * 2**16) - 2**15)[:, :count].reshape(-1, *shape)
 
 
 def kept_scale(rate: float) -> float:
@@ -95,15 +112,15 @@ def kept_scale(rate: float) -> float:
     return 1 / (1 - round(rate * 2**16) * 2**-16)
 
 
-def dropout(x: Float[Tensor, "runs *inner"], rate: float, key: Int[Tensor, " runs"] | None, stream: int) -> Tensor:
+def dropout(x: Float[Tensor, "runs *inner"], rate: float, key: Int[Tensor, " runs"] | None, number: int) -> Tensor:
     """Zero each element with probability ``rate`` and scale the others by 1/(1 − rate) [Srivastava et al. 2014].
 
     Args:
         x: any activation.
         rate: in [0, 1); see :func:`keep_mask`.
-        key: as in :func:`random_bits`; ``None`` switches dropout off, as evaluation does.
-        stream: as in :func:`random_bits`.
+        key: as in :func:`open_stream`; ``None`` switches dropout off, as evaluation does.
+        number: as in :func:`open_stream`.
     """
     if rate == 0 or key is None:
         return x
-    return x * keep_mask(key, stream, tuple(x.shape[1:]), rate).to(x.dtype).mul_(kept_scale(rate))
+    return x * keep_mask(open_stream(key, number), tuple(x.shape[1:]), rate).to(x.dtype).mul_(kept_scale(rate))

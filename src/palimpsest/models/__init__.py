@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from palimpsest.errors import ParameterError
 from palimpsest.memory.trace import MemoryTrace
@@ -44,6 +45,20 @@ class ModelOutput(NamedTuple):
     """Unweighted auxiliary terms, each (R,); ``Model.loss_weights`` names the hyper-parameter that weighs it."""
     trace: MemoryTrace
     state: Any
+
+
+def under_controls(
+    model: nn.Module, batch: Batch, hyper: dict[str, Tensor], controls: Sequence[Control]
+) -> list[ModelOutput]:
+    """What a model says under each control in turn.
+
+    A model whose controls have work in common does that once if it has a method ``under_controls(batch, hyper,
+    controls)``; what it says must be the same.
+    """
+    shared = getattr(model, "under_controls", None)
+    if shared is not None:
+        return shared(batch, hyper, controls)
+    return [model(batch._replace(control=control), hyper) for control in controls]
 
 
 def names() -> list[str]:

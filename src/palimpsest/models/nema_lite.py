@@ -16,6 +16,7 @@ The published reading and the repaired one are two settings of the same parts:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -32,7 +33,7 @@ from palimpsest.memory.episodic import EpisodicState
 from palimpsest.memory.reading import Read, SigmoidRead, topk_cosine_read
 from palimpsest.memory.trace import MemoryTrace
 from palimpsest.memory.write_gate import WriteDecision, WriteGate, threshold_writes
-from palimpsest.models import Batch, ModelOutput
+from palimpsest.models import Batch, Control, ModelOutput
 
 States = Float[Tensor, "runs batch time width"]
 PERMUTATION_STREAM = 1 << 20
@@ -94,7 +95,16 @@ class Model(nn.Module):
             hyper: ``mem_lambda``, ``write_threshold``, …, each (R,).
             state: memory after the chunks before; ``None``: empty.
         """
+        return self._remember(batch, *self.encode(batch), hyper, state)
+
+    def under_controls(self, batch: Batch, hyper: dict[str, Tensor], controls: Sequence[Control]) -> list[ModelOutput]:
+        """Output under each control in turn: they differ in what is done to the memory, not in what is encoded."""
         written, cls = self.encode(batch)
+        return [self._remember(batch._replace(control=control), written, cls, hyper, None) for control in controls]
+
+    def _remember(
+        self, batch: Batch, written: States, cls: Tensor, hyper: dict[str, Tensor], state: EpisodicState | None
+    ) -> ModelOutput:
         decision, writes, state = self._write(batch, written, hyper, state)
         read = self.read(cls, state, batch)
         logits = self.classifier(cls + read.vector.squeeze(2))

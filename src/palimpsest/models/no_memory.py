@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.transformer import EncoderConfig, TokenEncoder
 from palimpsest.memory.trace import MemoryTrace
-from palimpsest.models import Batch, ModelOutput
+from palimpsest.models import Batch, Control, ModelOutput
 
 
 class Config(EncoderConfig):
@@ -49,7 +50,7 @@ class Model(nn.Module):
         self.classifier = Linear(runs, config.width, config.num_classes)
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Any = None) -> ModelOutput:
-        """Classify the state of CLS; there is no memory, so every ``batch.control`` is the same."""
+        """Classify the state of CLS."""
         del hyper
         config = self.config
         key = batch.noise_key if self.training else None
@@ -59,3 +60,7 @@ class Model(nn.Module):
         encoded = self.encoder(seen, start=start, window=config.window, noise_key=key)
         logits = self.classifier(encoded[:, :, config.cls_position - start])
         return ModelOutput(logits, {}, MemoryTrace(), state)
+
+    def under_controls(self, batch: Batch, hyper: dict[str, Tensor], controls: Sequence[Control]) -> list[ModelOutput]:
+        """There is no memory to do anything to: the same output under every control."""
+        return [self(batch, hyper)] * len(controls)

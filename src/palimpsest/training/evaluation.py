@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from palimpsest.models import Batch, Control, ModelOutput
+from palimpsest.models import Batch, Control, ModelOutput, under_controls
 from palimpsest.tasks import Examples
 
 Metrics = dict[str, Float[Tensor, " runs"]]
@@ -54,9 +54,9 @@ def evaluate(
     runs: int,
     batch_size: int,
     noise_key: Tensor,
-    control: Control = "on",
-) -> Metrics:
-    """Metrics of every run on one split, each (R,), float64; the model is left in training mode.
+    controls: Sequence[Control],
+) -> dict[Control, Metrics]:
+    """Metrics of every run on one split under each control, each (R,), float64; the model is left in training mode.
 
     Args:
         model: a pack of R runs.
@@ -65,17 +65,23 @@ def evaluate(
         runs: R.
         batch_size: examples at a time; a shared memory makes results depend on it.
         noise_key: (R,), for controls that draw.
-        control: what is done to the memory.
+        controls: what is done to the memory.
     """
     model.eval()
-    total: Metrics = {}
+    total: dict[Control, Metrics] = {control: {} for control in controls}
     for start in range(0, len(examples.targets), batch_size):
         part = slice(start, start + batch_size)
         targets = examples.targets[part].expand(runs, -1)
         extras = {key: value[part].expand(runs, -1) for key, value in examples.extras.items()}
-        inputs = examples.inputs[part].expand(runs, -1, -1)
-        output = model(Batch(inputs, noise_key + start, extras, control), hyper)
-        for name, value in batch_sums(output, targets, extras).items():
-            total[name] = total[name] + value if name in total else value
+        batch = Batch(examples.inputs[part].expand(runs, -1, -1), noise_key + start, extras)
+        for control, output in zip(controls, under_controls(model, batch, hyper, controls), strict=True):
+            add_sums(total[control], batch_sums(output, targets, extras))
     model.train()
-    return {name: value / len(examples.targets) for name, value in total.items()}
+    count = len(examples.targets)
+    return {control: {name: value / count for name, value in sums.items()} for control, sums in total.items()}
+
+
+def add_sums(total: Metrics, sums: Metrics) -> None:
+    """Add the sums of a batch to those of the batches before."""
+    for name, value in sums.items():
+        total[name] = total[name] + value if name in total else value

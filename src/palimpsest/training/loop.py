@@ -16,7 +16,7 @@ from palimpsest.models import Batch
 from palimpsest.specs import RunSpec, structure
 from palimpsest.tasks import Examples, Splits
 from palimpsest.training import seeding
-from palimpsest.training.evaluation import Metrics, batch_sums, evaluate, task_loss
+from palimpsest.training.evaluation import Metrics, add_sums, batch_sums, evaluate, task_loss
 from palimpsest.training.optimiser import Adam
 
 EVALUATION_STEP = 1 << 31
@@ -90,11 +90,10 @@ def train(pack: Pack, splits: Splits, *, after_epoch: Callable[[Pack], None], pr
     """
     for epoch in range(len(pack.history), pack.training.num_epochs):
         metrics = {f"train_{name}": value for name, value in train_epoch(pack, splits.train, epoch).items()}
-        for control in ("on", "off"):
-            measured = evaluate_pack(pack, splits.validation, control)
-            metrics |= {f"validation_{name}_{control}": value for name, value in measured.items() if name in _BOTH}
-            if control == "on":
-                metrics |= {f"validation_{name}": value for name, value in measured.items() if name not in _BOTH}
+        measured = evaluate_pack(pack, splits.validation, ("on", "off"))
+        for control, values in measured.items():
+            metrics |= {f"validation_{name}_{control}": value for name, value in values.items() if name in _BOTH}
+        metrics |= {f"validation_{name}": value for name, value in measured["on"].items() if name not in _BOTH}
         pack.history.append({name: value.cpu() for name, value in metrics.items()})
         progress(epoch + 1, pack.history[-1])
         after_epoch(pack)
@@ -103,17 +102,18 @@ def train(pack: Pack, splits: Splits, *, after_epoch: Callable[[Pack], None], pr
 _BOTH = ("loss", "accuracy")
 
 
-def evaluate_pack(pack: Pack, examples: Examples, control: models.Control) -> Metrics:
+def evaluate_pack(pack: Pack, examples: Examples, controls: Sequence[models.Control]) -> dict[models.Control, Metrics]:
     """Metrics of every run on a split; see :func:`palimpsest.training.evaluation.evaluate`."""
-    return evaluate(
-        pack.model,
-        pack.hyper,
-        examples,
-        runs=pack.runs,
-        batch_size=pack.training.batch_size,
-        noise_key=seeding.noise_key(pack.seeds, EVALUATION_STEP),
-        control=control,
-    )
+    with rounding(pack.specs[0].precision, pack.seeds.device):
+        return evaluate(
+            pack.model,
+            pack.hyper,
+            examples,
+            runs=pack.runs,
+            batch_size=pack.training.batch_size,
+            noise_key=seeding.noise_key(pack.seeds, EVALUATION_STEP),
+            controls=controls,
+        )
 
 
 def train_epoch(pack: Pack, examples: Examples, epoch: int) -> Metrics:
@@ -123,9 +123,7 @@ def train_epoch(pack: Pack, examples: Examples, epoch: int) -> Metrics:
     for rows in order.to(examples.targets.device).split(pack.training.batch_size, 1):
         extras = {key: value[rows] for key, value in examples.extras.items()}
         key = seeding.noise_key(pack.seeds, pack.optimiser.steps)
-        sums = _step(pack, Batch(examples.inputs[rows], key, extras), examples.targets[rows])
-        for name, value in sums.items():
-            total[name] = total[name] + value if name in total else value
+        add_sums(total, _step(pack, Batch(examples.inputs[rows], key, extras), examples.targets[rows]))
     return {name: value / len(examples.targets) for name, value in total.items()}
 
 

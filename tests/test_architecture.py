@@ -13,6 +13,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 STOREYS: list[set[str]] = [
     {"errors", "provenance"},
     {"config", "files"},
+    {"tensors"},
     {"plan", "layers"},
     {"memory"},
     {"models", "tasks"},

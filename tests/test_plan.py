@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest import plan, specs
-from palimpsest.config import read_params
-from palimpsest.training import loop
+from palimpsest import plan
+from palimpsest.config import Params
+from palimpsest.errors import ParameterError
 from tests.training import presets
 
 
@@ -29,39 +29,75 @@ def test_packs_are_sorted_and_do_not_depend_on_the_order_of_the_file(tmp_path: P
     assert [cell.base for cell in plan.cells(forward)] == [cell.base for cell in plan.cells(backward)]
 
 
-def test_a_spec_says_everything(tmp_path: Path) -> None:
-    params = presets.read(tmp_path)
-    cell = next(cell for cell in plan.cells(params) if "mem_lambda=0.1" in cell.base)
-    spec = specs.resolve(params, cell)[1]
-    assert spec.seed == 1
-    assert spec.config["mem_lambda"] == 0.1
-    assert spec.config["num_tokens"] == 21  # set by the task
-    assert spec.config["gate_logit_penalty"] == 0  # a default
-    assert spec.task["num_train"] == 48
-    assert spec.training.learning_rate == 0.01
-
-
-def test_an_axis_of_the_training_reaches_the_training(tmp_path: Path) -> None:
-    params = presets.read(tmp_path, grids={"no_memory": {"axes": {"learning_rate": [0.1, 0.2]}}})
-    every = [spec for runs in specs.check(params).values() for spec in runs]
-    rates = {spec.training.learning_rate for spec in every if spec.model == "no_memory"}
-    assert rates == {0.1, 0.2}
-
-
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=6, unique=True))
 def test_every_value_of_an_axis_has_a_path_of_its_own(values: list[float]) -> None:
     cells = [plan.Cell("e", "repaired", "m", "g", {"mem_lambda": value}, (0,)) for value in values]
     assert len({cell.base for cell in cells}) == len({float(value) for value in values})
 
 
-@pytest.mark.parametrize("preset", ["default", "paper"])
-def test_baselines_have_as_many_parameters_as_the_model(preset: str) -> None:
-    params = read_params(presets.PROJECT / f"params/{preset}.yaml").model_copy(update={"device": "cpu"})
-    counts: dict[str, dict[str, int]] = {}
-    for cell in plan.cells(params):
-        if cell.model not in counts.setdefault(cell.track, {}):
-            model = loop.build_pack(specs.resolve(params, cell)[:1]).model
-            counts[cell.track][cell.model] = sum(parameter.numel() for parameter in model.parameters())
-    for track, models in counts.items():
-        for name, count in models.items():
-            assert count == pytest.approx(models["nema_lite"], rel=0.02), (track, name)
+def grid_of(tmp_path: Path, axes: list[str], lambdas: list[float], seeds: int) -> Params:
+    """A preset of λ × τ × seeds and a baseline, whose packs go along ``axes``."""
+    grids = {"sweep": {"axes": {"mem_lambda": lambdas, "write_threshold": [0.3, 0.5]}}}
+    params = presets.read(tmp_path, grids=grids)
+    packing = params.packing.model_copy(update={"axes": tuple(axes)})
+    return params.model_copy(update={"seeds": tuple(range(seeds)), "packing": packing})
+
+
+AXES = ["seed", "mem_lambda", "write_threshold"]
+
+
+@given(
+    axes=st.lists(st.sampled_from(AXES), unique=True),
+    lambdas=st.lists(st.sampled_from([0.0, 0.1, 0.2, 1.0]), min_size=1, unique=True),
+    seeds=st.integers(1, 4),
+    largest=st.integers(1, 9),
+    there=st.sets(st.integers(0, 40)),
+)
+def test_packs_are_a_division_of_the_runs(
+    tmp_path_factory: pytest.TempPathFactory,
+    axes: list[str],
+    lambdas: list[float],
+    seeds: int,
+    largest: int,
+    there: set[int],
+) -> None:
+    params = grid_of(tmp_path_factory.mktemp("grid"), axes, lambdas, seeds)
+    every = [run for cell in plan.cells(params) for run in plan.runs_of(cell)]
+    exists = {run.directory: index in there for index, run in enumerate(every)}
+    packs = plan.packs(params, lambda cell: largest, lambda run: exists[run.directory])
+    assert sorted(str(run.directory) for pack in packs for run in pack.runs) == sorted(str(r.directory) for r in every)
+    assert len({pack.name for pack in packs}) == len(packs)
+    for pack in packs:
+        assert 1 <= len(pack.runs) <= largest
+        assert len({run.cell.model for run in pack.runs}) == 1
+        assert len({exists[run.directory] for run in pack.runs}) == 1
+        for axis in set(AXES) - set(axes):
+            assert len({run.seed if axis == "seed" else run.cell.values.get(axis) for run in pack.runs}) == 1
+
+
+def test_packs_are_as_few_and_as_equal_as_can_be(tmp_path: Path) -> None:
+    params = grid_of(tmp_path, AXES, [0, 0.1, 0.2], 4)  # 24 runs of the model, 4 of the baseline
+    assert sorted(len(pack.runs) for pack in plan.packs(params, lambda cell: 10)) == [4, 8, 8, 8]
+
+
+def test_a_value_more_makes_packs_of_its_own_runs(tmp_path: Path) -> None:
+    before = {
+        run.directory for pack in plan.packs(grid_of(tmp_path, AXES, [0, 0.2], 3), lambda _: 5) for run in pack.runs
+    }
+    after = plan.packs(grid_of(tmp_path, AXES, [0, 0.1, 0.2], 3), lambda _: 5, lambda run: run.directory in before)
+    new = [pack for pack in after if pack.runs[0].directory not in before]
+    assert [run.cell.values["mem_lambda"] for pack in new for run in pack.runs] == [0.1] * 6
+
+
+def test_runs_are_found_by_their_names(tmp_path: Path) -> None:
+    params = presets.read(tmp_path)
+    base = "results/tiny/track=repaired/model=nema_lite"
+    pack = plan.find_runs(
+        params, base, ["mem_lambda=0.1/write_threshold=0.5/seed=2", "mem_lambda=0/write_threshold=0.5/seed=0"]
+    )
+    assert [(run.cell.values["mem_lambda"], run.seed) for run in pack.runs] == [(0.1, 2), (0, 0)]
+    assert len(plan.find_runs(params, base, []).runs) == 6
+    with pytest.raises(ParameterError, match=r"no grid of preset 'smoke' asks for 'seed=9' below .*; allowed: mem_lam"):
+        plan.find_runs(params, base, ["seed=9"])
+    with pytest.raises(ParameterError, match=r"no grid of preset 'smoke' asks for 'results/none'; see"):
+        plan.find_runs(params, "results/none", [])

@@ -10,10 +10,11 @@ import torch
 from palimpsest import tasks
 from palimpsest.config import Params, Section
 from palimpsest.errors import DataError
-from palimpsest.files import read_json, read_tensors, sha256, write_json, write_tensors
+from palimpsest.files import read_json, sha256, write_json
 from palimpsest.plan import data_directory
 from palimpsest.specs import task_config
 from palimpsest.tasks import Examples, Splits
+from palimpsest.tensors import read_tensors, write_tensors
 
 SIMULATED_EXAMPLES = 50_000
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from palimpsest import datasets, models, plan, specs, tasks
 from palimpsest.config import Experiment, Grid, Params, Task, Track, Training, checked, per_run_fields, read_params
 from palimpsest.errors import DataError, ParameterError
-from palimpsest.files import read_json, read_tensors
+from palimpsest.files import read_json
 from palimpsest.specs import RunSpec
+from palimpsest.tensors import read_tensors
 from palimpsest.training import footprint, job, loop, machine
 
 Options = dict[str, Any]

@@ -14,7 +14,8 @@ from palimpsest import plan, specs
 from palimpsest.analysis.claim_file import Claims, read_claims
 from palimpsest.analysis.runs import RUNS, run_frame
 from palimpsest.config import Params
-from palimpsest.files import write_json, write_tensors, write_text
+from palimpsest.files import write_json, write_text
+from palimpsest.tensors import write_tensors
 
 AXES = ["mem_lambda", "write_threshold"]
 SORTED_BY = ["track", "model", *AXES, "seed"]

@@ -10,7 +10,7 @@ import torch
 
 from palimpsest.analysis import dynamics
 from palimpsest.errors import DataError
-from palimpsest.files import write_tensors
+from palimpsest.tensors import write_tensors
 from tests.analysis import made_up
 from tests.training import presets
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from palimpsest.layers.noise import dropout, keep_mask, random_bits, uniform
+from palimpsest.layers.noise import dropout, keep_mask, open_stream, random_bits, uniform
 
 KEYS = torch.tensor([(seed << 32) | step for seed in range(4) for step in range(4)])
 
@@ -38,7 +38,7 @@ def naive_bits(key: int, stream: int, count: int) -> list[int]:
 
 @given(st.integers(0, 2**62), st.integers(0, 2**20))
 def test_bits_equal_the_hash_written_with_python_integers(key: int, stream: int) -> None:
-    assert random_bits(torch.tensor([key]), stream, (5,))[0].tolist() == naive_bits(key, stream, 5)
+    assert random_bits(open_stream(torch.tensor([key]), stream), (5,))[0].tolist() == naive_bits(key, stream, 5)
 
 
 def test_uniform_passes_a_kolmogorov_smirnov_test_for_every_key() -> None:
@@ -49,7 +49,7 @@ def test_uniform_passes_a_kolmogorov_smirnov_test_for_every_key() -> None:
 
 
 def test_every_bit_is_set_half_of_the_time() -> None:
-    bits = random_bits(KEYS, 0, (20_000,)).numpy().view(np.uint32).ravel()
+    bits = random_bits(open_stream(KEYS, 0), (20_000,)).numpy().view(np.uint32).ravel()
     share = np.array([((bits >> np.uint32(place)) & np.uint32(1)).mean() for place in range(32)])
     assert np.abs(share - 0.5).max() < 5 * 0.5 / np.sqrt(len(bits))
 
@@ -71,7 +71,7 @@ def test_draws_are_uncorrelated(axis: str, stream: int) -> None:
 @pytest.mark.parametrize("stream", [0, 5])
 def test_dropping_is_independent_between_steps_runs_and_neighbours(stream: int) -> None:
     keys = torch.tensor([(seed << 32) | step for seed in (0, 1, 7) for step in range(40)])
-    dropped = 1 - keep_mask(keys, stream, (40_000,), 0.1).double()
+    dropped = 1 - keep_mask(open_stream(keys, stream), (40_000,), 0.1).double()
     rows = torch.cat([dropped, dropped[:40].roll(1, 1), dropped[:40].roll(2, 1), dropped[:40].roll(64, 1)])
     off_diagonal = torch.corrcoef(rows) - torch.eye(len(rows), dtype=torch.float64)
     assert off_diagonal.abs().max() < 6 / np.sqrt(40_000)  # of 28 000 pairs none is six standard errors away
@@ -79,11 +79,12 @@ def test_dropping_is_independent_between_steps_runs_and_neighbours(stream: int) 
 
 @given(st.integers(0, 500), st.integers(1, 300))
 def test_a_piece_of_an_array_has_the_bits_of_the_whole(first: int, count: int) -> None:
-    whole = random_bits(KEYS[:2], 3, (801,))
-    assert torch.equal(random_bits(KEYS[:2], 3, (count,), first), whole[:, first : first + count])
+    stream = open_stream(KEYS[:2], 3)
+    whole = random_bits(stream, (801,))
+    assert torch.equal(random_bits(stream, (count,), first), whole[:, first : first + count])
     even = 2 * first
-    mask = keep_mask(KEYS[:2], 3, (1602,), 0.3)
-    assert torch.equal(keep_mask(KEYS[:2], 3, (count,), 0.3, even), mask[:, even : even + count])
+    mask = keep_mask(stream, (1602,), 0.3)
+    assert torch.equal(keep_mask(stream, (count,), 0.3, even), mask[:, even : even + count])
 
 
 def test_a_runs_noise_does_not_depend_on_its_company() -> None:

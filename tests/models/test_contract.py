@@ -118,6 +118,17 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, track: str, p
 
 
 @pytest.mark.parametrize(("name", "track"), EVERY)
+def test_controls_together_are_the_controls_one_by_one(name: str, track: str) -> None:
+    model, given = build(name, track).eval(), batch(track)
+    together = models.under_controls(model, given, hyper(model, 2), CONTROLS)
+    for control, output in zip(CONTROLS, together, strict=True):
+        alone = run(model, given._replace(control=control))
+        assert torch.equal(output.logits, alone.logits), control
+        for field, value in alone.trace.present().items():
+            assert torch.equal(getattr(output.trace, field), value), (control, field)
+
+
+@pytest.mark.parametrize(("name", "track"), EVERY)
 def test_the_same_seed_gives_the_same_output(name: str, track: str) -> None:
     assert torch.equal(run(build(name, track), batch(track)).logits, run(build(name, track), batch(track)).logits)
 

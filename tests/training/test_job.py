@@ -68,6 +68,59 @@ def test_a_run_has_the_same_bytes_in_every_pack(tmp_path: Path, model: str, seed
     assert all(pack[name] == content for name, content in other.items())
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 20])
+def test_a_run_has_the_same_bytes_in_packs_of_any_size_that_span_cells(tmp_path: Path, size: int) -> None:
+    axes = {"mem_lambda": [0, 0.1, 0.2, 0.5, 1], "write_threshold": [0.3, 0.5], "learning_rate": [0.001, 0.01]}
+    params = presets.read(tmp_path, training={"num_epochs": 2}, grids={"sweep": {"axes": axes}})
+    params = params.model_copy(update={"seeds": (4,)})
+    runs = pack_of(params, "nema_lite").runs
+    assert len(runs) == 20
+    train_all(params, tmp_path / "whole", [runs])
+    reversed_runs = runs[::-1]
+    parts = [reversed_runs[start : start + size] for start in range(0, 2 * size if size < 20 else 20, size)]
+    train_all(params, tmp_path / "parts", parts)
+    whole, found = contents(tmp_path / "whole"), contents(tmp_path / "parts")
+    assert len(found) == len(plan.RUN_FILES) * sum(map(len, parts))
+    assert all(whole[name] == content for name, content in found.items())
+
+
+def train_all(params: Params, root: Path, packs: list[tuple[plan.Run, ...]]) -> None:
+    """Train several packs in one root."""
+    datasets.generate(params, "tiny", "repaired", root)
+    for runs in packs:
+        job.train_pack(params, plan.Pack("pack", runs), root, file="params", progress=quiet, report=quiet)
+
+
+def test_a_pack_that_does_not_fit_is_trained_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = presets.read(tmp_path)
+    train(params, tmp_path / "whole", "nema_lite")
+    build, sizes, said = loop.build_pack, [], []
+
+    def small(runs: list[Any]) -> loop.Pack:
+        sizes.append(len(runs))
+        if len(runs) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return build(runs)
+
+    monkeypatch.setattr(loop, "build_pack", small)
+    datasets.generate(params, "tiny", "repaired", tmp_path / "halves")
+    job.train_pack(
+        params, pack_of(params, "nema_lite"), tmp_path / "halves", file="p", progress=quiet, report=said.append
+    )
+    assert sizes == [6, 3, 1, 2, 3, 1, 2]
+    assert said[0] == "6 runs do not fit into the memory of cpu: training them in halves"
+    assert contents(tmp_path / "halves") == contents(tmp_path / "whole")
+
+
+def test_a_run_that_does_not_fit_alone_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(runs: list[Any]) -> loop.Pack:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(loop, "build_pack", never)
+    with pytest.raises(DataError, match=r"seed=0: a run alone does not fit into the memory of cpu"):
+        train(presets.read(tmp_path), tmp_path)
+
+
 def test_files_of_a_run_say_what_it_is(tmp_path: Path) -> None:
     pack = train(presets.read(tmp_path), tmp_path)
     directory = tmp_path / pack.runs[1].directory

@@ -51,16 +51,17 @@ class Project:
         return self.run("snakemake", "--cores", "2", *arguments, check=check, **environment)
 
     def planned(self, *arguments: str) -> dict[str, set[str]]:
-        """What `snakemake -n` would run: for each rule, the folders or files that its jobs write first."""
+        """What `snakemake -n` would run: for each rule, the files that its jobs write first; for `train`, all cells."""
         text = self.snakemake("--dry-run", *arguments).stdout
         jobs: dict[str, set[str]] = defaultdict(set)
         rule = ""
         for line in text.splitlines():
             if found := re.match(r"(?:local)?rule (\w+):", line):
-                rule = found[1]
+                rule = re.sub(r"^train_.*", "train", found[1])
                 jobs[rule] |= {"all"} if rule == "all" else set()
-            elif found := re.match(r"    output: ([^,]+)", line):
-                jobs[rule].add(re.sub(r"/seed=.*", "", found[1]))
+            elif found := re.match(r"    output: (.+)", line):
+                files = found[1].split(", ")
+                jobs[rule] |= {re.sub(r"/seed=.*", "", file) for file in (files if rule == "train" else files[:1])}
         assert jobs or "Nothing to be done" in text or re.search(r"^total +0$", text, re.MULTILINE), text
         return dict(jobs)
 

@@ -51,7 +51,9 @@ SMALL: dict[str, Any] = {
             "tracks": {
                 "repaired": {
                     "training": {"num_epochs": 40},
-                    "grids": {"sweep": {"model": "nema_lite", "axes": {"mem_lambda": [0.1], "write_threshold": [0.5]}}},
+                    "grids": {
+                        "sweep": {"model": "nema_lite", "axes": {"mem_lambda": [0.1, 0.3], "write_threshold": [0.5]}}
+                    },
                 }
             }
         }

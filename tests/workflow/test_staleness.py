@@ -10,7 +10,7 @@ from palimpsest import plan
 from palimpsest.config import read_params
 from tests.workflow.project import AFTER_TRAINING, EVERYTHING, HOME, Project, checkout
 
-PACKS = {pack.base for pack in plan.packs(read_params(HOME / "params/smoke.yaml"))}
+CELLS = {cell.base for cell in plan.cells(read_params(HOME / "params/smoke.yaml"))}
 LAYOUT = ("paper", "all")
 MACROS = {"tables", "numbers", "notebook", *LAYOUT}
 
@@ -45,17 +45,41 @@ def test_comments_and_docstrings_change_nothing(project: Project) -> None:
     assert project.planned() == {}
 
 
-def test_one_lambda_trains_its_own_packs(project: Project) -> None:
+def test_one_lambda_trains_its_own_runs(project: Project) -> None:
     preset = read_params(project.path / "params/default.yaml")
     values = preset.experiments["nema_lite"].tracks["published"].grids["sweep"].axes["mem_lambda"]
     changed = [0.17 if value == values[-1] else value for value in values]
     sweep = {"sweep": {"axes": {"mem_lambda": changed}}}
     project.preset(experiments={"nema_lite": {"tracks": {"published": {"grids": sweep}}}})
     planned = project.planned()
-    new = {pack.base for pack in plan.packs(read_params(project.path / "params/default.yaml"))} - PACKS
+    new = {cell.base for cell in plan.cells(read_params(project.path / "params/default.yaml"))} - CELLS
     assert planned["train"] == new
     assert all("track=published/model=nema_lite/mem_lambda=0.17/" in base for base in new)
     assert set(planned) == AFTER_TRAINING | {"train"}
+
+
+def test_a_value_more_in_a_grid_leaves_what_is_there_alone(project: Project) -> None:
+    there = {
+        path: path.stat().st_mtime_ns for path in (project.path / "results").rglob("*") if path.name in plan.RUN_FILES
+    }
+    sweep = {"sweep": {"axes": {"mem_lambda": [0, 0.05, 0.07, 0.1, 0.2]}}}
+    project.preset(experiments={"nema_lite": {"tracks": {"published": {"grids": sweep}}}})
+    project.snakemake("--until", "aggregate")
+    assert {path: path.stat().st_mtime_ns for path in there} == there
+    new = {path.parent for path in (project.path / "results").rglob("final.json")} - {path.parent for path in there}
+    assert len(new) == 3 * 2
+    assert all("/track=published/model=nema_lite/mem_lambda=0.07/" in str(path) for path in new)
+    assert project.planned("--until", "aggregate") == {}
+
+
+def test_a_run_that_is_lost_is_trained_again_alone(project: Project) -> None:
+    cell = "results/nema_lite/track=repaired/model=nema_lite/mem_lambda=0.1/write_threshold=0.5"
+    before = project.products()
+    lost = f"{cell}/seed=1/model.safetensors"
+    (project.path / lost).unlink()
+    assert project.planned(lost)["train"] == {cell}
+    project.snakemake(lost)
+    assert project.products() == before
 
 
 def test_a_cell_that_is_no_longer_asked_for_is_found(project: Project) -> None:
@@ -77,7 +101,7 @@ def test_a_cell_that_is_no_longer_asked_for_is_found(project: Project) -> None:
 def test_code_trains_the_models_that_use_it(project: Project, file: str, models: set[str] | None) -> None:
     project.append(f"src/palimpsest/{file}", "\nCHANGED = True\n")
     planned = project.planned()
-    expected = {base for base in PACKS if models is None or base.split("/model=")[1].split("/")[0] in models}
+    expected = {base for base in CELLS if models is None or base.split("/model=")[1].split("/")[0] in models}
     assert expected
     assert planned["train"] == expected
     assert set(planned) == AFTER_TRAINING | {"train"}
@@ -117,4 +141,4 @@ def test_damaged_data_are_seen(project: Project) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
-    assert project.planned().get("train", set()) == {base for base in PACKS if path.parent.name in base}
+    assert project.planned().get("train", set()) == {base for base in CELLS if path.parent.name in base}

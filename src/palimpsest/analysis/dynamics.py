@@ -13,7 +13,7 @@ from palimpsest.analysis.frames import COUNT, IDENTITY, INTEGER, NUMBER, Layout,
 from palimpsest.analysis.runs import asked, axes, run_frame
 from palimpsest.config import Params
 from palimpsest.errors import DataError
-from palimpsest.files import read_tensors
+from palimpsest.tensors import read_tensors
 
 WRITE_POSITIONS = Layout(
     IDENTITY,

@@ -102,11 +102,15 @@ class _Attend(torch.autograd.Function):
     ) -> Tensor:
         """See :func:`attend`."""
         runs, batch, time, width = projected.shape
-        heads = projected.new_empty(runs, batch, time, num_heads, width // 3 // num_heads)
+        dim = width // 3 // num_heads
+        parts = projected.unflatten(-1, (3, num_heads, dim)).permute(3, 0, 1, 4, 2, 5).contiguous()
+        parts[0].mul_(1 / math.sqrt(dim))
+        parts[2].mul_(kept_scale(rate))
+        heads = projected.new_empty(runs, batch, time, num_heads, dim)
         weights = projected.new_empty(runs, batch, num_heads, time, time)
         keep = torch.empty_like(weights, dtype=torch.uint8) if noise is not None else None
         for block in _blocks(weights):
-            query, key, value = _split_heads(projected[block], num_heads)
+            query, key, value = (part[block] for part in parts)
             scores = product(query, key.transpose(-1, -2))
             if forbidden is not None:
                 scores = scores.masked_fill_(forbidden, -math.inf)
@@ -115,40 +119,34 @@ class _Attend(torch.autograd.Function):
                 first = (block[1].start or 0) * used[0, 0].numel()
                 kept = keep_mask(noise.of_runs(block[0]), tuple(used.shape[1:]), rate, first)
                 keep[block] = kept
-                used, value = kept.to(used.dtype).mul_(used), value.mul_(kept_scale(rate))
+                used = kept.to(used.dtype).mul_(used)
             heads[block] = product(used, value).transpose(2, 3)
-        ctx.save_for_backward(projected, weights, keep)
-        ctx.num_heads, ctx.rate = num_heads, rate
+        ctx.save_for_backward(parts, weights, keep)
+        ctx.rate = rate
         return heads.flatten(-2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Gradient of Q, K and V."""
-        projected, weights, keep = ctx.saved_tensors
-        total = torch.empty_like(projected)
-        outer = gradient.unflatten(-1, (ctx.num_heads, -1))
-        of_parts = total.unflatten(-1, (3, ctx.num_heads, -1))
+        parts, weights, keep = ctx.saved_tensors
+        _, runs, batch, num_heads, time, dim = parts.shape
+        total = gradient.new_empty(runs, batch, time, 3, num_heads, dim)
+        outer = gradient.unflatten(-1, (num_heads, dim))
         for block in _blocks(weights):
-            query, key, value = _split_heads(projected[block], ctx.num_heads)
+            query, key, value = (part[block] for part in parts)
             used = dropped = weights[block]
-            out = outer[block].transpose(2, 3) * kept_scale(ctx.rate)
+            out = outer[block].transpose(2, 3).contiguous()
             of_used = product(out, value.transpose(-1, -2))
             if keep is not None:
                 kept = keep[block].to(used.dtype)
                 of_used, dropped = of_used.mul_(kept), kept.mul_(used)
             of_scores = torch.ops.aten._softmax_backward_data(of_used, used, -1, used.dtype)
-            parts = of_parts[block]
-            parts[..., 0, :, :] = product(of_scores, key).mul_(1 / math.sqrt(key.shape[-1])).transpose(2, 3)
-            parts[..., 1, :, :] = product(of_scores.transpose(-1, -2), query).transpose(2, 3)
-            parts[..., 2, :, :] = product(dropped.transpose(-1, -2), out).transpose(2, 3)
-        return total, None, None, None, None
-
-
-def _split_heads(projected: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Q/√d_head, K and V, each (R, B, H, T, d_head)."""
-    parts = projected.unflatten(-1, (3, num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
-    return parts[0] * (1 / math.sqrt(parts.shape[-1])), parts[1].contiguous(), parts[2].clone()
+            of_query = product(of_scores, key).mul_(1 / math.sqrt(dim))
+            of_key = product(of_scores.transpose(-1, -2), query)
+            of_value = product(dropped.transpose(-1, -2), out).mul_(kept_scale(ctx.rate))
+            total[block] = torch.stack((of_query, of_key, of_value)).permute(1, 2, 4, 0, 3, 5)
+        return total.flatten(-3), None, None, None, None
 
 
 def _blocks(weights: Tensor) -> Iterator[tuple[slice, slice]]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from palimpsest.errors import DataError
-from palimpsest.files import digest, read_tensors, write_tensors
+from palimpsest.files import digest
+from palimpsest.tensors import read_tensors, write_tensors
 from palimpsest.training.loop import Pack
 
 

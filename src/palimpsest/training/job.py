@@ -14,11 +14,12 @@ from torch import Tensor
 from palimpsest import datasets, models, plan, specs, tasks
 from palimpsest.config import Params
 from palimpsest.errors import DataError, ParameterError
-from palimpsest.files import digest, write_json, write_tensors, write_text
+from palimpsest.files import digest, write_json, write_text
 from palimpsest.models import Batch
 from palimpsest.provenance import code_of
 from palimpsest.specs import RunSpec
 from palimpsest.tasks import Splits
+from palimpsest.tensors import write_tensors
 from palimpsest.training import checkpoint, loop, machine, seeding
 
 Report = Callable[[str], None]

@@ -13,6 +13,7 @@ NAMES = {
     "sweep": "the NeMA-Lite grid: one process a run, one process looping, two at a time, and packed",
     "scaling": "cost of a run's step against pack size, sequence length and memory slots",
     "peak": "fraction of the machine's matrix-multiply peak that a training step reaches",
+    "compiled": "what torch.compile gains on a step, what it costs once, and when it has paid",
     "overhead": "the pipeline beside its training: a build, no-op commands, a plan of many runs",
 }
 RESULTS = Path("bench/results")

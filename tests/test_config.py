@@ -98,6 +98,25 @@ def test_a_mistake_in_what_a_model_or_task_takes_is_one_line(tmp_path: Path, cha
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"packing": {"max_runs": 0}}, "packing.max_runs"),
+        ({"packing": {"max_runs": "many"}}, "packing.max_runs"),
+        ({"packing": {"axes": ["seed", "seed"]}}, "packing.axes: ('seed', 'seed'): an axis is repeated; allowed: "),
+        ({"packing": {"size": 3}}, "packing.size: 3: unknown key; allowed: axes, max_runs, memory_mb, packs_per_gpu"),
+        ({"precision": "bfloat16"}, "precision: 'bfloat16' on device 'cpu'; allowed there: float32"),
+    ],
+)
+def test_a_mistake_about_packs_and_precision_is_said(tmp_path: Path, changes: Any, line: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump({**presets.content(), **changes}))
+    with pytest.raises(ParameterError) as caught:
+        read_params(path)
+    assert line in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"none\.yaml: no such file"):
         read_params(tmp_path / "none.yaml")

@@ -307,3 +307,28 @@ def test_a_restored_pack_is_the_saved_one(tmp_path: Path) -> None:
     again = tmp_path / "again.safetensors"
     checkpoint.save(again, pack, code)
     assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_model_is_compiled_if_the_preset_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    asked: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: asked.append(self))
+    params = presets.read(tmp_path).model_copy(update={"compiled": compiled})
+    pack = train(params, tmp_path)
+    assert len(asked) == compiled
+    final = json.loads((tmp_path / pack.runs[1].directory / "final.json").read_text())
+    assert final["spec"]["compiled"] == compiled
+    assert final["backend"].get("pack") == ("run 2 of 3" if compiled else None)
+
+
+def test_lower_precision_reaches_the_products_of_training(tmp_path: Path) -> None:
+    exact = presets.read(tmp_path)
+    train(exact, tmp_path / "float32")
+    train(exact.model_copy(update={"precision": "bfloat16"}), tmp_path / "bfloat16")
+    losses = [
+        pd.read_csv(next((tmp_path / name).rglob("history.csv")))["train_loss"] for name in ("float32", "bfloat16")
+    ]
+    assert not losses[0].equals(losses[1])
+    assert losses[1].to_numpy() == pytest.approx(losses[0].to_numpy(), rel=0.05)

@@ -103,7 +103,10 @@ def test_a_mistake_in_what_a_model_or_task_takes_is_one_line(tmp_path: Path, cha
     [
         ({"packing": {"max_runs": 0}}, "packing.max_runs"),
         ({"packing": {"max_runs": "many"}}, "packing.max_runs"),
-        ({"packing": {"axes": ["seed", "seed"]}}, "packing.axes: ('seed', 'seed'): an axis is repeated; allowed: "),
+        (
+            {"packing": {"axes": ["seed", "seed"]}},
+            "packing.axes: ['seed', 'seed']: an axis is repeated; allowed: each axis once",
+        ),
         ({"packing": {"size": 3}}, "packing.size: 3: unknown key; allowed: axes, max_runs, memory_mb, packs_per_gpu"),
         ({"precision": "bfloat16"}, "precision: 'bfloat16' on device 'cpu'; allowed there: float32"),
     ],

@@ -140,11 +140,8 @@ def check(params: Params, file: Path | str = "params") -> dict[str, list[RunSpec
 
 
 def _check_packing(params: Params, file: Path | str) -> None:
-    """Runs can share a program if they differ in seed and per-run parameters, not in anything else."""
-    grids = [
-        grid for name in params.experiments.values() for track in name.tracks.values() for grid in track.grids.values()
-    ]
-    per_run = {name for grid in grids for name in per_run_fields(models.load(grid.model).Config)}
+    """Runs can share a program if they differ in seed and per-run parameters, of whatever model, and nothing else."""
+    per_run = {name for model in models.names() for name in per_run_fields(models.load(model).Config)}
     allowed = {"seed", *per_run_fields(Training), *per_run}
     for axis in params.packing.axes:
         if axis not in allowed:

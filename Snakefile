@@ -25,6 +25,7 @@ include: "workflow/rules/claims.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/plots.smk"
 include: "workflow/rules/notebooks.smk"
+include: "workflow/rules/bench.smk"
 include: "workflow/rules/paper.smk"
 
 
@@ -36,4 +37,5 @@ rule all:
         TABLES,
         PLOTS,
         NOTEBOOK,
+        BENCH,
         "paper/paper.pdf",

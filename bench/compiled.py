@@ -55,7 +55,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
             epoch()
             once[key] = time.perf_counter() - start
         seconds = interleaved(epochs, options.repeats, "compiled", options.device)
-    return [_row(track, options, once, seconds) for track in TRACKS]
+    return [row(track, options, once, seconds) for track in TRACKS]
 
 
 KINDS = ("eager", "compiled")
@@ -67,12 +67,13 @@ def _pack(track: str, compiled: bool, options: argparse.Namespace) -> list[RunSp
     return [spec.model_copy(update={"compiled": compiled}) for spec in sized]
 
 
-def _row(
+def row(
     track: str,
     options: argparse.Namespace,
     once: dict[tuple[str, str], float],
     seconds: dict[tuple[str, str], float],
 ) -> dict[str, Any]:
+    """One track, from the seconds of the first epoch (``once``) and of a later one, by track and kind."""
     eager, compiled = (seconds[track, kind] / STEPS for kind in KINDS)
     cost = once[track, "compiled"] - seconds[track, "compiled"]
     return {

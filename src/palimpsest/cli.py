@@ -70,7 +70,8 @@ def train(
     from palimpsest import single
 
     chosen = single.preset(params, model, experiment, track, seed, single.options(parameters or []))
-    directory = single.train(chosen, root, params, console)
+    with _leased(chosen.device, chosen.packing.packs_per_gpu):
+        directory = single.train(chosen, root, params, console)
     console.print(f"trained: {directory}")
     _show_metrics(directory)
 
@@ -111,7 +112,9 @@ def sweep(
     from palimpsest import single
     from palimpsest.config import read_params
 
-    single.sweep(read_params(params), experiment, root, params, console)
+    preset = read_params(params)
+    with _leased(preset.device, preset.packing.packs_per_gpu):
+        single.sweep(preset, experiment, root, params, console)
 
 
 @app.command(rich_help_panel=PEOPLE)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
-from bench import overhead, peak, record, scaling, sweep
+from bench import compiled, overhead, peak, record, scaling, sweep
 from palimpsest.files import write_json
 
 METHODS = ("process_per_run", "process_per_run_own", "two_processes", "loop", "packed_5", "packed_20")
@@ -21,11 +22,12 @@ MACHINE = {
 
 
 def write(results: Path, devices: tuple[str, ...] = ("cpu",)) -> Path:
-    """Write the four tables and their notes as `python -m bench` would; returns the folder."""
+    """Write all tables and their notes as `python -m bench` would; returns the folder."""
     for name, module, rows in (
         ("sweep", sweep, _sweep),
         ("scaling", scaling, _scaling),
         ("peak", peak, _peak),
+        ("compiled", compiled, _compiled),
         ("overhead", overhead, _overhead),
     ):
         for device in devices:
@@ -88,6 +90,14 @@ def _peak(device: str) -> list[record.Row]:
         for track in peak.TRACKS
         for runs in (1, 5)
     ]
+
+
+def _compiled(device: str) -> list[record.Row]:
+    options = argparse.Namespace(device=device, runs=10, batch=32)
+    seconds = {("published", "eager"): 0.4, ("published", "compiled"): 0.8}
+    seconds |= {("repaired", "eager"): 0.3, ("repaired", "compiled"): 0.2}
+    once = {(track, "compiled"): 30.0 for track in compiled.TRACKS}
+    return [compiled.row(track, options, once, seconds) for track in compiled.TRACKS]
 
 
 def _overhead(device: str) -> list[record.Row]:

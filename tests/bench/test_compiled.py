@@ -19,7 +19,7 @@ def test_it_pays_if_a_step_is_faster_and_after_what_it_cost(
     eager: float, fast: float, ratio: float, pays: float | None
 ) -> None:
     seconds = {("repaired", "eager"): eager, ("repaired", "compiled"): fast}
-    row = compiled._row("repaired", OPTIONS, {("repaired", "compiled"): 30.0 + fast}, seconds)
+    row = compiled.row("repaired", OPTIONS, {("repaired", "compiled"): 30.0 + fast}, seconds)
     assert tuple(row) == compiled.COLUMNS
     assert row["ratio"] == pytest.approx(ratio)
     assert row["seconds_to_compile"] == pytest.approx(30)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from palimpsest.config import Params
-from palimpsest.rendering import numbers, tables
+from palimpsest.rendering import bench, numbers, tables
+from tests.bench import made_up
 from tests.rendering import fake
 
 PROJECT = Path(__file__).parents[2]
@@ -26,4 +27,5 @@ def products(tmp_path_factory: pytest.TempPathFactory, preset: Params) -> Path:
     fake.write(root, preset)
     tables.write_tables(preset, root, claims=CLAIMS, published=PUBLISHED)
     numbers.write_numbers(preset, root, published=PUBLISHED)
+    bench.write_bench(made_up.write(tmp_path_factory.mktemp("measured")), root)
     return root

@@ -8,7 +8,8 @@ import pytest
 
 from palimpsest.config import Params
 from palimpsest.errors import DataError, ToolError
-from palimpsest.rendering import figures, numbers, paper, tables
+from palimpsest.rendering import bench, figures, numbers, paper, tables
+from tests.bench import made_up
 from tests.rendering import fake
 from tests.rendering.conftest import CLAIMS, PROJECT, PUBLISHED
 
@@ -182,6 +183,7 @@ def test_two_builds_in_two_places_give_the_same_bytes(tmp_path: Path, preset: Pa
         tables.write_tables(preset, root, claims=CLAIMS, published=PUBLISHED)
         figures.write_figures(preset, root, "nema_lite")
         numbers.write_numbers(preset, root, published=PUBLISHED)
+        bench.write_bench(made_up.write(tmp_path / "measured"), root)
         pdf = paper.build(SOURCE, root)
         built.append((pdf.read_bytes(), (root / "paper/paper.tex").read_bytes()))
         assert sorted(path.name for path in pdf.parent.iterdir()) == [

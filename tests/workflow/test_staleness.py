@@ -110,7 +110,7 @@ def test_code_trains_the_models_that_use_it(project: Project, file: str, models:
 @pytest.mark.parametrize(
     ("file", "old", "new", "rules"),
     [
-        ("requirements.lock", "torch==2.13.0", "torch==2.13.1", EVERYTHING),
+        ("requirements.lock", "torch==2.13.0", "torch==2.13.1", EVERYTHING | {"bench"}),
         ("params/default.yaml", "trace_examples: 16", "trace_examples: 17", AFTER_TRAINING | {"train"}),
         ("params/default.yaml", "confidence: 0.95", "confidence: 0.9", AFTER_TRAINING),
         ("params/published.yaml", "\n", "\n# a remark\n", MACROS),
@@ -118,6 +118,8 @@ def test_code_trains_the_models_that_use_it(project: Project, file: str, models:
         ("src/palimpsest/rendering/figures.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"plot", "notebook", *LAYOUT}),
         ("src/palimpsest/rendering/tables.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", MACROS),
         ("src/palimpsest/rendering/paper.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {*LAYOUT}),
+        ("src/palimpsest/rendering/bench.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"bench", *LAYOUT}),
+        ("bench/results/overhead.csv", "cpu", "cuda", {"bench", *LAYOUT}),
         ("paper/source/paper.tex.j2", "\n", "\n% a remark\n", {*LAYOUT}),
         ("README.md", "\n", "\n\n", set()),
     ],

@@ -6,7 +6,7 @@ BENCH = ["tables/bench.tex"] + expand("plots/bench/{figure}.{kind}", figure=["sw
 rule bench:
     input:
         notes=source("bench/results/machine.json"),
-        results=[source(f"bench/results/{name}.csv") for name in ["sweep", "scaling", "peak", "overhead"]],
+        results=[source(f"bench/results/{name}.csv") for name in ["sweep", "scaling", "peak", "compiled", "overhead"]],
         lock=source("requirements.lock"),
     output:
         BENCH,

@@ -6,6 +6,7 @@ rule paper:
         sources=sources("paper/source", "*.tex.j2", "*.bib"),
         tables=TABLES,
         plots=[path for path in PLOTS if path.endswith(".pdf")],
+        bench=[path for path in BENCH if not path.endswith(".png")],
         numbers=["paper/numbers.tex", "paper/numbers.json"],
         lock=source("requirements.lock"),
     output:

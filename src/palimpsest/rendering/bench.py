@@ -44,6 +44,17 @@ COLUMNS = {
         "products_of_peak",
         "products_of_step",
     ),
+    "compiled": (
+        "device",
+        "track",
+        "runs",
+        "batch",
+        "eager_ms_per_run_step",
+        "compiled_ms_per_run_step",
+        "ratio",
+        "seconds_to_compile",
+        "steps_to_pay",
+    ),
     "overhead": ("device", "quantity", "value", "unit"),
 }
 """Columns that are rendered of each measurement, by its name."""
@@ -86,7 +97,7 @@ def write_bench(results: Path, root: Path) -> list[Path]:
         DataError: a result is missing or broken; names the command that makes it.
     """
     measured = read(results)
-    text = "\n".join([sweep_table(measured), peak_table(measured), overhead_table(measured)])
+    text = "\n".join(table(measured) for table in (sweep_table, peak_table, compiled_table, overhead_table))
     write_text(root / "tables/bench.tex", text)
     written = [root / "tables/bench.tex"]
     with style.sized_for_print():
@@ -224,6 +235,23 @@ def peak_table(measured: Measured) -> str:
         "else, would reach what their shapes allow (allowed); the step spends a part of its time on them (in products)."
     )
     return _environment(tabular("@{}lllrrrrrrrrr@{}", header, rows), said, "bench-peak", measured, "peak")
+
+
+def compiled_table(measured: Measured) -> str:
+    """What torch.compile gains on a step, and when it has paid."""
+    columns = ("eager_ms_per_run_step", "compiled_ms_per_run_step", "ratio", "seconds_to_compile", "steps_to_pay")
+    rows = [
+        [escape(row["device"]), escape(row["track"]), _whole(row["batch"]), _whole(row["runs"])]
+        + [_significant(row[column]) for column in columns[:-1]]
+        + [_whole(row["steps_to_pay"])]
+        for row in records(measured.tables["compiled"])
+    ]
+    header = ["device", "track", "batch", "runs", "eager, ms", "compiled, ms", "gain", "compiling, s", "pays after"]
+    said = (
+        "A run-step as PyTorch runs it and after \\texttt{torch.compile}, in one thread. Compiling is what the first "
+        "steps take longer; it pays after so many steps of the pack, or never (--)."
+    )
+    return _environment(tabular("@{}llrrrrrrr@{}", header, rows), said, "bench-compiled", measured, "compiled")
 
 
 def overhead_table(measured: Measured) -> str:

@@ -56,6 +56,12 @@ def test_a_wrong_preset_is_one_line(sources: Project, change: dict[str, Any], wo
     assert [word for word in words if word not in line] == []
 
 
+def test_a_job_elsewhere_that_is_not_told_its_packs_is_one_line(sources: Project) -> None:
+    done = sources.snakemake("--mode", "remote", "--nolock", "--dry-run", check=False)
+    assert done.returncode == 2
+    assert complaint(done).startswith("palimpsest: PALIMPSEST_PACKS: not set; allowed: ")
+
+
 def test_a_value_on_the_command_line_is_refused(sources: Project) -> None:
     done = sources.snakemake("--dry-run", "--config", "seeds=3", check=False)
     assert done.returncode == 2

@@ -8,6 +8,7 @@ import pytest
 
 from palimpsest import plan
 from palimpsest.config import read_params
+from palimpsest.files import read_json
 from tests.workflow.project import AFTER_TRAINING, EVERYTHING, HOME, Project, checkout
 
 CELLS = {cell.base for cell in plan.cells(read_params(HOME / "params/smoke.yaml"))}
@@ -80,6 +81,23 @@ def test_a_run_that_is_lost_is_trained_again_alone(project: Project) -> None:
     assert project.planned(lost)["train"] == {cell}
     project.snakemake(lost)
     assert project.products() == before
+
+
+def test_a_job_elsewhere_trains_the_pack_of_its_parent_whatever_is_there_by_then(project: Project) -> None:
+    before = project.products()
+    base = "results/nema_lite/track=repaired/model=no_memory"
+    lost, other = (f"{base}/seed={seed}/model.safetensors" for seed in (0, 1))
+    (project.path / lost).unlink()
+    project.snakemake("--dry-run")
+    divisions = {path: read_json(path) for path in (project.path / ".snakemake/palimpsest").glob("packs-*.json")}
+    (found,) = [
+        (path, name) for path, packs in divisions.items() for name, runs in packs.items() if runs == [f"{base}/seed=0"]
+    ]
+    file, rule = found[0], f"train_{found[1]}"
+    (project.path / other).unlink()  # were the job to divide anew, it would find both in one pack
+    job = ["--mode", "remote", "--nolock", "--target-jobs", f"{rule}:", "--allowed-rules", rule]
+    project.snakemake(*job, PALIMPSEST_PACKS=str(file))
+    assert project.products() == {path: content for path, content in before.items() if path != other}
 
 
 def test_a_cell_that_is_no_longer_asked_for_is_found(project: Project) -> None:

@@ -42,17 +42,22 @@ def preset_file():
     return Path(settings.configfiles[0]) if settings.configfiles else PROJECT / "params/default.yaml"
 
 
-def checked_preset():
-    """The preset, with every run that it asks for resolved and checked; a mistake is one line and exit status 2."""
+def or_stop(function):
+    """What a function returns; a mistake that the user can mend is one line and exit status 2."""
     try:
-        path = preset_file()
-        shown = os.path.relpath(path)
-        preset = read_params(path if shown.startswith("..") else Path(shown))
-        return path, preset, schedule.read(preset, shown, kept_for(preset))
+        return function()
     except PalimpsestError as error:
         sys.stderr.write(f"palimpsest: {error}\n")
         sys.stderr.flush()
         raise SystemExit(2) from None
+
+
+def checked_preset():
+    """The preset, with every run that it asks for resolved and checked."""
+    path = preset_file()
+    shown = os.path.relpath(path)
+    preset = read_params(path if shown.startswith("..") else Path(shown))
+    return path, preset, schedule.read(preset, shown, kept_for(preset))
 
 
 def kept_for(preset):
@@ -128,8 +133,8 @@ def files_of_data(*names):
     return [str(plan.data_directory(*track[:2]) / name) for track in plan.tracks(PRESET) for name in names]
 
 
-PRESET_FILE, PRESET, SCHEDULE = checked_preset()
-PACKS = planned_packs()
+PRESET_FILE, PRESET, SCHEDULE = or_stop(checked_preset)
+PACKS = or_stop(planned_packs)
 EXPERIMENTS = sorted(PRESET.experiments)
 # Targets of their own: a clone has the tables and the paper from git, and Snakemake does not miss what lies between.
 DATA = files_of_data(*plan.DATA_FILES)

@@ -84,4 +84,7 @@ def test_a_smoke_run_leaves_everything_else_alone(clone: Project) -> None:
 def test_a_clone_that_pulled_nothing_has_everything_to_do(recorded: tuple[Project, str], tmp_path: Path) -> None:
     project, _ = recorded
     project.git("clone", "--quiet", str(project.path), str(tmp_path / "clone"))
-    assert set(Project(tmp_path / "clone").planned()) == EVERYTHING
+    planned = set(Project(tmp_path / "clone").planned())
+    assert (
+        planned - {"bench"} == EVERYTHING
+    )  # measurements come with git; git's order of writing decides about their look

@@ -66,7 +66,8 @@ def test_what_is_compared_about_a_run_does_not_depend_on_its_company(tmp_path: P
 
 
 def test_children_take_the_division_of_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(schedule.PACKS_VARIABLE, raising=False)
+    monkeypatch.setenv(schedule.PACKS_VARIABLE, "")  # so that it is gone again afterwards, whatever sets it meanwhile
+    monkeypatch.delenv(schedule.PACKS_VARIABLE)
     params = presets.read(tmp_path)
     with pytest.raises(DataError, match="PALIMPSEST_PACKS: not set; allowed: "):
         schedule.packs_from_parent(params)

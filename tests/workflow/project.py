@@ -43,7 +43,8 @@ class Project:
     def environment(self, **changes: str) -> dict[str, str]:
         """Of a command: the interpreter's own programs first, no installed copy of the package preferred."""
         programs = Path(sys.executable).parent
-        inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MAKEFLAGS")}
+        unwanted = ("PYTHONPATH", "MAKEFLAGS", "PALIMPSEST_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
         return {**inherited, "PATH": f"{programs}:{os.environ['PATH']}", **changes}
 
     def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -23,6 +23,16 @@ def exponential(x: Float[Tensor, "runs *inner"]) -> Float[Tensor, "runs *inner"]
     return _elementwise(torch.exp, x)
 
 
+def tanh(x: Float[Tensor, "runs *inner"]) -> Float[Tensor, "runs *inner"]:
+    """Hyperbolic tangent of x."""
+    return _elementwise(torch.tanh, x)
+
+
+def softplus(x: Float[Tensor, "runs *inner"]) -> Float[Tensor, "runs *inner"]:
+    """log(1 + e^x)."""
+    return _elementwise(F.softplus, x)
+
+
 def logarithm(x: Float[Tensor, "runs *inner"]) -> Float[Tensor, "runs *inner"]:
     """Natural logarithm of x."""
     return _elementwise(torch.log, x)
@@ -36,5 +46,7 @@ def _elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     run to whole vectors leaves none.
     """
     count = math.prod(x.shape[1:])
+    if count % _BLOCK == 0:
+        return function(x.contiguous())
     padded = F.pad(x.reshape(x.shape[0], count), (0, -count % _BLOCK))
     return function(padded)[:, :count].reshape(x.shape)

@@ -37,6 +37,15 @@ class MemoryTrace(NamedTuple):
     over_budget: Tensor | None = None
     """(R, B, T), 0 or 1: whether a step executed more operations than its budget."""
 
+    read_weighting: Tensor | None = None
+    """(R, B, T, H, N), non-negative, sums to at most 1: where each read head read at each time step."""
+    write_weighting: Tensor | None = None
+    """(R, B, T, H, N), non-negative, sums to at most 1: where each write head wrote at each time step."""
+    usage_steps: Tensor | None = None
+    """(R, B, T, N), in [0, 1]: usage of each slot after each time step."""
+    link: Tensor | None = None
+    """(R, B, N, N), in [0, 1]: how surely the row's slot was written right after the column's, at the end."""
+
     def present(self) -> dict[str, Tensor]:
         """The fields that this model has, by name."""
         return {name: value for name, value in self._asdict().items() if value is not None}

@@ -9,17 +9,14 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from palimpsest.errors import ParameterError
+from palimpsest.memory.control import CONTROLS as CONTROLS
+from palimpsest.memory.control import Control
 from palimpsest.memory.trace import MemoryTrace
-
-Control = Literal["on", "off", "shuffled", "random_writes"]
-"""What an evaluation does to the memory: nothing; read zeroed; memories swapped between the examples of the batch;
-as many writes as the model made, but at random positions."""
-CONTROLS: tuple[Control, ...] = ("on", "off", "shuffled", "random_writes")
 
 
 class Batch(NamedTuple):

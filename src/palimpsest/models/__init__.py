@@ -37,7 +37,7 @@ class ModelOutput(NamedTuple):
     """What a model says."""
 
     logits: Tensor
-    """(R, B, C)."""
+    """(R, B, C), or (R, B, T, O) of a model that says something at every step."""
     losses: dict[str, Tensor]
     """Unweighted auxiliary terms, each (R,); ``Model.loss_weights`` names the hyper-parameter that weighs it."""
     trace: MemoryTrace
@@ -58,9 +58,13 @@ def under_controls(
     return [model(batch._replace(control=control), hyper) for control in controls]
 
 
+SHARED = frozenset({"recurrent"})
+"""Files that hold what several architectures have in common, and no model."""
+
+
 def names() -> list[str]:
-    """Every model: the files beside this one."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """Every model: the files beside this one, but those that are shared."""
+    return sorted({module.name for module in pkgutil.iter_modules(__path__)} - SHARED)
 
 
 def load(name: str, where: str = "model") -> ModuleType:

@@ -1,0 +1,189 @@
+"""Where a memory is read and written: by content, by location, by both, by what is free; and the read and write itself.
+
+[Graves, Wayne, Danihelka 2014], "Neural Turing Machines", eqs. 2 to 9; [Graves et al. 2016], "Hybrid computing using a
+neural network with dynamic external memory", Methods. Every memory of this package that is addressed softly takes its
+equations from here.
+
+Axes: R runs, B batch, H heads, N slots, W slot_dim, K shifts. A weighting is non-negative and sums to at most one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from palimpsest.errors import ParameterError
+from palimpsest.layers.activation import logarithm
+from palimpsest.layers.product import product
+
+Similarity = Literal["cosine", "dot"]
+Keys = Float[Tensor, "runs batch heads dim"]
+Slots = Float[Tensor, "runs batch slots dim"]
+PerHead = Float[Tensor, "runs batch heads"]
+Weighting = Float[Tensor, "runs batch heads slots"]
+
+NORM_FLOOR = 1e-3
+"""A norm below this counts as this: what is almost empty resembles nothing, and no gradient grows beyond its inverse.
+Half precision resolves it."""
+USAGE_FLOOR = 1e-6
+"""A slot is never quite free, so that what a product of usages owes to each of them stays defined."""
+
+
+def cosine_similarity(key: Keys, slots: Slots) -> Weighting:
+    """K[k, M(i)] = k · M(i) / (|k| |M(i)|)    [Graves 2014, eq. 6].
+
+    Zero for a zero key or slot. The key is divided by its norm first: the product then is no larger than a slot's
+    norm, which half precision can hold.
+
+    Deviates: norms below ``NORM_FLOOR`` count as it.
+    """
+    unit = key / _norm(key)[..., None]
+    return product(unit, slots.transpose(-1, -2)) / _norm(slots)[:, :, None]
+
+
+def _norm(vectors: Float[Tensor, "*inner dim"]) -> Float[Tensor, "*inner"]:
+    return torch.linalg.vector_norm(vectors, dim=-1).clamp_min(NORM_FLOOR)
+
+
+def dot_similarity(key: Keys, slots: Slots) -> Weighting:
+    """K[k, M(i)] = k · M(i), which grows with what a slot holds."""
+    return product(key, slots.transpose(-1, -2))
+
+
+def content_weights(key: Keys, slots: Slots, strength: PerHead, similarity: Similarity = "cosine") -> Weighting:
+    """w(i) = e^(β K[k, M(i)]) / Σ_j e^(β K[k, M(j)])    [Graves 2014, eq. 5; Graves 2016, C(M, k, β)].
+
+    Args:
+        key: k, what is looked for.
+        slots: M.
+        strength: β ≥ 0: the larger, the more of the weight is on what is most alike; 0 weighs all slots alike.
+        similarity: K.
+
+    Raises:
+        ParameterError: ``similarity`` is neither ``cosine`` nor ``dot``.
+    """
+    if similarity not in ("cosine", "dot"):
+        raise ParameterError(f"similarity: {similarity!r} is no similarity; allowed: cosine, dot")
+    alike = cosine_similarity(key, slots) if similarity == "cosine" else dot_similarity(key, slots)
+    return (strength[..., None] * alike).softmax(-1)
+
+
+def interpolate(content: Weighting, previous: Weighting, gate: PerHead) -> Weighting:
+    """w_g = g w_c + (1 − g) w_{t−1}    [Graves 2014, eq. 7].
+
+    Args:
+        content: w_c, what is addressed by content.
+        previous: w_{t−1}, what was addressed a step before.
+        gate: g in [0, 1]; 0 keeps the place, 1 leaves it.
+    """
+    return previous + gate[..., None] * (content - previous)
+
+
+def shift(weights: Weighting, kernel: Float[Tensor, "runs batch heads shifts"]) -> Weighting:
+    """w̃(i) = Σ_j w(j) s(i − j), indices modulo N    [Graves 2014, eq. 8].
+
+    Args:
+        weights: w.
+        kernel: s over shifts −S, …, S in this order, non-negative, sums to one; a shift of 1 moves weight from slot i
+            to slot i + 1.
+
+    Raises:
+        ParameterError: ``kernel`` has an even number of shifts, none of which is the middle one.
+    """
+    if kernel.shape[-1] % 2 == 0:
+        raise ParameterError(f"kernel: {kernel.shape[-1]} shifts; allowed: an odd number, −S to S")
+    sources = _sources(weights.shape[-1], kernel.shape[-1], weights.device)
+    moved = weights[..., sources]
+    return product(kernel[..., None, :], moved).squeeze(-2)
+
+
+def _sources(num_slots: int, shifts: int, device: torch.device) -> Int[Tensor, "shifts slots"]:
+    """The slot that each slot receives weight from under each shift."""
+    offset = torch.arange(shifts, device=device)[:, None] - shifts // 2
+    return (torch.arange(num_slots, device=device) - offset) % num_slots
+
+
+def sharpen(weights: Weighting, sharpness: PerHead) -> Weighting:
+    """w(i) = w̃(i)^γ / Σ_j w̃(j)^γ    [Graves 2014, eq. 9], computed as softmax(γ log w̃).
+
+    So no power underflows before it is divided, whatever γ is. A weight of zero counts as the smallest normal number.
+
+    Args:
+        weights: w̃.
+        sharpness: γ ≥ 1.
+    """
+    tiny = torch.finfo(weights.dtype).tiny
+    return (sharpness[..., None] * logarithm(weights.clamp_min(tiny))).softmax(-1)
+
+
+def location_weights(
+    content: Weighting,
+    previous: Weighting,
+    gate: PerHead,
+    kernel: Float[Tensor, "runs batch heads shifts"],
+    sharpness: PerHead,
+) -> Weighting:
+    """Interpolation, shift and sharpening in turn    [Graves 2014, eqs. 7 to 9]; a gate of 0 is location alone."""
+    return sharpen(shift(interpolate(content, previous, gate), kernel), sharpness)
+
+
+def hybrid(
+    key: Keys,
+    slots: Slots,
+    strength: PerHead,
+    previous: Weighting,
+    gate: PerHead,
+    kernel: Float[Tensor, "runs batch heads shifts"],
+    sharpness: PerHead,
+    similarity: Similarity = "cosine",
+) -> Weighting:
+    """Content, then location: the whole of an NTM's addressing    [Graves 2014, Figure 2].
+
+    Raises:
+        ParameterError: as :func:`content_weights` and :func:`shift` do.
+    """
+    return location_weights(content_weights(key, slots, strength, similarity), previous, gate, kernel, sharpness)
+
+
+def allocation(usage: Float[Tensor, "runs batch slots"]) -> Float[Tensor, "runs batch slots"]:
+    """a[φ_j] = (1 − u[φ_j]) Π_{i<j} u[φ_i], φ the slots from the least used to the most used    [Graves 2016, eq. 1].
+
+    The weight goes to the least used slot as far as that is free, what is left of it to the next one, and so on. Of
+    slots that are used alike the first comes first. The order itself has no gradient.
+
+    Deviates: u counts as ε + (1 − ε) u with ε = ``USAGE_FLOOR``.
+
+    Args:
+        usage: u in [0, 1].
+    """
+    ordered, order = usage.sort(dim=-1, stable=True)
+    floor = max(USAGE_FLOOR, torch.finfo(usage.dtype).tiny)
+    taken = (floor + (1 - floor) * ordered).cumprod(-1)
+    before = torch.cat([torch.ones_like(taken[..., :1]), taken[..., :-1]], -1)
+    return torch.zeros_like(usage).scatter(-1, order, (1 - floor) * (1 - ordered) * before)
+
+
+def read(slots: Slots, read_weights: Weighting) -> Float[Tensor, "runs batch heads dim"]:
+    """What heads read: r = Σ_i w(i) M(i)    [Graves 2014, eq. 2]."""
+    return product(read_weights, slots)
+
+
+def erase_and_add(slots: Slots, write_weights: Weighting, erase: Keys, add: Keys) -> Slots:
+    """M_t(i) = M_{t−1}(i) ⊙ Π_h (1 − w_h(i) e_h) + Σ_h w_h(i) a_h    [Graves 2014, eqs. 3 and 4].
+
+    Every head erases before any head adds, so that the order of heads does not matter.
+
+    Args:
+        slots: M_{t−1}.
+        write_weights: w.
+        erase: e in [0, 1].
+        add: a.
+    """
+    if write_weights.shape[2] == 1:
+        weights = write_weights.transpose(-1, -2)
+        return slots * (1 - weights * erase) + weights * add
+    erased = write_weights.transpose(-1, -2)[..., None, :] * erase.transpose(-1, -2)[:, :, None]
+    return slots * (1 - erased).prod(-1) + product(write_weights.transpose(-1, -2), add)

@@ -1,0 +1,226 @@
+"""The Neural Turing Machine: a controller with heads that address a memory by content and by location.
+
+[Graves, Wayne, Danihelka 2014], "Neural Turing Machines".
+
+Axes: R runs, B batch, H heads, N slots, W slot_dim, K shifts.
+
+In a step all heads find their weightings on the memory M_{t−1} as the step before left it, the read heads read it, and
+the write heads change it into M_t; the paper leaves that order open. Its first state, which it leaves open too: every
+head stands at slot 0 or at a learned place, and has read zeros. Heads that weighed all slots alike would never tell the
+slots of a constant memory apart, since nothing in the step knows one slot from another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from palimpsest.errors import ParameterError
+from palimpsest.layers.activation import sigmoid, softplus
+from palimpsest.layers.cells import FeedForwardCell, GRUCell, LSTMCell
+from palimpsest.layers.linear import Linear
+from palimpsest.memory.addressing import (
+    Keys,
+    PerHead,
+    Similarity,
+    Slots,
+    Weighting,
+    content_weights,
+    erase_and_add,
+    location_weights,
+    read,
+)
+from palimpsest.memory.control import Control, heard, seen
+
+ControllerName = Literal["lstm", "gru", "feedforward"]
+CONTROLLERS: dict[ControllerName, type[LSTMCell | GRUCell | FeedForwardCell]] = {
+    "lstm": LSTMCell,
+    "gru": GRUCell,
+    "feedforward": FeedForwardCell,
+}
+CONSTANT = 1e-6
+"""What a constant memory holds at first [Collier, Beel 2018, "Implementing Neural Turing Machines"]."""
+SPREAD = 0.5
+"""Standard deviation of what a random memory holds, and of what a learned one starts from [Collier, Beel 2018]."""
+
+
+class NTMState(NamedTuple):
+    """What an NTM carries from step to step."""
+
+    controller: Any
+    """State of the controller."""
+    slots: Slots
+    """M."""
+    read_weights: Weighting
+    """w of the read heads."""
+    write_weights: Weighting
+    """w of the write heads."""
+    reads: Float[Tensor, "runs batch reads"]
+    """r of all read heads, one after the other."""
+
+
+class Heads(NamedTuple):
+    """What the heads are told at a step; read heads come first."""
+
+    key: Keys
+    """k."""
+    strength: PerHead
+    """β ≥ 0."""
+    gate: PerHead
+    """g in [0, 1]."""
+    kernel: Float[Tensor, "runs batch heads shifts"]
+    """s, sums to one."""
+    sharpness: PerHead
+    """γ ≥ 1."""
+    erase: Float[Tensor, "runs batch write_heads dim"]
+    """e in [0, 1]."""
+    add: Float[Tensor, "runs batch write_heads dim"]
+    """a."""
+
+
+class NTMCell(nn.Module):
+    """One step of a Neural Turing Machine; says the controller's output and what was read, side by side.
+
+        h = controller([x; r_{t−1}])            β = softplus    g = σ    s = softmax    γ = 1 + softplus    e = σ
+        w = hybrid addressing of M_{t−1}        r = Σ_i w(i) M_{t−1}(i)        M_t = erase, then add
+
+    Every head parameter is a linear function of h with the nonlinearity named above; keys and what is added have none.
+
+    Args:
+        runs: size R of the pack.
+        d_in: features in.
+        d_hidden: units of the controller.
+        num_slots: N.
+        slot_dim: W.
+        num_read_heads: heads that read.
+        num_write_heads: heads that write.
+        max_shift: how far a step can move a head's place, to either side.
+        controller: ``lstm``, ``gru`` or ``feedforward``.
+        memory: M_0, the same for every sequence: ``constant`` 10⁻⁶, ``learned`` by gradient, or ``random``, drawn once.
+        weights: w_0: ``first``: all at slot 0; ``learned``: softmax of a parameter.
+        similarity: of keys and slots, ``cosine`` or ``dot``.
+
+    Raises:
+        ParameterError: a size is not positive, more shifts are asked for than there are slots, or a name is none of
+            those above.
+    """
+
+    def __init__(
+        self,
+        runs: int,
+        d_in: int,
+        d_hidden: int,
+        num_slots: int,
+        slot_dim: int,
+        *,
+        num_read_heads: int = 1,
+        num_write_heads: int = 1,
+        max_shift: int = 1,
+        controller: ControllerName = "lstm",
+        memory: Literal["constant", "learned", "random"] = "constant",
+        weights: Literal["first", "learned"] = "first",
+        similarity: Similarity = "cosine",
+    ) -> None:
+        super().__init__()
+        sizes = {"d_hidden": d_hidden, "num_slots": num_slots, "slot_dim": slot_dim}
+        heads = {"num_read_heads": num_read_heads, "num_write_heads": num_write_heads}
+        for name, size in (sizes | heads).items():
+            if size < 1:
+                raise ParameterError(f"{name}: {size}; allowed: 1 or more")
+        if not 0 <= 2 * max_shift < num_slots:
+            raise ParameterError(f"max_shift: {max_shift}; allowed: 0 to {(num_slots - 1) // 2}, {num_slots} slots")
+        for name, value, allowed in (
+            ("controller", controller, tuple(CONTROLLERS)),
+            ("memory", memory, ("constant", "learned", "random")),
+            ("weights", weights, ("first", "learned")),
+            ("similarity", similarity, ("cosine", "dot")),
+        ):
+            if value not in allowed:
+                raise ParameterError(f"{name}: {value!r}; allowed: {', '.join(allowed)}")
+        self.num_slots, self.slot_dim = num_slots, slot_dim
+        self.similarity: Similarity = similarity
+        self.num_read_heads, self.num_heads = num_read_heads, num_read_heads + num_write_heads
+        self.d_out = d_hidden + num_read_heads * slot_dim
+        self.controller = CONTROLLERS[controller](runs, d_in + num_read_heads * slot_dim, d_hidden)
+        # All parameters of all heads in one product; those with the same nonlinearity lie side by side.
+        self.parts = [
+            self.num_heads * slot_dim,  # keys
+            num_write_heads * slot_dim,  # what is added
+            self.num_heads * (2 * max_shift + 1),  # shifts
+            2 * self.num_heads,  # strength and sharpness
+            self.num_heads + num_write_heads * slot_dim,  # gate, and what is erased
+        ]
+        self.heads = Linear(runs, d_hidden, sum(self.parts))
+        slots = torch.empty(runs, num_slots, slot_dim)
+        self.memory = nn.Parameter(slots) if memory == "learned" else None
+        self.fixed: Tensor | None
+        self.register_buffer("fixed", slots if memory == "random" else None)
+        self.places = nn.Parameter(torch.empty(runs, self.num_heads, num_slots)) if weights == "learned" else None
+
+    @torch.no_grad()
+    def reset_parameters(self, generators: Sequence[Generator]) -> None:
+        """Draw the first memory and the first places of every run; controller and heads draw for themselves."""
+        for drawn, spread in ((self.memory, SPREAD), (self.fixed, SPREAD), (self.places, 1.0)):
+            if drawn is not None:
+                for part, generator in zip(drawn, generators, strict=True):
+                    part.normal_(std=spread, generator=generator)
+
+    def initial_state(self, batch: int) -> NTMState:
+        """The state before the first step, see the head of this file."""
+        weight = self.heads.weight
+        runs, dim = len(weight), self.slot_dim
+        slots = self.memory if self.memory is not None else self.fixed
+        if slots is None:
+            slots = weight.new_full((runs, self.num_slots, dim), CONSTANT)
+        if self.places is not None:
+            weights = self.places.softmax(-1)
+        else:
+            weights = weight.new_zeros(runs, self.num_heads, self.num_slots)
+            weights[..., 0] = 1
+        read_weights, write_weights = weights[:, None].expand(-1, batch, -1, -1).split(self._kinds(), 2)
+        reads = weight.new_zeros(runs, batch, self.num_read_heads * dim)
+        controller = self.controller.initial_state(batch)
+        return NTMState(controller, slots[:, None].expand(-1, batch, -1, -1), read_weights, write_weights, reads)
+
+    def _kinds(self) -> list[int]:
+        return [self.num_read_heads, self.num_heads - self.num_read_heads]
+
+    def step(
+        self, x: Float[Tensor, "runs batch d_in"], state: NTMState, control: Control = "on"
+    ) -> tuple[Float[Tensor, "runs batch d_out"], NTMState]:
+        """One step: [h; r] and the next state."""
+        hidden, controller = self.controller.step(torch.cat([x, state.reads], -1), state.controller)
+        heads = self.head_parameters(hidden)
+        read_weights, write_weights = self._address(heads, state, control).split(self._kinds(), 2)
+        reads = heard(read(seen(state.slots, control), read_weights), control).flatten(2)
+        slots = erase_and_add(state.slots, write_weights, heads.erase, heads.add)
+        return torch.cat([hidden, reads], -1), NTMState(controller, slots, read_weights, write_weights, reads)
+
+    def head_parameters(self, hidden: Float[Tensor, "runs batch hidden"]) -> Heads:
+        """What the controller's output tells the heads."""
+        count, inner = self.num_heads, hidden.shape[:2]
+        key, add, kernel, positive, bounded = self.heads(hidden).split(self.parts, -1)
+        strength, sharpness = softplus(positive).split(count, -1)
+        gate, erase = sigmoid(bounded).split([count, bounded.shape[-1] - count], -1)
+        return Heads(
+            key=key.reshape(*inner, count, self.slot_dim),
+            strength=strength,
+            gate=gate,
+            kernel=kernel.reshape(*inner, count, -1).softmax(-1),
+            sharpness=1 + sharpness,
+            erase=erase.reshape(*inner, -1, self.slot_dim),
+            add=add.reshape(*inner, -1, self.slot_dim),
+        )
+
+    def _address(self, heads: Heads, state: NTMState, control: Control) -> Weighting:
+        """Weightings of all heads; a read head that is shown another memory looks for its key there."""
+        content = content_weights(heads.key, state.slots, heads.strength, self.similarity)
+        if control == "shuffled":
+            elsewhere = content_weights(heads.key, seen(state.slots, control), heads.strength, self.similarity)
+            content = torch.cat([elsewhere[:, :, : self.num_read_heads], content[:, :, self.num_read_heads :]], 2)
+        previous = torch.cat([state.read_weights, state.write_weights], 2)
+        return location_weights(content, previous, heads.gate, heads.kernel, heads.sharpness)

@@ -40,17 +40,33 @@ def per_run_fields(section: type[BaseModel]) -> tuple[str, ...]:
     )
 
 
+def as_number(section: type[BaseModel], name: str, value: Scalar) -> bool | int | float:
+    """What a per-run parameter is in a tensor: itself; a word is its place among those that are allowed."""
+    return typing.get_args(section.model_fields[name].annotation).index(value) if isinstance(value, str) else value
+
+
 class Training(Section):
     """How a run is trained; the same budget for a model and its baselines unless a grid says otherwise."""
 
-    num_epochs: int = Field(20, ge=1, description="passes over the training split")
+    num_epochs: int = Field(20, ge=1, description="passes over the training split, or parts of it")
     batch_size: int = Field(64, ge=1, description="examples a step")
-    learning_rate: Annotated[float, PerRun()] = Field(1e-3, gt=0, description="Adam's step size")
+    order: Literal["shuffled", "stream"] = Field(
+        "shuffled",
+        description="shuffled: every epoch passes over the training split; stream: an epoch is its next part, in the "
+        "task's order, and no example comes twice",
+    )
+    optimiser: Literal["adam", "rmsprop"] = Field("adam", description="what takes the steps")
+    learning_rate: Annotated[float, PerRun()] = Field(1e-3, gt=0, description="step size")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment")
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the second moment")
-    epsilon: float = Field(1e-8, gt=0, description="Adam's epsilon")
+    epsilon: float = Field(1e-8, gt=0, description="the optimiser's epsilon")
+    alpha: float = Field(0.99, ge=0, lt=1, description="RMSprop's decay of the squares")
+    momentum: float = Field(0.0, ge=0, lt=1, description="RMSprop's momentum")
     weight_decay: Annotated[float, PerRun()] = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
     clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of a run's gradient; null: never clipped")
+    clip_value: float | None = Field(
+        None, gt=0, description="largest size of a gradient's element; null: never clipped"
+    )
     checkpoint_every: int = Field(1, ge=1, description="epochs between two checkpoints of a pack")
 
 

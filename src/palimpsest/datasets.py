@@ -13,7 +13,7 @@ from palimpsest.errors import DataError
 from palimpsest.files import read_json, sha256, write_json
 from palimpsest.plan import data_directory
 from palimpsest.specs import task_config
-from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks import Examples, Scored, Splits
 from palimpsest.tensors import read_tensors, write_tensors
 
 SIMULATED_EXAMPLES = 50_000
@@ -62,7 +62,8 @@ def _tensors(splits: Splits) -> dict[str, torch.Tensor]:
 def _simulated_ceiling(module: Any, config: Section, seed: int) -> dict[str, float]:
     """Accuracy of the task's best predictor on fresh examples: a check on the exact ceiling."""
     fresh = config.model_copy(update={"num_train": SIMULATED_EXAMPLES}).build(seed + 1)  # type: ignore[attr-defined]
-    right = (module.best_guess(config, fresh.train.inputs) == fresh.train.targets).double()
+    guess, targets = module.best_guess(config, fresh.train.inputs), fresh.train.targets
+    right = (guess == targets)[targets >= 0].double()  # of a sequence, where something is asked
     return {
         "accuracy": right.mean().item(),
         "standard_error": (right.var() / len(right)).sqrt().item(),
@@ -70,8 +71,14 @@ def _simulated_ceiling(module: Any, config: Section, seed: int) -> dict[str, flo
     }
 
 
-def load(directory: Path, config: Section, device: str = "cpu") -> Splits:
+def load(directory: Path, config: Section, device: str = "cpu", asked: Scored = "class") -> Splits:
     """Read a data set and make sure that it is what the parameters ask for.
+
+    Args:
+        directory: of the data set.
+        config: the task's parameters.
+        device: where the tensors shall lie.
+        asked: what the task asks for.
 
     Raises:
         DataError: a file is missing, corrupt, or of another shape or alphabet than the task's parameters say.
@@ -80,21 +87,23 @@ def load(directory: Path, config: Section, device: str = "cpu") -> Splits:
     tensors = read_tensors(file)
     interface = config.interface()  # type: ignore[attr-defined]
     splits = []
+    classes = interface["num_classes"] if asked == "class" else interface["num_outputs"]
+    lowest, classes = (0 if asked == "class" else -1), (2**classes if asked == "bits" else classes)
     for name in Splits._fields:
         size, length = getattr(config, f"num_{name}"), interface["sequence_length"]
         missing = [key for key in (f"{name}.inputs", f"{name}.targets") if key not in tensors]
         if missing:
             raise DataError(f"{file}: {missing[0]}: missing; allowed: what `palimpsest data` writes")
         inputs, targets = tensors[f"{name}.inputs"].long(), tensors[f"{name}.targets"].long()
-        for key, value, shape, limit in (
-            ("inputs", inputs, (size, length), interface["num_tokens"]),
-            ("targets", targets, (size,), interface["num_classes"]),
+        for key, value, shape, least, limit in (
+            ("inputs", inputs, (size, length), 0, interface["num_tokens"]),
+            ("targets", targets, (size,) if asked == "class" else (size, length), lowest, classes),
         ):
             if tuple(value.shape) != shape:
                 raise DataError(f"{file}: {name}.{key}: shape {tuple(value.shape)}; allowed: {shape}")
-            if value.min() < 0 or value.max() >= limit:
+            if value.min() < least or value.max() >= limit:
                 worst = int(value.max()) if value.max() >= limit else int(value.min())
-                raise DataError(f"{file}: {name}.{key}: value {worst}; allowed: 0 to {limit - 1}")
+                raise DataError(f"{file}: {name}.{key}: value {worst}; allowed: {least} to {limit - 1}")
         prefix = f"{name}.extras."
         extras = {key.removeprefix(prefix): value.long() for key, value in tensors.items() if key.startswith(prefix)}
         splits.append(Examples(inputs, targets, extras))

@@ -14,7 +14,7 @@ from bench import plain, sweep, workload
 from palimpsest.models import CONTROLS, Batch
 from palimpsest.specs import RunSpec
 from palimpsest.training import loop
-from palimpsest.training.evaluation import task_loss
+from palimpsest.training.scoring import task_loss
 
 
 def spec_of(batch: int = 8, dropout: float = 0.1, capacity: int = 256, threshold: float = 0.5) -> RunSpec:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from palimpsest import models
-from palimpsest.config import checked, per_run_fields
+from palimpsest.config import as_number, checked, per_run_fields
 from palimpsest.errors import ParameterError
 from palimpsest.layers.transformer import EncoderConfig, reset_parameters
 from palimpsest.models import (
@@ -82,7 +82,10 @@ def build(name: str, track: str, runs: int = 2, **changes: object) -> torch.nn.M
 def hyper(model: torch.nn.Module, runs: int) -> dict[str, Tensor]:
     """Per-run hyper-parameters as the configuration has them."""
     config = model.config
-    return {name: torch.full((runs,), float(getattr(config, name))) for name in per_run_fields(type(config))}
+    return {
+        name: torch.full((runs,), float(as_number(type(config), name, getattr(config, name))))
+        for name in per_run_fields(type(config))
+    }
 
 
 def batch(track: str, runs: int = 2, size: int = 3) -> Batch:
@@ -159,7 +162,7 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, track: str, p
 @pytest.mark.parametrize(("name", "track"), EVERY)
 def test_controls_together_are_the_controls_one_by_one(name: str, track: str) -> None:
     model, given = build(name, track).eval(), batch(track)
-    together = models.under_controls(model, given, hyper(model, 2), CONTROLS)
+    together = models.under_controls(model, given, hyper(model, 2), dict.fromkeys(CONTROLS))
     for control, output in zip(CONTROLS, together, strict=True):
         alone = run(model, given._replace(control=control))
         assert torch.equal(output.logits, alone.logits), control

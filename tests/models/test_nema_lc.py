@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from palimpsest import models
-from palimpsest.config import per_run_fields
+from palimpsest.config import as_number, per_run_fields
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import CONTROLS, Batch, ModelOutput, nema_lc
 from palimpsest.tasks import Examples, key_presence, key_value_stream
 from palimpsest.training import seeding
-from palimpsest.training.evaluation import memory_means, narrowed, task_loss
+from palimpsest.training.evaluation import memory_means, narrowed
+from palimpsest.training.scoring import task_loss
 
 POLICIES = ("fifo", "lru", "least_used", "random_replacement", "oracle_replacement")
 EVERY = ("nema_lc", *POLICIES)
@@ -72,11 +73,16 @@ def batch(track: str, runs: int = 2, *, first: int = 0, size: int = 6, step: int
     return Batch(split.inputs[rows].expand(runs, -1, -1), seeding.noise_key(torch.arange(runs), step), extras)
 
 
+def hyper_of(model: torch.nn.Module, runs: int) -> dict[str, Tensor]:
+    """The model's own per-run hyper-parameters."""
+    config = model.config
+    values = {name: as_number(type(config), name, getattr(config, name)) for name in per_run_fields(type(config))}
+    return {name: torch.full((runs,), float(value)) for name, value in values.items()}
+
+
 def run(model: torch.nn.Module, given: Batch, state: Any = None) -> ModelOutput:
     """Forward pass with the model's own hyper-parameters."""
-    config, runs = model.config, given.inputs.shape[0]
-    hyper = {name: torch.full((runs,), float(getattr(config, name))) for name in per_run_fields(type(config))}
-    return model(given, hyper, state)
+    return model(given, hyper_of(model, len(given.inputs)), state)
 
 
 def executed(operations: Tensor) -> Tensor:
@@ -350,7 +356,10 @@ def test_an_ablation_leaves_one_loss_out_of_the_objective_and_still_reports_it(t
     terms = {"write": "lambda_write", "forget": "lambda_forget", "stability": "lambda_stability"}
     model = build("nema_lc", track, ablation=ablation)
     output = run(model, batch(track))
-    assert model.loss_weights == {term: name for term, name in terms.items() if term != ablation}
+    weights = models.loss_weights(model, hyper_of(model, 2))
+    for term, name in terms.items():
+        expected = 0.0 if term == ablation else getattr(model.config, name)
+        assert weights[term].tolist() == pytest.approx([expected] * 2)
     assert set(output.losses) == set(terms)
     whole = run(build("nema_lc", track), batch(track))
     assert torch.equal(output.logits, whole.logits)

@@ -23,8 +23,8 @@ from palimpsest.training.evaluation import (
     memory_means,
     narrowed,
     slope_of_second_half,
-    task_loss,
 )
+from palimpsest.training.scoring import scores, task_loss
 from tests.training.presets import read, read_lifecycle
 
 
@@ -45,7 +45,9 @@ def test_sums_count_right_answers_writes_and_written_answers() -> None:
     batch = Batch(
         torch.zeros(1, 3, 4, dtype=torch.int64), torch.zeros(1), {"answer_position": torch.tensor([[0, 0, 3]])}
     )
-    sums = batch_sums(ModelOutput(logits, {"write": torch.tensor([0.25])}, trace, None), batch, targets)
+    sums = batch_sums(
+        ModelOutput(logits, {"write": torch.tensor([0.25])}, trace, None), batch, scores(logits, targets, "class")
+    )
     assert sums["loss_write"].tolist() == [0.75]
     assert sums["accuracy"].tolist() == [2]
     assert sums["write_ratio"].tolist() == [0.75]
@@ -239,9 +241,8 @@ def test_evaluation_carries_the_memory_from_batch_to_batch_if_the_model_does(
         extras = {name: value[rows].expand(2, -1) for name, value in splits.test.extras.items()}
         batch = Batch(splits.test.inputs[rows].expand(2, -1, -1), key + start, extras)
         output = pack.model(batch, pack.hyper, narrowed(state, batch.inputs.shape[1]))
-        sums += task_loss(output.logits, splits.test.targets[rows].expand(2, -1)).detach().double() * len(
-            batch.inputs[0]
-        )
+        found = scores(output.logits, splits.test.targets[rows].expand(2, -1), "class")
+        sums += found["loss"].detach().double().sum(1)
         state = output.state if carried else None
     assert torch.equal(together["on"]["loss"], sums / 20)
 

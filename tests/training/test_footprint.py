@@ -11,7 +11,7 @@ from palimpsest import plan, specs, tasks
 from palimpsest.config import Packing
 from palimpsest.specs import RunSpec
 from palimpsest.training import footprint, loop
-from palimpsest.training.evaluation import task_loss
+from palimpsest.training.scoring import task_loss
 from tests.training import presets
 
 

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from palimpsest.layers.activation import logarithm, sigmoid
 from palimpsest.layers.linear import Linear
@@ -185,9 +184,13 @@ def highest(
     budget: int | Int[Tensor, "runs batch 1"],
 ) -> Bool[Tensor, "runs batch candidates"]:
     """The ``budget`` candidates of highest utility among those allowed, if so many are; of equals the first."""
-    masked = utility.detach().masked_fill(~allowed, -math.inf)
-    rank = torch.sort(masked, dim=-1, descending=True, stable=True).indices.argsort(-1)
-    return (rank < budget) & allowed
+    return (_ranks(utility, allowed) < budget) & allowed
+
+
+def _ranks(utility: Tensor, allowed: Tensor) -> Int[Tensor, "runs batch candidates"]:
+    """Place of each candidate in the order of utility, from 0; those that are not allowed come last."""
+    masked = torch.where(allowed, utility.detach(), -math.inf)
+    return masked.sort(dim=-1, descending=True, stable=True).indices.argsort(-1)
 
 
 def _hard(chosen: Bool[Tensor, "*shape"], soft: Float[Tensor, "*shape"], straight_through: bool) -> Tensor:
@@ -215,7 +218,12 @@ def allocate_ranked(proposal: Proposal, threshold: Float[Tensor, " runs"], budge
 
 def is_full(state: LifecycleState, utilisation_cap: float) -> Bool[Tensor, "runs batch"]:
     """Whether one slot more would take the share of living slots beyond its cap."""
-    return (state.alive.detach() > 0.5).sum(-1) + 1 > utilisation_cap * state.alive.shape[-1] + ROUNDING
+    return (state.alive.detach() > 0.5).sum(-1) > _room(state, utilisation_cap)
+
+
+def _room(state: LifecycleState, utilisation_cap: float) -> float:
+    """How many slots may live where one more is to be written."""
+    return utilisation_cap * state.alive.shape[-1] + ROUNDING - 1
 
 
 def allocate_requested(
@@ -239,8 +247,11 @@ def allocate_requested(
     utility = torch.cat([largest, proposal.score[..., None]], -1)
     allowed = torch.cat([asks, (proposal.score > threshold[:, None])[..., None]], -1)
     cost = 1 + is_full(state, utilisation_cap).long()
-    writes = highest(utility, allowed, budget)[..., -1] & (cost <= budget)
-    slot = highest(largest, asks, budget - torch.where(writes, cost, 0)[..., None])
+    ranks = _ranks(utility, allowed)
+    of_slots, of_write = ranks[..., :-1], ranks[..., -1:]
+    writes = (ranks[..., -1] < budget) & allowed[..., -1] & (cost <= budget)
+    left = budget - torch.where(writes, cost, 0)  # for slots, whose order is theirs without the write
+    slot = (of_slots - (of_slots > of_write).long() < left[..., None]) & asks
     updates, forgets = slot & (choice == UPDATE), slot & (choice == FORGET)
     # An update that was not executed says nothing: every slot would be the better for what only one has to take in.
     of_updates = proposal.actions[..., UPDATE] * updates
@@ -277,7 +288,7 @@ def step_ranked(
     utility, alive = proposal.actions.amax(-1), state.alive > 0.5
     may_write = state.alive.mean(-1) < utilisation_cap
     forget, update, retain = (part > 0.5 for part in (allocation.forget, allocation.update, allocation.retain))
-    lowest = F.one_hot(utility.argmin(-1), utility.shape[-1]).bool()
+    lowest = _only(utility.argmin(-1), utility)
     target = torch.where(forget.any(-1, keepdim=True), _first(forget), lowest)
     written = target & (allocation.write > 0.5)[..., None] & may_write[..., None]
     slots = state.slots.masked_fill(forget[..., None], 0.0)
@@ -288,7 +299,9 @@ def step_ranked(
     for happened, code in ((update, UPDATED), (forget, FORGOTTEN), (written, WRITTEN), (written & forget, REPLACED)):
         operations = operations.masked_fill(happened, code)
     living = lives.to(state.alive.dtype)
-    settled = _settle(state, slots, living, operations, _executed(operations, state.alive), written)
+    settled = _settle(
+        state, slots, living, written, update & lives & ~written, _executed(operations, state.alive), written
+    )
     return Step(settled, operations, written.any(-1).to(state.alive.dtype))
 
 
@@ -316,25 +329,30 @@ def step_requested(
     alive = state.alive.detach() > 0.5
     forgets, writes = allocation.forget.detach() > 0.5, allocation.write.detach() > 0.5
     kept = alive & ~forgets
-    has_room = kept.sum(-1, keepdim=True) + 1 <= utilisation_cap * alive.shape[-1] + ROUNDING
+    has_room = kept.sum(-1, keepdim=True) <= _room(state, utilisation_cap)
     longest_free = state.placed.masked_fill(kept, state.steps + 1).argmin(-1)
-    empty = F.one_hot(longest_free, alive.shape[-1]).bool() & ~kept & has_room
+    empty = _only(longest_free, alive) & ~kept & has_room
     # Not 0 where there is nothing to forget: a slot that lives goes first, be it sure to be retained.
-    forgettable = proposal.actions[..., FORGET].detach().masked_fill(~kept, -1.0)
-    victim = F.one_hot(_preferred(forgettable, noise).argmax(-1), alive.shape[-1]).bool() & kept & ~has_room
+    forgettable = torch.where(kept, proposal.actions.detach()[..., FORGET], -1.0)
+    victim = _only(_preferred(forgettable, noise).argmax(-1), alive) & kept & ~has_room
     w, e = allocation.write[..., None], victim.to(candidate.dtype)
     slots = state.slots + (allocation.update[..., None] * gate) * (candidate[:, :, None] - state.slots)
     slots = slots + (empty + e * w)[..., None] * (candidate[:, :, None] - slots)
     lives = torch.where(empty, w, state.alive * (1 - allocation.forget))
-    written = (empty | victim) & writes[..., None]
-    operations = torch.where(kept, RETAINED, FREE)
+    placed = empty | victim
+    written = placed & writes[..., None]
     updated = kept & (allocation.update.detach() > 0.5)
-    replaced = written & alive
-    for happened, code in ((updated, UPDATED), (forgets, FORGOTTEN), (written, WRITTEN), (replaced, REPLACED)):
-        operations = operations.masked_fill(happened, code)
+    of_kept = torch.where(updated, UPDATED, kept.long() * RETAINED)
+    of_written = alive.long() * (REPLACED - WRITTEN) + WRITTEN
+    operations = torch.where(written, of_written, torch.where(forgets, FORGOTTEN, of_kept))
     actions = proposal.actions * alive[..., None]
-    settled = _settle(state, slots, lives, operations, actions, empty | victim)
+    settled = _settle(state, slots, lives, written, updated & ~written, actions, placed)
     return Step(settled, operations, written.any(-1).to(slots.dtype))
+
+
+def _only(index: Int[Tensor, "runs batch"], like: Tensor) -> Bool[Tensor, "runs batch slots"]:
+    """True at one slot of every row."""
+    return torch.arange(like.shape[-1], device=like.device) == index[..., None]
 
 
 def _preferred(weight: Tensor, noise: Tensor | None) -> Tensor:
@@ -347,13 +365,18 @@ def _preferred(weight: Tensor, noise: Tensor | None) -> Tensor:
 
 
 def _settle(
-    state: LifecycleState, slots: Tensor, alive: Tensor, operations: Tensor, actions: Tensor, placed: Tensor
+    state: LifecycleState,
+    slots: Tensor,
+    alive: Tensor,
+    written: Tensor,
+    updated: Tensor,
+    actions: Tensor,
+    placed: Tensor,
 ) -> LifecycleState:
     """Count ages and times after a step: a written slot is 0 steps old, a free one has neither age nor usage."""
-    written = (operations == WRITTEN) | (operations == REPLACED)
     lives = alive.detach() > 0.5
-    kept = lives & ~written
-    touched = written | (operations == UPDATED)
+    kept = (lives & ~written).to(state.age.dtype)
+    touched = written | updated
     now = state.steps
     return LifecycleState(
         slots=slots,

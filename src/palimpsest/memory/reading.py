@@ -77,12 +77,8 @@ def _softmax_read(similarity: Tensor, slots: Tensor) -> Read:
     return Read(product(weights, slots), weights)
 
 
-class SigmoidRead(nn.Module):
-    """r = Σ_i w_i σ(qᵀk_i/√D + b) v_i with q = W_q c, k_i = W_k m_i, v_i = W_v m_i.
-
-    The weights do not sum to one, and so slots do not compete: a further vector in memory changes nothing unless it is
-    addressed. Inside a normalised read every vector takes weight from the others, which drives a straight-through
-    gate open for every token.
+class _ProjectedRead(nn.Module):
+    """q = W_q c, k_i = W_k m_i, v_i = W_v m_i: scores qᵀk_i/√D + b, from which subclasses say what is read.
 
     Args:
         runs: size R of the pack.
@@ -109,10 +105,36 @@ class SigmoidRead(nn.Module):
         query: Float[Tensor, "runs batch queries dim"],
         slots: Float[Tensor, "runs batch slots dim"],
         weight: Float[Tensor, "runs batch slots"],
+        *ages: Float[Tensor, "runs batch slots"],
     ) -> Read:
-        """Read with ``query``; a slot of weight 0 contributes nothing but passes its weight's gradient on."""
-        weights = self.address(self.query(query), slots, weight)
+        """Read with ``query``; a slot of weight 0 contributes nothing but passes its weight's gradient on.
+
+        Args:
+            query: c.
+            slots: m.
+            weight: a, 0 or 1.
+            ages: of each slot, in whatever unit, for a read that looks at them.
+        """
+        weights = self.address(self.query(query), slots, weight, *ages)
         return Read(product(weights, self.value(slots)), weights)
+
+    def address(self, projected: Tensor, slots: Tensor, weight: Tensor, *ages: Tensor) -> Tensor:
+        """How much of each slot is read, given W_q c."""
+        raise NotImplementedError
+
+    def score(self, projected: Tensor, slots: Tensor) -> Float[Tensor, "runs batch queries slots"]:
+        """Scores of the slots, given W_q c."""
+        score = product(projected, self.key(slots).transpose(-1, -2)) / math.sqrt(slots.shape[-1])
+        return score + self.offset[:, :, None, None]
+
+
+class SigmoidRead(_ProjectedRead):
+    """r = Σ_i a_i σ(qᵀk_i/√D + b) v_i, with a_i the weight of a slot.
+
+    The weights do not sum to one, and so slots do not compete: a further vector in memory changes nothing unless it is
+    addressed. Inside a normalised read every vector takes weight from the others, which drives a straight-through
+    gate open for every token.
+    """
 
     def address(
         self,
@@ -121,20 +143,19 @@ class SigmoidRead(nn.Module):
         weight: Float[Tensor, "runs batch slots"],
     ) -> Float[Tensor, "runs batch queries slots"]:
         """How much of each slot is read, given W_q c."""
-        score = product(projected, self.key(slots).transpose(-1, -2)) / math.sqrt(slots.shape[-1])
-        return sigmoid(score + self.offset[:, :, None, None]) * weight[:, :, None]
+        return sigmoid(self.score(projected, slots)) * weight[:, :, None]
 
 
 LARGEST_EXPONENT = 30.0
 """What the score of a slot that holds nothing exceeds the others' by at most: its gradient stays finite."""
 
 
-class AttentionRead(nn.Module):
+class AttentionRead(_ProjectedRead):
     """r = Σ_i w_i v_i with w_i = a_i e^{s_i} / (1 + Σ_j a_j e^{s_j}) and s_i = qᵀk_i/√D − α·age_i + b.
 
-    q = W_q c, k_i = W_k m_i, v_i = W_v m_i; a_i is the weight of a slot. Slots compete, and the younger of two that are
-    addressed alike may win, so that a memory that holds two versions of a fact can tell which is the later one. The 1
-    is what is read from no slot: an empty memory reads 0, and one without anything to the point reads little.
+    a_i is the weight of a slot. Slots compete, and the younger of two that are addressed alike may win, so that a
+    memory that holds two versions of a fact can tell which is the later one. The 1 is what is read from no slot: an
+    empty memory reads 0, and one without anything to the point reads little.
 
     Args:
         runs: size R of the pack.
@@ -144,38 +165,15 @@ class AttentionRead(nn.Module):
     """
 
     def __init__(self, runs: int, dim: int, bias: float = -2.0, decay: float = 1.0) -> None:
-        super().__init__()
-        self.query = Linear(runs, dim, dim)
-        self.key = Linear(runs, dim, dim)
-        self.value = Linear(runs, dim, dim)
-        self.bias, self.decay = bias, decay
-        self.offset = nn.Parameter(torch.empty(runs, 1))
+        super().__init__(runs, dim, bias)
+        self.decay = decay
         self.forgetting = nn.Parameter(torch.empty(runs, 1))
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
         """B and α as given; the projections draw for themselves."""
-        del generators
-        self.offset.fill_(self.bias)
+        super().reset_parameters(generators)
         self.forgetting.fill_(self.decay)
-
-    def forward(
-        self,
-        query: Float[Tensor, "runs batch queries dim"],
-        slots: Float[Tensor, "runs batch slots dim"],
-        weight: Float[Tensor, "runs batch slots"],
-        age: Float[Tensor, "runs batch slots"],
-    ) -> Read:
-        """Read with ``query``; a slot of weight 0 contributes nothing but passes its weight's gradient on.
-
-        Args:
-            query: c.
-            slots: m.
-            weight: a, 0 or 1.
-            age: of each slot, in whatever unit α is meant.
-        """
-        weights = self.address(self.query(query), slots, weight, age)
-        return Read(product(weights, self.value(slots)), weights)
 
     def address(
         self,
@@ -185,9 +183,7 @@ class AttentionRead(nn.Module):
         age: Float[Tensor, "runs batch slots"],
     ) -> Float[Tensor, "runs batch queries slots"]:
         """How much of each slot is read, given W_q c."""
-        score = product(projected, self.key(slots).transpose(-1, -2)) / math.sqrt(slots.shape[-1])
-        older = self.forgetting[:, :, None, None] * age[:, :, None]
-        score = score - older + self.offset[:, :, None, None]
+        score = self.score(projected, slots) - self.forgetting[:, :, None, None] * age[:, :, None]
         # Nothing overflows, and the quotient stays what it is: the largest among the slots that hold something.
         alive = weight.detach()[:, :, None] > 0.5
         largest = score.detach().masked_fill(~alive, 0.0).amax(-1, keepdim=True).clamp_min(0)

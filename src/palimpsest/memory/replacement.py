@@ -25,10 +25,7 @@ def displace(
     """
     alive = state.alive.detach() > 0.5
     victim = priority.masked_fill(~alive, torch.inf).argmin(-1, keepdim=True)
-    given_up = (
-        torch.zeros_like(alive).scatter(-1, victim, True)
-        & alive
-        & (is_full(state, utilisation_cap) & (wanted > 0.5))[..., None]
-    )
+    slots = torch.arange(alive.shape[-1], device=alive.device)
+    given_up = (slots == victim) & alive & (is_full(state, utilisation_cap) & (wanted > 0.5))[..., None]
     actions = torch.stack([~given_up, torch.zeros_like(given_up), given_up], -1).to(state.alive.dtype)
     return Proposal(actions, wanted)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -39,23 +39,34 @@ class ModelOutput(NamedTuple):
     logits: Tensor
     """(R, B, C), or (R, B, T, O) of a model that says something at every step."""
     losses: dict[str, Tensor]
-    """Unweighted auxiliary terms, each (R,); ``Model.loss_weights`` names the hyper-parameter that weighs it."""
+    """Unweighted auxiliary terms, each (R,), weighed by :func:`loss_weights`."""
     trace: MemoryTrace
     state: Any
 
 
 def under_controls(
-    model: nn.Module, batch: Batch, hyper: dict[str, Tensor], controls: Sequence[Control]
+    model: nn.Module, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
 ) -> list[ModelOutput]:
-    """What a model says under each control in turn.
+    """What a model says under each control in turn, from the state that it carries under it.
 
     A model whose controls have work in common does that once if it has a method ``under_controls(batch, hyper,
-    controls)``; what it says must be the same.
+    states)``; what it says must be the same.
     """
     shared = getattr(model, "under_controls", None)
     if shared is not None:
-        return shared(batch, hyper, controls)
-    return [model(batch._replace(control=control), hyper) for control in controls]
+        return shared(batch, hyper, states)
+    return [model(batch._replace(control=control), hyper, state) for control, state in states.items()]
+
+
+def loss_weights(model: nn.Module, hyper: dict[str, Tensor]) -> dict[str, Tensor]:
+    """How much each auxiliary term counts in a model's objective, each (R,).
+
+    ``Model.loss_weights`` names the hyper-parameter of each term; a model of which more has to be said has a method
+    ``weighed(hyper)``.
+    """
+    weighed = getattr(model, "weighed", None)
+    names: dict[str, str] = model.loss_weights  # type: ignore[assignment]
+    return {term: hyper[name] for term, name in names.items()} if weighed is None else weighed(hyper)
 
 
 SHARED = frozenset({"recurrent"})

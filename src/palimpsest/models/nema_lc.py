@@ -17,7 +17,7 @@ The published reading and the repaired one are two settings of the same parts:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from palimpsest.config import PerRun
+from palimpsest.config import PerRun, as_number
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.noise import uniform
 from palimpsest.layers.transformer import EncoderConfig, TokenEncoder
@@ -48,7 +48,9 @@ class Config(EncoderConfig):
     """Parameters of NeMA-LC."""
 
     use_memory: bool = Field(False, description="whether there is a memory; without one, CLS answers by itself")
-    ablation: Literal["none", "write", "forget", "stability"] = Field("none", description="lifecycle loss left out")
+    ablation: Annotated[Literal["none", "write", "forget", "stability"], PerRun()] = Field(
+        "none", description="lifecycle loss left out"
+    )
     lambda_write: Annotated[float, PerRun()] = Field(1e-2, ge=0, description="weight of the write score")
     lambda_forget: Annotated[float, PerRun()] = Field(1e-2, ge=0, description="weight of the price of forgetting")
     lambda_stability: Annotated[float, PerRun()] = Field(1e-3, ge=0, description="weight of the churn")
@@ -149,8 +151,7 @@ class Model(nn.Module):
         length = config.chunk or config.sequence_length
         self.encoder = TokenEncoder(runs, config.model_copy(update={"sequence_length": length}))
         self.ranked = config.allocator == "ranked"
-        charged = self.charges if config.use_memory else {}
-        self.loss_weights = {term: name for term, name in charged.items() if term != config.ablation}
+        self.loss_weights = self.charges if config.use_memory else {}
         self.carries_state = config.use_memory and config.memory == "persistent"
         if config.use_memory:
             hidden = config.controller_hidden
@@ -186,18 +187,28 @@ class Model(nn.Module):
             return ModelOutput(self.classify(question), {}, MemoryTrace(), state)
         return self._answer(batch, question, self._live(batch, self._remembered(contexts), hyper, state))
 
-    def under_controls(self, batch: Batch, hyper: dict[str, Tensor], controls: Sequence[Control]) -> list[ModelOutput]:
+    def weighed(self, hyper: dict[str, Tensor]) -> dict[str, Tensor]:
+        """λ of every term, but 0 of the one that a run leaves out."""
+        return {
+            term: hyper[name] * (hyper["ablation"] != as_number(Config, "ablation", term))
+            for term, name in self.loss_weights.items()
+        }
+
+    def under_controls(
+        self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, LifecycleState | None]
+    ) -> list[ModelOutput]:
         """Output under each control; where the memory is read only to answer, it lives the same life under most."""
         if not self.config.use_memory:
-            return [self(batch, hyper)] * len(controls)
+            return [self(batch, hyper)] * len(states)
         contexts, question = self.encode(batch)
         lives: dict[Control, Life] = {}
         outputs = []
-        for control in controls:
+        for control, state in states.items():
             given = batch._replace(control=control)
-            alike: Control = "on" if control in SAME_MEMORY and self.config.order == "write_read" else control
+            same = control in SAME_MEMORY and state is None and self.config.order == "write_read"
+            alike: Control = "on" if same else control
             if alike not in lives:
-                lives[alike] = self._live(given, self._remembered(contexts), hyper, None)
+                lives[alike] = self._live(given, self._remembered(contexts), hyper, state)
             outputs.append(self._answer(given, question, lives[alike]))
         return outputs
 

@@ -16,7 +16,7 @@ The published reading and the repaired one are two settings of the same parts:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -97,10 +97,15 @@ class Model(nn.Module):
         """
         return self._remember(batch, *self.encode(batch), hyper, state)
 
-    def under_controls(self, batch: Batch, hyper: dict[str, Tensor], controls: Sequence[Control]) -> list[ModelOutput]:
+    def under_controls(
+        self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, EpisodicState | None]
+    ) -> list[ModelOutput]:
         """Output under each control in turn: they differ in what is done to the memory, not in what is encoded."""
         written, cls = self.encode(batch)
-        return [self._remember(batch._replace(control=control), written, cls, hyper, None) for control in controls]
+        return [
+            self._remember(batch._replace(control=control), written, cls, hyper, state)
+            for control, state in states.items()
+        ]
 
     def _remember(
         self, batch: Batch, written: States, cls: Tensor, hyper: dict[str, Tensor], state: EpisodicState | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -61,6 +61,8 @@ class Model(nn.Module):
         logits = self.classifier(encoded[:, :, config.cls_position - start])
         return ModelOutput(logits, {}, MemoryTrace(), state)
 
-    def under_controls(self, batch: Batch, hyper: dict[str, Tensor], controls: Sequence[Control]) -> list[ModelOutput]:
+    def under_controls(
+        self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
+    ) -> list[ModelOutput]:
         """There is no memory to do anything to: the same output under every control."""
-        return [self(batch, hyper)] * len(controls)
+        return [self(batch, hyper)] * len(states)

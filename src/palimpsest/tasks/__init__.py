@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
 from palimpsest.config import Section
 from palimpsest.errors import ParameterError
+
+Scored = Literal["class", "classes", "bits"]
+"""What a task asks for: one class an example, or a class or a vector of bits at every step that is asked for."""
+SPLITS = ("train", "validation", "test")
 
 
 class Examples(NamedTuple):
@@ -19,9 +24,30 @@ class Examples(NamedTuple):
     inputs: Tensor
     """(examples, time), int64 tokens."""
     targets: Tensor
-    """(examples,), int64 classes."""
+    """(examples,), int64 classes; or (examples, time), what is to be said at each step, −1 where nothing is asked."""
     extras: dict[str, Tensor]
-    """What an analysis or an oracle may know and a learner may not, e.g. ``answer_position`` (examples,)."""
+    """What an analysis or an oracle may know and a learner may not, e.g. ``answer_position`` (examples,).
+
+    Of sequences that differ in length, padded at their end: ``length`` (examples,), tokens without padding; ``slice``
+    (examples,), a number that says how hard each is, by which metrics of the test are given, too; ``group``
+    (examples,), equal where examples may change places in a stream.
+    """
+
+    def rows(self, rows: Tensor | slice, time: int | None = None) -> Examples:
+        """Some examples, (…, time) for rows (…).
+
+        Args:
+            rows: which.
+            time: tokens of the longest of them, where they may differ in length: the padding behind it is left out.
+        """
+        inputs, targets = self.inputs[rows], self.targets[rows]
+        if time is not None:
+            inputs, targets = inputs[..., :time], targets[..., :time]
+        return Examples(inputs, targets, {name: value[rows] for name, value in self.extras.items()})
+
+    def lengths(self) -> Tensor | None:
+        """Tokens of each example, on the CPU, where they may differ; whoever asks waits for the device."""
+        return self.extras["length"].cpu() if "length" in self.extras else None
 
 
 class Splits(NamedTuple):
@@ -32,6 +58,21 @@ class Splits(NamedTuple):
     test: Examples
 
 
+def drawn(config: Any, seed: int, draw: Callable[[Any, int, int], Examples]) -> Splits:
+    """A data set of ``config.num_train``, ``num_validation`` and ``num_test`` examples.
+
+    Each split has a generator of its own (seeds 3·seed, 3·seed+1, 3·seed+2), so that a longer training split leaves
+    the others as they are.
+
+    Args:
+        config: the task's parameters.
+        seed: of the data set.
+        draw: (config, examples, seed of the split) → its examples.
+    """
+    sizes = [getattr(config, f"num_{split}") for split in SPLITS]
+    return Splits(*(draw(config, size, 3 * seed + index) for index, size in enumerate(sizes)))
+
+
 def on_device(splits: Splits, device: str) -> Splits:
     """The same data set on a device."""
     moved = [
@@ -39,6 +80,11 @@ def on_device(splits: Splits, device: str) -> Splits:
         for inputs, targets, extras in splits
     ]
     return Splits(*moved)
+
+
+def scored(module: ModuleType) -> Scored:
+    """What a task asks for: its ``SCORED``; one class, if it does not say."""
+    return getattr(module, "SCORED", "class")
 
 
 def is_generated(module: ModuleType) -> bool:

@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from palimpsest.config import Section
-from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks import Examples, Splits, drawn
 
 
 class Config(Section):
@@ -56,13 +56,8 @@ class Config(Section):
         }
 
     def build(self, seed: int) -> Splits:
-        """Draw the data set; the same seed gives the same examples on every machine.
-
-        Each split has a generator of its own (seeds 3·seed, 3·seed+1, 3·seed+2), so that a longer training split
-        leaves the others as they are.
-        """
-        sizes = (self.num_train, self.num_validation, self.num_test)
-        return Splits(*(_draw(self, size, 3 * seed + index) for index, size in enumerate(sizes)))
+        """Draw the data set; the same seed gives the same examples on every machine."""
+        return drawn(self, seed, _draw)
 
 
 def _draw(config: Config, size: int, seed: int) -> Examples:

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from palimpsest.memory.lifecycle import FORGOTTEN, REPLACED, UPDATED, counted
 from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import Batch, Control, ModelOutput, under_controls
 from palimpsest.tasks import Examples
+from palimpsest.training.scoring import Scores
 
 Metrics = dict[str, Float[Tensor, " runs"]]
 
 
-def task_loss(logits: Float[Tensor, "runs batch classes"], targets: Tensor) -> Float[Tensor, " runs"]:
-    """Mean cross-entropy of each run, in nats."""
-    runs, batch, classes = logits.shape
-    return F.cross_entropy(logits.reshape(-1, classes), targets.reshape(-1), reduction="none").view(runs, batch).mean(1)
-
-
-def batch_sums(output: ModelOutput, batch: Batch, targets: Tensor) -> Metrics:
+def batch_sums(output: ModelOutput, batch: Batch, scores: Scores) -> Metrics:
     """Sums over one batch, in float64: dividing them by the number of examples gives the metrics of a split.
 
-    ``loss`` (nats), ``accuracy``, and ``loss_<term>`` for every auxiliary term, unweighted; of models with a memory
-    also what :func:`memory_means` finds in their trace.
+    ``loss`` (nats), ``accuracy`` and what else there is of :func:`palimpsest.training.scoring.scores`, and
+    ``loss_<term>`` for every auxiliary term, unweighted; of models with a memory also what :func:`memory_means` finds
+    in their trace.
     """
-    logits = output.logits.detach()
-    size = logits.shape[1]
     means = {f"loss_{term}": value.detach() for term, value in output.losses.items()}
-    means |= {"loss": task_loss(logits, targets), **memory_means(output.trace, batch)}
-    sums = {name: value.double() * size for name, value in means.items()}
-    return sums | {"accuracy": (logits.argmax(-1) == targets).sum(1).double()}
+    means |= memory_means(output.trace, batch)
+    sums = {name: value.double() * output.logits.shape[1] for name, value in means.items()}
+    return sums | sums_of(scores)
+
+
+def sums_of(scores: Scores) -> Metrics:
+    """Sums of scores over a batch, in float64."""
+    return {name: value.detach().double().sum(1) for name, value in scores.items()}
 
 
 def memory_means(trace: MemoryTrace, batch: Batch) -> Metrics:
@@ -45,9 +43,15 @@ def memory_means(trace: MemoryTrace, batch: Batch) -> Metrics:
     and ``age_steps`` (means over time); ``update_rate`` and ``forget_rate`` (operations for each slot and time),
     ``operations_per_step``, ``over_budget`` (share of times); ``utilisation_slope`` and ``age_slope``
     (:func:`slope_of_second_half`). Where the task knows which token matters, ``answer_written`` and ``answer_kept``:
-    shares of examples in which that token was written, and in which it was in memory at the end.
+    shares of examples in which that token was written, and in which it was in memory at the end. Of a memory that is
+    written softly, ``slots_written`` (share of slots, see :func:`slots_written`) and ``read_focus`` (mean of the
+    largest weight of a read, 1 where a single slot is read).
     """
     means: Metrics = {}
+    if trace.write_weighting is not None:
+        means["slots_written"] = slots_written(trace.write_weighting).double().mean((1, 2))
+    if trace.read_weighting is not None:
+        means["read_focus"] = trace.read_weighting.amax(-1).double().mean((1, 2, 3))
     simple = {
         "write_gate": trace.write_gate,
         "utilisation": trace.utilisation,
@@ -69,6 +73,14 @@ def memory_means(trace: MemoryTrace, batch: Batch) -> Metrics:
         if value is not None and value.shape[-1] >= SHORTEST_FOR_SLOPE:
             means[name] = slope_of_second_half(value.double()).mean(1)
     return means
+
+
+def slots_written(weights: Float[Tensor, "runs batch time heads slots"]) -> Bool[Tensor, "runs batch slots"]:
+    """Which slots have been written more likely than not: 1 − Π (1 − w) > ½ over times and heads.
+
+    That is the usage of slots that are never freed [Graves et al. 2016, Methods].
+    """
+    return (1 - weights.double()).flatten(2, 3).prod(2) < 0.5
 
 
 SHORTEST_FOR_SLOPE = 8
@@ -108,8 +120,12 @@ def evaluate(
     batch_size: int,
     noise_key: Tensor,
     controls: Sequence[Control],
+    score: Callable[[Tensor, Tensor], Scores],
 ) -> dict[Control, Metrics]:
     """Metrics of every run on one split under each control, each (R,), float64; the model is left in training mode.
+
+    Where the examples differ in difficulty, each score is also given of every difficulty alone: ``accuracy_at_20`` is
+    the accuracy on examples whose ``slice`` is 20.
 
     Args:
         model: a pack of R runs.
@@ -119,31 +135,54 @@ def evaluate(
         batch_size: examples at a time; a shared memory makes results depend on it.
         noise_key: (R,), for controls that draw.
         controls: what is done to the memory.
+        score: (logits, targets) → scores of every example.
     """
     model.eval()
     total: dict[Control, Metrics] = {control: {} for control in controls}
     states: dict[Control, Any] = dict.fromkeys(controls)
-    for start in range(0, len(examples.targets), batch_size):
-        part = slice(start, start + batch_size)
-        targets = examples.targets[part].expand(runs, -1)
-        extras = {key: value[part].expand(runs, -1) for key, value in examples.extras.items()}
-        batch = Batch(examples.inputs[part].expand(runs, -1, -1), noise_key + start, extras)
+    kinds = sorted(set(examples.extras["slice"].tolist())) if "slice" in examples.extras else []
+    for number, (rows, time) in enumerate(alike(examples, batch_size)):
+        part = examples.rows(rows, time)
+        extras = {key: value.expand(runs, *value.shape) for key, value in part.extras.items()}
+        targets = part.targets.expand(runs, *part.targets.shape)
+        batch = Batch(part.inputs.expand(runs, -1, -1), noise_key + number * batch_size, extras)
         for control, output in zip(controls, _outputs(model, batch, hyper, states), strict=True):
-            add_sums(total[control], batch_sums(output, batch, targets))
+            scores = score(output.logits, targets)
+            add_sums(total[control], batch_sums(output, batch, scores))
+            for kind in kinds if len(kinds) > 1 else []:
+                of_kind = (part.extras["slice"] == kind).to(targets.device)
+                add_sums(total[control], sums_of({f"{k}_at_{kind}": v * of_kind for k, v in scores.items()}))
     model.train()
-    count = len(examples.targets)
-    return {control: {name: value / count for name, value in sums.items()} for control, sums in total.items()}
+    return {control: _means(sums, examples) for control, sums in total.items()}
+
+
+def alike(examples: Examples, batch_size: int) -> Iterator[tuple[Tensor | slice, int | None]]:
+    """Rows of batches, in order; of examples that differ in length, those of one length, and it, after another's."""
+    lengths = examples.lengths()
+    if lengths is None:
+        yield from ((slice(start, start + batch_size), None) for start in range(0, len(examples.targets), batch_size))
+        return
+    for length in lengths.unique().tolist():
+        rows = torch.nonzero(lengths == length).flatten().to(examples.targets.device)
+        yield from ((part, length) for part in rows.split(batch_size))
+
+
+def _means(sums: Metrics, examples: Examples) -> Metrics:
+    """Sums divided by how many examples they are of."""
+    count = dict.fromkeys(sums, len(examples.targets))
+    for name in sums:
+        kind = name.rpartition("_at_")[2]
+        if kind != name:
+            count[name] = int((examples.extras["slice"] == int(kind)).sum())
+    return {name: value / count[name] for name, value in sums.items()}
 
 
 def _outputs(model: nn.Module, batch: Batch, hyper: dict[str, Tensor], states: dict[Control, Any]) -> list[ModelOutput]:
     """What a model says under each control; one that carries its state has one for each, which is replaced."""
-    if not carries_state(model):
-        return under_controls(model, batch, hyper, list(states))
     size = batch.inputs.shape[1]
-    outputs = []
-    for control, state in states.items():
-        outputs.append(model(batch._replace(control=control), hyper, narrowed(state, size)))
-        states[control] = outputs[-1].state
+    outputs = under_controls(model, batch, hyper, {control: narrowed(state, size) for control, state in states.items()})
+    if carries_state(model):
+        states.update({control: output.state for control, output in zip(states, outputs, strict=True)})
     return outputs
 
 

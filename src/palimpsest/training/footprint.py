@@ -9,7 +9,7 @@ from palimpsest import models, tasks
 from palimpsest.config import Packing
 from palimpsest.models import Batch
 from palimpsest.specs import RunSpec
-from palimpsest.training.evaluation import task_loss
+from palimpsest.training.scoring import task_loss
 
 COPIES_OF_PARAMETERS = 6
 """Weights, gradients, Adam's two moments, and two temporaries of its step."""
@@ -36,7 +36,7 @@ def bytes_per_run(spec: RunSpec) -> int:
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             output = model(batch, hyper)
-            task_loss(output.logits, targets)
+            task_loss(output.logits, targets, tasks.scored(tasks.load(spec.task["name"])))
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     return round(COPIES_OF_PARAMETERS * parameters + HEADROOM * sum(saved.values()))
 
@@ -52,7 +52,8 @@ def _batch(spec: RunSpec) -> tuple[Batch, Tensor]:
         name: torch.empty(1, size, *value.shape[1:], dtype=value.dtype) for name, value in examples.extras.items()
     }
     inputs = torch.empty(1, size, *examples.inputs.shape[1:], dtype=examples.inputs.dtype)
-    return Batch(inputs, torch.empty(1, dtype=torch.int64), extras), torch.empty(1, size, dtype=torch.int64)
+    targets = torch.empty(1, size, *examples.targets.shape[1:], dtype=torch.int64)
+    return Batch(inputs, torch.empty(1, dtype=torch.int64), extras), targets
 
 
 def runs_per_pack(each: int, packing: Packing) -> int:

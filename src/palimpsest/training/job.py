@@ -15,10 +15,11 @@ from palimpsest import datasets, models, plan, specs, tasks
 from palimpsest.config import Params
 from palimpsest.errors import DataError, ParameterError
 from palimpsest.files import digest, write_json, write_text
+from palimpsest.layers.activation import sigmoid
 from palimpsest.models import Batch
 from palimpsest.provenance import code_of
 from palimpsest.specs import RunSpec
-from palimpsest.tasks import Splits
+from palimpsest.tasks import Examples, Splits
 from palimpsest.tensors import write_tensors
 from palimpsest.training import checkpoint, loop, machine, seeding
 from palimpsest.training.evaluation import carries_state, slope_of_second_half
@@ -47,7 +48,8 @@ def train_pack(
     directory = root / plan.data_directory(pack.first.experiment, pack.first.track)
     card = datasets.load_card(directory)
     task = tasks.load(runs[0].task["name"])
-    splits = datasets.load(directory, task.Config.model_validate(_config_of(runs[0].task)), params.device)
+    config = task.Config.model_validate(_config_of(runs[0].task))
+    splits = datasets.load(directory, config, params.device, tasks.scored(task))
     outputs = [root / run.directory for run in pack.runs]
     train_runs(runs, splits, card, outputs, root, params.trace_examples, progress=progress, report=report)
 
@@ -141,16 +143,36 @@ def _slopes_over_training(pack: loop.Pack) -> dict[str, Tensor]:
 @torch.no_grad()
 def probe(pack: loop.Pack, splits: Splits, examples: int) -> dict[str, Tensor]:
     """What the memory does on the first examples of the test split: every field of the trace, (R, examples, …)."""
-    part = slice(0, examples)
-    inputs = splits.test.inputs[part].expand(pack.runs, -1, -1)
-    extras = {key: value[part].expand(pack.runs, -1) for key, value in splits.test.extras.items()}
+    test = splits.test.rows(_probed(splits.test, examples))
+    inputs = test.inputs.expand(pack.runs, -1, -1)
+    extras = {key: value.expand(pack.runs, *value.shape) for key, value in test.extras.items()}
     pack.model.eval()
     key = seeding.noise_key(pack.seeds, loop.EVALUATION_STEP)
     output = pack.model(Batch(inputs, key, extras), pack.hyper)
     pack.model.train()
-    small = {"writes": torch.uint8, "alive": torch.uint8, "slot_time": torch.int32, "operations": torch.uint8}
-    trace = {name: value.to(small.get(name, torch.float32)) for name, value in output.trace.present().items()}
-    return trace | {"inputs": inputs.to(torch.int16), "prediction": output.logits.argmax(-1).to(torch.int16)} | extras
+    trace = {name: value.to(STORED.get(name, torch.float32)) for name, value in output.trace.present().items()}
+    if pack.scored == "bits":
+        trace["probability"] = sigmoid(output.logits).to(torch.float16)
+    else:
+        trace["prediction"] = output.logits.argmax(-1).to(torch.int16)
+    return trace | {"inputs": inputs.to(torch.int16)} | extras
+
+
+STORED = {
+    **dict.fromkeys(("writes", "alive", "operations"), torch.uint8),
+    "slot_time": torch.int32,
+    **dict.fromkeys(("read_weighting", "write_weighting", "usage_steps", "link"), torch.float16),
+}
+"""Types of the trace on disk, float32 where none is said; what there is of every slot at every step is for pictures."""
+
+
+def _probed(test: Examples, examples: int) -> slice | Tensor:
+    """The first examples; where they differ in difficulty, the first of each: their traces are long."""
+    if "slice" not in test.extras:
+        return slice(0, examples)
+    kinds = test.extras["slice"].cpu()
+    first = [int(torch.nonzero(kinds == kind)[0]) for kind in kinds.unique()]
+    return torch.tensor(first[:examples], device=test.targets.device)
 
 
 def _write_run(

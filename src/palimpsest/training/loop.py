@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from palimpsest import models
-from palimpsest.config import Training, per_run_fields
+from palimpsest import models, tasks
+from palimpsest.config import Training, as_number, per_run_fields
 from palimpsest.layers.product import rounding
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch
 from palimpsest.specs import RunSpec, structure
-from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks import Examples, Scored, Splits
 from palimpsest.training import seeding
 from palimpsest.training.evaluation import (
     Metrics,
@@ -25,9 +25,9 @@ from palimpsest.training.evaluation import (
     carries_state,
     evaluate,
     narrowed,
-    task_loss,
 )
-from palimpsest.training.optimiser import Adam
+from palimpsest.training.optimiser import Optimiser, build_optimiser
+from palimpsest.training.scoring import Scores, scores
 
 EVALUATION_STEP = 1 << 31
 """Steps of training stay below it, so that evaluation never reuses a noise key of training."""
@@ -45,7 +45,7 @@ class Pack:
     specs: list[RunSpec]
     model: nn.Module
     hyper: dict[str, Tensor]
-    optimiser: Adam
+    optimiser: Optimiser
     seeds: Tensor
     history: list[Metrics] = field(default_factory=list)
     """What was measured in each epoch, each (R,)."""
@@ -56,6 +56,11 @@ class Pack:
     def runs(self) -> int:
         """Size R of the pack."""
         return len(self.specs)
+
+    @property
+    def scored(self) -> Scored:
+        """What the runs' task asks for."""
+        return tasks.scored(tasks.load(self.specs[0].task["name"]))
 
     @property
     def training(self) -> Training:
@@ -75,23 +80,21 @@ def build_pack(specs: Sequence[RunSpec]) -> Pack:
     if any(other != common[0] for other in common):
         raise ValueError(f"these runs are no pack: they differ in more than seed and {sorted(varying)}")
     device = torch.device(specs[0].device)
-    per_run = [{**spec.config, **spec.training.model_dump()} for spec in specs]
-    hyper = {name: torch.tensor([run[name] for run in per_run], device=device) for name in sorted(varying)}
+    hyper = {name: torch.tensor([_per_run(spec, name) for spec in specs], device=device) for name in sorted(varying)}
     model = module.Model(module.Config.model_validate(specs[0].config), len(specs))
     reset_parameters(model, [seeding.generator(spec.seed, "initialisation") for spec in specs])
     model.to(device).train()
     if specs[0].compiled:
         model.compile()
-    training = specs[0].training
-    optimiser = Adam(
-        model.parameters(),
-        learning_rate=hyper["learning_rate"],
-        weight_decay=hyper["weight_decay"],
-        betas=(training.beta1, training.beta2),
-        epsilon=training.epsilon,
-        clip_norm=training.clip_norm,
-    )
+    optimiser = build_optimiser(model.parameters(), specs[0].training, hyper)
     return Pack(list(specs), model, hyper, optimiser, torch.tensor([spec.seed for spec in specs], device=device))
+
+
+def _per_run(spec: RunSpec, name: str) -> bool | int | float:
+    """The number that a per-run parameter is in a run."""
+    if name in spec.config:
+        return as_number(models.load(spec.model).Config, name, spec.config[name])
+    return getattr(spec.training, name)
 
 
 def train(pack: Pack, splits: Splits, *, after_epoch: Callable[[Pack], None], progress: Progress) -> None:
@@ -121,6 +124,10 @@ _BOTH = ("loss", "accuracy")
 
 def evaluate_pack(pack: Pack, examples: Examples, controls: Sequence[models.Control]) -> dict[models.Control, Metrics]:
     """Metrics of every run on a split; see :func:`palimpsest.training.evaluation.evaluate`."""
+
+    def score(logits: Tensor, targets: Tensor) -> Scores:
+        return scores(logits, targets, pack.scored)
+
     with rounding(pack.specs[0].precision, pack.seeds.device):
         return evaluate(
             pack.model,
@@ -130,6 +137,7 @@ def evaluate_pack(pack: Pack, examples: Examples, controls: Sequence[models.Cont
             batch_size=pack.training.batch_size,
             noise_key=seeding.noise_key(pack.seeds, EVALUATION_STEP),
             controls=controls,
+            score=score,
         )
 
 
@@ -141,17 +149,29 @@ def train_epoch(pack: Pack, examples: Examples, epoch: int) -> tuple[Metrics, Lo
     """
     total: Metrics = {}
     steps: list[Metrics] = []
-    state = None
-    order = seeding.epoch_order([spec.seed for spec in pack.specs], epoch, len(examples.targets))
-    for rows in order.to(examples.targets.device).split(pack.training.batch_size, 1):
-        extras = {key: value[rows] for key, value in examples.extras.items()}
+    state, seen = None, 0
+    lengths = examples.lengths()
+    for places in _batches(pack, examples, epoch):
+        time = None if lengths is None else int(lengths[places].max())
+        part = examples.rows(places.to(examples.targets.device), time)
         key = seeding.noise_key(pack.seeds, pack.optimiser.steps)
-        batch = Batch(examples.inputs[rows], key, extras)
-        sums, state = _step(pack, batch, examples.targets[rows], state)
+        sums, state = _step(pack, Batch(part.inputs, key, part.extras), part.targets, state)
         add_sums(total, sums)
-        steps.append({name: value / rows.shape[1] for name, value in sums.items()})
-    means = {name: value / len(examples.targets) for name, value in total.items()}
+        seen += places.shape[1]
+        steps.append({name: value / places.shape[1] for name, value in sums.items()})
+    means = {name: value / seen for name, value in total.items()}
     return means, {name: torch.stack([step[name] for step in steps]) for name in total}
+
+
+def _batches(pack: Pack, examples: Examples, epoch: int) -> Sequence[Int[Tensor, "runs batch"]]:
+    """Which examples each run sees, step by step, in an epoch."""
+    seeds, training = [spec.seed for spec in pack.specs], pack.training
+    if training.order == "shuffled":
+        return seeding.epoch_order(seeds, epoch, len(examples.targets)).split(training.batch_size, 1)
+    groups = examples.extras.get("group", torch.zeros(len(examples.targets), dtype=torch.int64)).cpu()
+    steps = seeding.stream_order(seeds, groups).split(training.batch_size, 1)
+    first, last = (place * len(steps) // training.num_epochs for place in (epoch, epoch + 1))
+    return steps[first:last]
 
 
 def _step(pack: Pack, batch: Batch, targets: Tensor, state: Any) -> tuple[Metrics, Any]:
@@ -162,11 +182,12 @@ def _step(pack: Pack, batch: Batch, targets: Tensor, state: Any) -> tuple[Metric
     pack.optimiser.zero_grad()
     with rounding(pack.specs[0].precision, targets.device):
         output = pack.model(batch, pack.hyper, narrowed(state, targets.shape[1]))
-        loss = task_loss(output.logits, targets)
-        for term, weight in pack.model.loss_weights.items():  # type: ignore[union-attr]
-            loss = loss + pack.hyper[weight] * output.losses[term]
+        found = scores(output.logits, targets, pack.scored)
+        loss = found["loss"].mean(1)
+        for term, weight in models.loss_weights(pack.model, pack.hyper).items():
+            loss = loss + weight * output.losses[term]
         loss.sum().backward()
     pack.optimiser.step()
-    sums = batch_sums(output, batch, targets)
+    sums = batch_sums(output, batch, found)
     sums["objective"] = loss.detach().double() * targets.shape[1]
     return sums, output.state if carries_state(pack.model) else None

@@ -39,7 +39,7 @@ def torchs(model: lstm.Model, run: int) -> nn.LSTM:
 
     def ordered(weight: Tensor) -> Tensor:
         i, f, o, g = weight[run].split(size, -1)
-        return torch.cat([i, f, g, o], -1).T
+        return torch.cat([i, f, g, o], -1).movedim(-1, 0)
 
     with torch.no_grad():
         for index, cell in enumerate(model.cell.layers):

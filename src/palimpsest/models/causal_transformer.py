@@ -1,0 +1,123 @@
+"""Baseline: a Transformer that looks back; all that was heard stays in sight, at a cost that grows with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from palimpsest.layers.embedding import Embedding
+from palimpsest.layers.encoding import SequenceConfig, TokenInput
+from palimpsest.layers.linear import Linear
+from palimpsest.layers.transformer import EncoderConfig, EncoderLayer, causal_window
+from palimpsest.memory.control import Control
+from palimpsest.memory.trace import MemoryTrace
+from palimpsest.models import Batch, ModelOutput
+
+
+class Config(SequenceConfig):
+    """Parameters of a causal Transformer; ``width`` is that of all its layers, whatever tokens are to it."""
+
+    num_heads: int = Field(4, ge=1, description="attention heads; divides width")
+    num_layers: int = Field(2, ge=1, description="layers on top of each other")
+    feedforward: int = Field(
+        64, ge=1, description="hidden units of the position-wise network; sets how many parameters there are"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate")
+    positions: Literal["sinusoidal", "learned"] = Field(
+        "sinusoidal", description="how places are told apart; those beyond training are never learned"
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Config:
+        if self.width % self.num_heads:
+            raise ValueError(f"num_heads {self.num_heads} does not divide width {self.width}; allowed: a divisor")
+        return self
+
+
+class Heard(NamedTuple):
+    """What a causal Transformer carries: everything."""
+
+    tokens: Int[Tensor, "runs batch time"]
+    """Tokens so far."""
+
+
+def sinusoids(time: int, width: int) -> Float[Tensor, "time width"]:
+    """A code of every place [Vaswani et al. 2017, section 3.5].
+
+    PE(t, 2i) = sin(t / 10000^(2i / width)),  PE(t, 2i + 1) = cos(t / 10000^(2i / width))
+
+    Args:
+        time: places 0 … time − 1.
+        width: features.
+    """
+    pairs = -(-width // 2)
+    angles = torch.arange(time).double()[:, None] / 10000 ** (2 * torch.arange(pairs).double() / width)
+    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :width].to(torch.get_default_dtype())
+
+
+class Model(nn.Module):
+    """Tokens and places → encoder layers, each of which sees the present and the past → logits at every step.
+
+    Args:
+        config: sizes.
+        runs: size R of the pack.
+    """
+
+    loss_weights: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, config: Config, runs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.input = TokenInput(runs, config)
+        self.widen = Linear(runs, self.input.d_out, config.width) if config.code == "bits" else None
+        self.places = Embedding(runs, config.sequence_length, config.width) if config.positions == "learned" else None
+        table = torch.empty(0, config.width) if self.places else sinusoids(config.sequence_length, config.width)
+        self.register_buffer("sinusoids", table, persistent=False)
+        sizes = config.model_dump(include={"width", "num_heads", "feedforward", "dropout", "sequence_length"})
+        layer = EncoderConfig(**sizes)
+        self.layers = nn.ModuleList(EncoderLayer(runs, layer, 4 * index) for index in range(config.num_layers))
+        self.head = Linear(runs, config.width, config.num_outputs)
+
+    def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Heard | None = None) -> ModelOutput:
+        """Logits (R, B, T, O) after every token.
+
+        Args:
+            batch: tokens of R × B sequences, or of parts of them.
+            hyper: not used.
+            state: the tokens before, of the same R × B sequences; ``None``: at the beginning. They are gone through
+                again, so that a sequence in chunks says what it says as a whole, and takes longer. Dropout would draw
+                other noise for it: a state is for evaluation, or for training without dropout.
+
+        Raises:
+            ValueError: with the tokens before there are more than ``sequence_length``.
+        """
+        del hyper
+        heard = batch.inputs if state is None else torch.cat([state.tokens, batch.inputs], 2)
+        runs, _, time = heard.shape
+        if time > self.config.sequence_length:
+            raise ValueError(f"{time} tokens; allowed: at most sequence_length = {self.config.sequence_length}")
+        x = self.input(heard)
+        x = (x if self.widen is None else self.widen(x)) + self._places(runs, time)
+        mask = causal_window(time, time, heard.device)
+        key = batch.noise_key if self.training else None
+        for layer in self.layers:
+            x = layer(x, mask, key)
+        said = self.head(x[:, :, time - batch.inputs.shape[2] :])
+        return ModelOutput(said, {}, MemoryTrace(), Heard(heard))
+
+    def _places(self, runs: int, time: int) -> Float[Tensor, "... time width"]:
+        """What is added to the features of the first ``time`` tokens."""
+        if self.places is None:
+            return self.sinusoids[:time]  # type: ignore[index]
+        return self.places(torch.arange(time, device=self.places.weight.device).expand(runs, time))[:, None]
+
+    def under_controls(
+        self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
+    ) -> list[ModelOutput]:
+        """There is no memory to do anything to: the same output under every control."""
+        return [self(batch, hyper)] * len(states)

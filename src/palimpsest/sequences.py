@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from palimpsest.config import Section
 
@@ -99,12 +100,18 @@ def distinct(examples: int, count: int, below: int, generator: Generator) -> Int
     """
     if count > below:
         raise ValueError(f"{count} distinct numbers below {below}")
-    taken = torch.empty(examples, 0, dtype=torch.int64)
+    drawn = torch.empty(examples, count, dtype=torch.int64)
+    left = torch.empty(
+        examples, 0, dtype=torch.int64
+    )  # how many smaller ones are left beside each that is gone, sorted
     for already in range(count):
         rank = torch.randint(below - already, (examples, 1), generator=generator)
-        gone = taken.sort(1).values - torch.arange(already)  # how many smaller ones are left beside each
-        taken = torch.cat([taken, rank + torch.searchsorted(gone, rank, right=True)], 1)
-    return taken
+        passed = torch.searchsorted(left, rank, right=True)
+        drawn[:, already] = (rank + passed)[:, 0]
+        place = torch.arange(already + 1)
+        above = torch.where(place == passed, rank, F.pad(left - 1, (1, 0)))
+        left = torch.where(place < passed, F.pad(left, (0, 1)), above)
+    return drawn
 
 
 def check_sizes(config: StreamConfig, what: str, smallest: int, largest: int, tested: Sequence[object]) -> None:

@@ -153,13 +153,9 @@ def best_guess(config: Config, inputs: Tensor) -> Tensor:
 
     A key that comes for the second time is a query; the token behind its first place is the answer.
     """
-    half = config.vocabulary // 2
-    guess = torch.full_like(inputs, -1)
-    for row, tokens in enumerate(inputs.tolist()):
-        behind: dict[int, int] = {}
-        for step, token in enumerate(tokens):
-            if 0 < token < half:
-                if token in behind:
-                    guess[row, step] = behind[token]
-                behind.setdefault(token, tokens[min(step + 1, len(tokens) - 1)])
-    return guess
+    places = inputs.argsort(dim=1, stable=True)  # equal tokens side by side, in the order in which they come
+    sorted_tokens = inputs.gather(1, places)
+    token, first, second = sorted_tokens[:, 1:], places[:, :-1], places[:, 1:]
+    asked = (token == sorted_tokens[:, :-1]) & (token > BLANK) & (token < config.vocabulary // 2)
+    answers = inputs.gather(1, (first + 1).clamp_max(inputs.shape[1] - 1)).where(asked, -1)
+    return torch.full_like(inputs, -1).scatter(1, second, answers)

@@ -201,6 +201,12 @@ def test_series_are_alike_on_both_tracks_and_known_by_their_rows(tables: Product
     assert sum(len(one.rows_of(tables.runs)) for one in found) == tables.runs["model"].isin(["nema_lc", "fifo"]).sum()
 
 
+def test_cells_of_one_model_never_look_like_a_baseline_beside_them() -> None:
+    table = pd.DataFrame({"model": ["nema_lc"] * 4 + ["fifo", "lru"], "num_slots": [1.0, 2, 3, 4, None, None]})
+    looks = [one.look for one in series_of(table, ["nema_lc", "fifo", "lru"])]
+    assert len({look.color for look in looks}) == len(looks) == 6
+
+
 def test_a_condition_asks_models_that_have_the_axis_and_no_others(tables: Products) -> None:
     aside = tables.runs["model"].eq("nema_lc") & tables.runs["ablation"].eq("write")
     runs = tables.runs.assign(memory=tables.runs["model"].where(aside).map({"nema_lc": "episodic"}))

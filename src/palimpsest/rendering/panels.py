@@ -99,7 +99,7 @@ def series_of(
             name = style.label(model)
             if len(cells) > 1:
                 name = f"{name}, {words}" if len(chosen) > 1 else words
-            look = style.model_look(model, len([one for one in found if one.model not in style.MODELS]))
+            look = style.model_look(model, len([one for one in found if one.model not in style.MODELS]), chosen)
             found.append(Series(model, cell, name, look))
     if not found:
         raise DataError(f"tables/runs.csv: no run of {', '.join(models)}; allowed: one model of the figure at least")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -173,9 +173,17 @@ def ordered(count: int) -> list[Look]:
     ]
 
 
-def model_look(model: str, position: int = 0) -> Look:
-    """The look of a baseline; a model that is not listed takes one of the series' looks."""
-    return MODELS.get(model, SERIES[position % len(SERIES)])
+def model_look(model: str, position: int = 0, beside: Collection[str] = ()) -> Look:
+    """The look of a baseline; a model that is not listed takes one of the series' looks.
+
+    Args:
+        model: whose look.
+        position: number of the series among those that are not of a baseline.
+        beside: models in the same figure: colours of the baselines among them are not taken again while others last.
+    """
+    taken = {MODELS[other].color for other in beside if other in MODELS}
+    free = [look for look in SERIES if look.color not in taken] or SERIES
+    return MODELS.get(model, free[position % len(free)])
 
 
 @contextmanager

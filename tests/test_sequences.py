@@ -118,6 +118,7 @@ def test_sizes_of_a_stream_are_shared_by_blocks_and_grow_with_the_curriculum(
     for first in range(0, examples, block):
         assert len(set(sizes[first : first + block].tolist())) == 1
         assert smallest <= sizes[first] <= largest_by_hand(config, smallest, smallest + more, first)
+    assert validation.group.tolist() == list(range(9))
     assert all(smallest <= size <= smallest + more for size in validation.sizes(smallest, smallest + more, [1]))
     assert sorted(Counter(test.sizes(smallest, smallest + more, [3, 1, 2]).tolist()).values()) == [3, 3, 3]
 
@@ -200,13 +201,14 @@ def test_examples_are_padded_at_the_end_and_nothing_is_scored_there(name: str) -
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_blocks_of_the_stream_share_length_and_group_so_that_a_batch_has_no_padding(name: str, share: float) -> None:
     config = config_of(name, curriculum_share=share, num_train=200)
-    train, validation, _ = config.build(2)
-    for split in (train, validation):
-        lengths, groups = split.extras["length"], split.extras["group"]
-        for first in range(0, len(lengths), 7):
-            assert len(set(lengths[first : first + 7].tolist())) == 1
-            assert set(groups[first : first + 7].tolist()) == {first // 7}
+    train, validation, test = config.build(2)
+    lengths, groups = train.extras["length"], train.extras["group"]
+    for first in range(0, len(lengths), 7):
+        assert len(set(lengths[first : first + 7].tolist())) == 1
+        assert set(groups[first : first + 7].tolist()) == {first // 7}
     assert len(set(train.extras["slice"].tolist())) > 2
+    for split in (validation, test):
+        assert split.extras["group"].tolist() == list(range(30))
 
 
 def test_the_curriculum_begins_with_the_shortest_and_ends_with_all(name: str) -> None:

@@ -27,7 +27,7 @@ class StreamConfig(Section):
     ``curriculum_share`` of the stream; sizes are uniform up to it. What the size of a sequence is, its task says.
     """
 
-    block: int = Field(32, ge=1, description="examples in a row that have the same size; best the batch size")
+    block: int = Field(32, ge=1, description="training examples in a row that have the same size; best the batch size")
     curriculum_start: int = Field(1, ge=1, description="largest size at the beginning of the training stream")
     curriculum_share: float = Field(
         0.0, ge=0, le=1, description="share of the training stream over which the largest size grows; 0: none"
@@ -72,11 +72,13 @@ class Part(NamedTuple):
 def parts(config: StreamConfig, seed: int) -> Iterator[Part]:
     """Train, validation and test, each with a generator of its own (seeds 3·seed, 3·seed+1, 3·seed+2).
 
-    So a longer training stream leaves the other two splits as they are.
+    So a longer training stream leaves the other two splits as they are. These are in no order that matters, and have a
+    size drawn for each example alone: a few blocks would be a poor sample of the sizes.
     """
     for index, examples in enumerate((config.num_train, config.num_validation, config.num_test)):
-        group = torch.arange(examples) // config.block
-        first = torch.arange(0, examples, config.block, dtype=torch.float64)
+        block = config.block if index == 0 else 1
+        group = torch.arange(examples) // block
+        first = torch.arange(0, examples, block, dtype=torch.float64)
         growing = config.curriculum_share * examples if index == 0 else 0.0
         progress = (first / growing).clamp_max(1) if growing else torch.ones_like(first)
         generator = Generator().manual_seed(3 * seed + index)

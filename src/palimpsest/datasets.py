@@ -95,6 +95,8 @@ def load(directory: Path, config: Section, device: str = "cpu", asked: Scored = 
         if missing:
             raise DataError(f"{file}: {missing[0]}: missing; allowed: what `palimpsest data` writes")
         inputs, targets = tensors[f"{name}.inputs"].long(), tensors[f"{name}.targets"].long()
+        if asked != "class":  # a split is as long as its own longest sequence
+            length = min(length, inputs.shape[-1])
         for key, value, shape, least, limit in (
             ("inputs", inputs, (size, length), 0, interface["num_tokens"]),
             ("targets", targets, (size,) if asked == "class" else (size, length), lowest, classes),

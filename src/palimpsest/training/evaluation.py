@@ -121,11 +121,9 @@ def evaluate(
     noise_key: Tensor,
     controls: Sequence[Control],
     score: Callable[[Tensor, Tensor], Scores],
+    by_slice: bool = False,
 ) -> dict[Control, Metrics]:
     """Metrics of every run on one split under each control, each (R,), float64; the model is left in training mode.
-
-    Where the examples differ in difficulty, each score is also given of every difficulty alone: ``accuracy_at_20`` is
-    the accuracy on examples whose ``slice`` is 20.
 
     Args:
         model: a pack of R runs.
@@ -136,11 +134,13 @@ def evaluate(
         noise_key: (R,), for controls that draw.
         controls: what is done to the memory.
         score: (logits, targets) → scores of every example.
+        by_slice: where the examples differ in difficulty, give each score of every difficulty alone, too:
+            ``accuracy_at_20`` is the accuracy on examples whose ``slice`` is 20.
     """
     model.eval()
     total: dict[Control, Metrics] = {control: {} for control in controls}
     states: dict[Control, Any] = dict.fromkeys(controls)
-    kinds = sorted(set(examples.extras["slice"].tolist())) if "slice" in examples.extras else []
+    kinds = examples.extras["slice"].unique().tolist() if by_slice and "slice" in examples.extras else []
     for number, (rows, time) in enumerate(alike(examples, batch_size)):
         part = examples.rows(rows, time)
         extras = {key: value.expand(runs, *value.shape) for key, value in part.extras.items()}
@@ -149,7 +149,7 @@ def evaluate(
         for control, output in zip(controls, _outputs(model, batch, hyper, states), strict=True):
             scores = score(output.logits, targets)
             add_sums(total[control], batch_sums(output, batch, scores))
-            for kind in kinds if len(kinds) > 1 else []:
+            for kind in kinds:
                 of_kind = (part.extras["slice"] == kind).to(targets.device)
                 add_sums(total[control], sums_of({f"{k}_at_{kind}": v * of_kind for k, v in scores.items()}))
     model.train()

@@ -123,7 +123,7 @@ def _train_together(
 def _final_metrics(pack: loop.Pack, splits: Splits) -> dict[str, Tensor]:
     """Metrics of the last epoch, and those of the test split under every control; the test is looked at only here."""
     metrics = dict(pack.history[-1])
-    for control, measured in loop.evaluate_pack(pack, splits.test, models.CONTROLS).items():
+    for control, measured in loop.evaluate_pack(pack, splits.test, models.CONTROLS, by_slice=True).items():
         for name, value in measured.items():
             if name in ("loss", "accuracy"):
                 metrics[f"test_{name}_{control}"] = value.cpu()

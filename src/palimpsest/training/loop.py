@@ -122,7 +122,9 @@ def train(pack: Pack, splits: Splits, *, after_epoch: Callable[[Pack], None], pr
 _BOTH = ("loss", "accuracy")
 
 
-def evaluate_pack(pack: Pack, examples: Examples, controls: Sequence[models.Control]) -> dict[models.Control, Metrics]:
+def evaluate_pack(
+    pack: Pack, examples: Examples, controls: Sequence[models.Control], *, by_slice: bool = False
+) -> dict[models.Control, Metrics]:
     """Metrics of every run on a split; see :func:`palimpsest.training.evaluation.evaluate`."""
 
     def score(logits: Tensor, targets: Tensor) -> Scores:
@@ -138,6 +140,7 @@ def evaluate_pack(pack: Pack, examples: Examples, controls: Sequence[models.Cont
             noise_key=seeding.noise_key(pack.seeds, EVALUATION_STEP),
             controls=controls,
             score=score,
+            by_slice=by_slice,
         )
 
 

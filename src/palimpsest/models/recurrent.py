@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -17,7 +17,11 @@ from palimpsest.models import Batch, ModelOutput
 
 
 class Cell(Protocol):
-    """A network with a state: what is said at a step depends on that step's input and on the state."""
+    """A network with a state: what is said at a step depends on that step's input and on the state.
+
+    One that is faster over many steps at once has a method ``unroll`` besides, from (R, B, T, features) to (R, B, T,
+    d_out) and the state after the last; training takes that.
+    """
 
     d_out: int
     """Features of what a step says."""
@@ -73,12 +77,27 @@ class RecurrentModel(nn.Module):
         said: list[Tensor] = []
         seen: list[Look] = []
         features: Float[Tensor, "runs batch time features"] = self.input(batch.inputs)
+        unroll = getattr(self.cell, "unroll", None)
+        if self.training and unroll is not None:
+            outputs, carried = unroll(features, carried, batch.control)
+            return ModelOutput(self.head(outputs), {}, MemoryTrace(), carried)
         for x in features.unbind(2):
             y, carried = self.cell.step(x, carried, batch.control)
             said.append(y)
             if not self.training:  # what a memory did is looked at in evaluation; training has no time for it
                 seen.append(Look(*(_detached(getattr(carried, name, None)) for name in Look._fields)))
         return ModelOutput(self.head(torch.stack(said, 2)), {}, _trace(seen, carried), carried)
+
+    def under_controls(
+        self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
+    ) -> list[ModelOutput]:
+        """Output under each control; nothing is written at random here, so that ``random_writes`` is ``on``."""
+        said: dict[Control, ModelOutput] = {}
+        for control in states:
+            does: Control = "on" if control == "random_writes" else control
+            if does not in said:
+                said[does] = self(batch._replace(control=does), hyper, states[control])
+        return [said["on" if control == "random_writes" else control] for control in states]
 
 
 def _detached(value: Tensor | None) -> Tensor | None:

@@ -17,6 +17,7 @@ from palimpsest.memory.gated import GatedMemory
 from palimpsest.memory.hierarchical import HierarchicalMemory
 from palimpsest.memory.least_recently_used import LeastRecentlyUsedAccess
 from palimpsest.memory.memory_cell import MemoryCell
+from palimpsest.memory.sparse import SparseMemory
 
 D_IN, NUM_SLOTS, SLOT_DIM, HEADS = 3, 5, 4, 2
 
@@ -35,6 +36,8 @@ CELLS: dict[str, Callable[[int], Any]] = {
     ),
     "hierarchical": lambda runs: HierarchicalMemory(runs, D_IN, (4, 3, 2), SLOT_DIM, HEADS, period=2),
     "adaptive": lambda runs: AdaptiveMemory(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS),
+    "sparse_exact": lambda runs: SparseMemory(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS, top_k=2, search="exact"),
+    "sparse_hashed": lambda runs: SparseMemory(runs, D_IN, 40, SLOT_DIM, HEADS, top_k=2, num_tables=2, bucket_size=4),
     "gated": lambda runs: GatedMemory(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS),
 }
 """Each cell and each of its settings that changes the equations, by name, for a number of runs."""

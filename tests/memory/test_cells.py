@@ -100,7 +100,7 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, position: int
     assert torch.equal(together[1][position], single[1][0])
     for field, part in tensors_of(single[2][-1]).items():
         assert torch.equal(tensors_of(together[2][-1])[field][position], part[0]), field
-    for cell, said, _ in (together, single):
+    for _, said, _ in (together, single):
         said.square().sum((1, 2, 3)).sum().backward()
     for mine, theirs in zip(alone.parameters(), pack.parameters(), strict=True):
         assert torch.equal(mine.grad[0], theirs.grad[position])

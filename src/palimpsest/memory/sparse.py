@@ -1,0 +1,269 @@
+"""Sparse memory: every step reads and writes a few slots, and its cost hardly depends on how many there are.
+
+[Rae et al. 2016], "Scaling Memory-Augmented Neural Networks with Sparse Reads and Writes" (SAM).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from palimpsest.errors import ParameterError
+from palimpsest.layers.activation import sigmoid, softplus
+from palimpsest.layers.linear import Linear
+from palimpsest.memory import neighbours, recency, versioned
+from palimpsest.memory.addressing import cosine_similarity, read
+from palimpsest.memory.control import Control, heard
+from palimpsest.memory.neighbours import Hashing
+from palimpsest.memory.sizes import at_least_one, within
+from palimpsest.memory.versioned import Version
+
+Search = Literal["exact", "hashed"]
+ACCESS_THRESHOLD = 0.005
+"""δ: a slot counts as accessed where it was read and written with more weight than this [Rae 2016, Section 3.2]."""
+
+Keys = Float[Tensor, "runs batch heads dim"]
+PerHead = Float[Tensor, "runs batch heads"]
+Touched = Int[Tensor, "runs batch touched"]
+
+
+class SparseState(NamedTuple):
+    """What a :class:`SparseMemory` carries from step to step.
+
+    Any state may be gone on from, and more than once; to go on from an old one costs what was written since (see
+    :mod:`palimpsest.memory.versioned`). So an initial state may be kept and used for every sequence.
+    """
+
+    memory: Version
+    """Slots, and what finds them."""
+    log: versioned.Log
+    """Where the gradient of what was written goes; a state without gradients has none."""
+    steps: int
+    """Steps so far."""
+    read_index: Int[Tensor, "runs batch heads kept"]
+    """Slots that were read; slot 0, with weight 0, where fewer were found than could be read."""
+    read_values: Float[Tensor, "runs batch heads kept"]
+    """w^R at those slots; sums to one, or to zero where nothing was found."""
+
+
+class _Read(NamedTuple):
+    said: Keys
+    kept: Int[Tensor, "runs batch heads kept"]
+    weights: Float[Tensor, "runs batch heads kept"]
+    log: Tensor
+
+
+class SparseMemory(nn.Module):
+    """Reads the K slots most like a key; writes to the slots read before and to the one accessed least recently.
+
+        u = the slot accessed least recently: with w^R + w^W > δ                           [Rae 2016, eq. 6, U^(2)]
+        w^W_t = α_t (γ_t w^R_{t−1} + (1 − γ_t) 1_u)                                         [Rae 2016, eq. 5]
+        M_t = (1 − R_t) ∘ M_{t−1} + w^W_t a_tᵀ, where R_t is 1 at slot u and 0 elsewhere    [Rae 2016, eq. 3]
+        w^R_t = softmax over the K slots of largest cos(q_t, M_t(i)), of β_t cos(q_t, M_t(i))
+        r_t = Σ_K w^R_t(i) M_t(i)                                                           [Rae 2016, eq. 4]
+
+    With H heads w^R_{t−1} in the write is their mean, so that a write has H K + 1 slots; all else of the memory is
+    neither read, written nor copied, forwards or backwards. A step costs O(H K + log N) rows and numbers; only
+    :meth:`initial_state` makes N of them.
+
+    Exact: the K slots' weights, all equations above, gradients, and which slot was accessed least recently. Exact with
+    ``search="exact"``, which looks at all N slots and is for small memories: which K slots are most like the key.
+    Approximate with ``search="hashed"``: they are the most alike among the slots in L (1 + probes) buckets of C each,
+    those of the last read and the one just written (:mod:`palimpsest.memory.neighbours`). Where N ≤ C / 2 all slots are
+    in each bucket and both are the same. Only slots that were ever written are read.
+
+    Deviates: the paper's index is a set of random k-d trees, or hashing, rebuilt every N steps; here it is kept up to
+    date by every write. The paper goes back in time by undoing writes; here the gradient is kept by written row
+    (:data:`palimpsest.memory.versioned.Log`), and versions make undoing unnecessary. The first memory is zero and no
+    gradient reaches it.
+
+    Args:
+        runs: size R of the pack.
+        d_in: features of x.
+        num_slots: N.
+        slot_dim: W.
+        num_read_heads: H; features out are H W.
+        top_k: K, at most N.
+        search: ``exact`` or ``hashed``.
+        num_tables: L.
+        bucket_size: C.
+        num_probes: signs that are turned in each table, at least 0.
+
+    Raises:
+        ParameterError: a size is below one, K exceeds N, or there is no such search.
+    """
+
+    directions: Float[Tensor, "dim signs"]
+
+    def __init__(
+        self,
+        runs: int,
+        d_in: int,
+        num_slots: int,
+        slot_dim: int,
+        num_read_heads: int = 1,
+        *,
+        top_k: int = 4,
+        search: Search = "hashed",
+        num_tables: int = 4,
+        bucket_size: int = 16,
+        num_probes: int = 1,
+    ) -> None:
+        super().__init__()
+        at_least_one(runs=runs, d_in=d_in, num_slots=num_slots, slot_dim=slot_dim, num_read_heads=num_read_heads)
+        at_least_one(num_tables=num_tables, bucket_size=bucket_size)
+        within("top_k", top_k, 1, num_slots)
+        within("num_probes", num_probes, 0, 64)
+        if search not in ("exact", "hashed"):
+            raise ParameterError(f"search: {search!r} is no search; allowed: exact, hashed")
+        self.num_slots, self.slot_dim, self.num_read_heads = num_slots, slot_dim, num_read_heads
+        self.top_k = top_k
+        self.hashing = Hashing(num_slots, num_tables, bucket_size, num_probes) if search == "hashed" else None
+        self.touched = num_read_heads * top_k + 1
+        self.d_out = num_read_heads * slot_dim
+        self.project = Linear(runs, d_in, (num_read_heads + 1) * slot_dim + num_read_heads + 2)
+        signs = torch.empty(0, 0) if self.hashing is None else neighbours.directions(slot_dim, self.hashing)
+        self.register_buffer("directions", signs, persistent=False)
+
+    def initial_state(self, batch: int) -> SparseState:
+        """An empty memory; takes time and room for N slots, so keep it where many sequences begin with it."""
+        weight = self.project.weight
+        runs, num_slots, device = len(weight), self.num_slots, weight.device
+        columns = {
+            "rows": weight.new_zeros(runs, batch, num_slots, self.slot_dim),
+            "event": torch.full((runs, batch, num_slots), -1, device=device),
+            recency.COLUMN: recency.never_used(runs, batch, num_slots, device),
+        }
+        if self.hashing is not None:
+            columns |= neighbours.empty_columns(runs, batch, self.hashing, device)
+        read = (runs, batch, self.num_read_heads, self.top_k)
+        return SparseState(
+            memory=Version(columns),
+            log=versioned.empty_log(weight, runs, batch, self.slot_dim),
+            steps=0,
+            read_index=torch.zeros(read, dtype=torch.int64, device=device),
+            read_values=weight.new_zeros(read),
+        )
+
+    def step(
+        self, x: Float[Tensor, "runs batch d_in"], state: SparseState, control: Control = "on"
+    ) -> tuple[Float[Tensor, "runs batch d_out"], SparseState]:
+        """Write, read, and note what was accessed."""
+        heads, dim = self.num_read_heads, self.slot_dim
+        keys, add, strengths, gates = self.project(x).split([heads * dim, dim, heads, 2], -1)
+        keys, strength, gates = keys.unflatten(-1, (heads, dim)), 1 + softplus(strengths), sigmoid(gates)
+        written, values = self._where_to_write(state, gates)
+        memory, log = self._write(state, written, values, add)
+        if control == "shuffled":  # the neighbour's memory hears this example's key: the keys move, not the memories
+            moved = self._read(memory, log, keys.roll(-1, 1), strength.roll(-1, 1), written, state.steps + 1)
+            found = _Read(*(part.roll(1, 1) for part in moved[:3]), log=moved.log)
+        else:
+            found = self._read(memory, log, keys, strength, written, state.steps + 1)
+        touched = torch.cat([written, found.kept.flatten(2)], -1)
+        weights = torch.cat([values, found.weights.flatten(2)], -1).detach()
+        accessed = _total(touched, weights) > ACCESS_THRESHOLD
+        memory = recency.use(memory, touched, accessed, state.steps + 1, self.num_slots)
+        after = SparseState(memory, found.log, state.steps + 1, found.kept, found.weights)
+        return heard(found.said, control).flatten(2), after
+
+    def _where_to_write(
+        self, state: SparseState, gates: Float[Tensor, "runs batch 2"]
+    ) -> tuple[Touched, Float[Tensor, "runs batch touched"]]:
+        """Slots and w^W; a slot may come more than once, and then its weight is the sum. The last slot is u."""
+        write, again = gates.split(1, -1)
+        unused = recency.least_recent(state.memory, self.num_slots)
+        index = torch.cat([state.read_index.flatten(2), unused[..., None]], -1)
+        shares = again * state.read_values.flatten(2) / self.num_read_heads
+        return index, write * torch.cat([shares, 1 - again], -1)
+
+    def _write(
+        self,
+        state: SparseState,
+        index: Touched,
+        values: Float[Tensor, "runs batch touched"],
+        add: Float[Tensor, "runs batch dim"],
+    ) -> tuple[Version, Tensor]:
+        """Memory and log after the write; rows of one slot are equal, and the first one is that which counts."""
+        log = state.log if state.log.requires_grad else state.log[:, :, :0]
+        old, log = self._rows(state.memory, log, index, state.steps)
+        kept = (index != index[..., -1:]).to(old.dtype)
+        new = kept[..., None] * old + _total(index, values)[..., None] * add[:, :, None]
+        first = _first(index)
+        memory = state.memory.replace("rows", index, new)
+        memory = memory.replace("event", index, state.steps * self.touched + first)
+        if self.hashing is not None:
+            code = neighbours.hash_of(new, self.directions, self.hashing).code
+            distinct = first == torch.arange(self.touched, device=index.device)
+            memory = neighbours.insert(memory, index, distinct, code, self.hashing)
+        return memory, versioned.write_rows(log, new)
+
+    def _rows(self, memory: Version, log: Tensor, index: Touched, steps: int) -> tuple[Tensor, Tensor]:
+        """Slots with their gradient, after so many writes, and the log."""
+        unknown = steps * self.touched - log.shape[2]  # events that came before the log begins
+        return versioned.read_rows(memory, log, index, memory.gather("event", index) - unknown)
+
+    def _read(
+        self, memory: Version, log: Tensor, keys: Keys, strength: PerHead, written: Touched, writes: int
+    ) -> _Read:
+        """Read the K slots that were found."""
+        index, found = self._search(memory, keys, written)
+        rows, log = self._rows(memory, log, index.flatten(2), writes)
+        scores = strength[..., None] * _per_head(keys, rows.unflatten(2, index.shape[2:]))
+        weights = scores.masked_fill(~found, torch.finfo(scores.dtype).min).softmax(-1) * found
+        said = read(rows.view(len(rows), -1, self.top_k, self.slot_dim), weights.view(len(rows), -1, 1, self.top_k))
+        return _Read(said.view(keys.shape), index, weights, log)
+
+    @torch.no_grad()
+    def _search(
+        self, memory: Version, keys: Keys, written: Touched
+    ) -> tuple[Int[Tensor, "runs batch heads kept"], Bool[Tensor, "runs batch heads kept"]]:
+        """The K slots most like each key, of equals the first, and which of them there are."""
+        if self.hashing is None:
+            alike = cosine_similarity(keys, memory.whole("rows"))
+            slots = torch.arange(self.num_slots, device=keys.device).expand(alike.shape)
+            there = (memory.whole("event") >= 0)[:, :, None].expand(alike.shape)
+        else:
+            hashed = neighbours.hash_of(keys, self.directions, self.hashing)
+            near = neighbours.candidates(memory, hashed, self.hashing)
+            recent = written[:, :, None].expand(-1, -1, keys.shape[2], -1)
+            slots = torch.cat([near, recent], -1).sort(-1).values
+            there = torch.cat([slots[..., :1] >= 0, (slots[..., 1:] != slots[..., :-1]) & (slots[..., 1:] >= 0)], -1)
+            slots = slots.clamp_min(0)
+            alike = _per_head(keys, memory.gather("rows", slots.flatten(2)).unflatten(2, slots.shape[2:]))
+        ordered = alike.masked_fill(~there, -2.0).sort(dim=-1, descending=True, stable=True).indices
+        chosen = ordered[..., : self.top_k]
+        found = there.gather(-1, chosen)
+        return slots.gather(-1, chosen) * found, found
+
+    def slots(self, state: SparseState) -> Float[Tensor, "runs batch slots dim"]:
+        """A copy of all slots, without gradient; takes time and room for N of them."""
+        return state.memory.whole("rows").clone()
+
+    def read_weights(self, state: SparseState) -> Float[Tensor, "runs batch heads slots"]:
+        """The last weighting w^R over all slots; takes room for N of them."""
+        nowhere = state.read_values.new_zeros(*state.read_values.shape[:3], self.num_slots)
+        return nowhere.scatter_add(-1, state.read_index, state.read_values)
+
+
+def _per_head(keys: Keys, rows: Float[Tensor, "runs batch heads found dim"]) -> Float[Tensor, "runs batch heads found"]:
+    """Cosine of every head's key with rows of its own."""
+    runs, batch, heads, found, dim = rows.shape
+    alike = cosine_similarity(keys.reshape(runs, batch * heads, 1, dim), rows.reshape(runs, batch * heads, found, dim))
+    return alike.view(runs, batch, heads, found)
+
+
+def _total(index: Touched, values: Float[Tensor, "runs batch touched"]) -> Float[Tensor, "runs batch touched"]:
+    """For every entry the sum over all entries of the same slot."""
+    same = index[..., :, None] == index[..., None, :]
+    return (same * values[..., None, :]).sum(-1)
+
+
+def _first(index: Touched) -> Touched:
+    """For every entry the number of the first entry of the same slot."""
+    count = index.shape[-1]
+    number = torch.arange(count, device=index.device)
+    same = index[..., :, None] == index[..., None, :]
+    return torch.where(same, number, count).amin(-1)

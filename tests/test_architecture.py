@@ -14,7 +14,7 @@ STOREYS: list[set[str]] = [
     {"errors", "provenance", "catalogue"},
     {"config", "files"},
     {"tensors"},
-    {"plan", "layers"},
+    {"plan", "layers", "sequences"},
     {"memory"},
     {"models", "tasks"},
     {"specs"},

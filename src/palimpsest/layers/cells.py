@@ -97,32 +97,39 @@ class _LSTMStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, of_input: Tensor, hidden: Tensor, memory: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`LSTMCell`."""
-        size = hidden.shape[-1]
-        before = product(hidden, weight).add_(of_input)
-        gates, candidate = sigmoid(before[..., : 3 * size]), tanh(before[..., 3 * size :])
-        i, f, o = gates.split(size, -1)
-        kept = (f * memory).add_(i * candidate)
-        said = tanh(kept)
-        ctx.save_for_backward(hidden, memory, weight, gates, candidate, said)
-        return o * said, kept
+        hidden_after, memory_after, kept = lstm_step(product(hidden, weight).add_(of_input), memory)
+        ctx.save_for_backward(hidden, weight, *kept)
+        return hidden_after, memory_after
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_hidden: Tensor, of_memory: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Gradient of the input's part, h, c and U; σ′ = σ (1 − σ) and tanh′ = 1 − tanh²."""
-        hidden, memory, weight, gates, candidate, said = ctx.saved_tensors
-        i, f, o = gates.split(hidden.shape[-1], -1)
-        of_kept = torch.ops.aten.tanh_backward(of_hidden * o, said).add_(of_memory)
-        of_gates = torch.cat([of_kept * candidate, of_kept * memory, of_hidden * said], -1)
-        of_before = torch.cat(
-            [
-                torch.ops.aten.sigmoid_backward(of_gates, gates),
-                torch.ops.aten.tanh_backward(of_kept * i, candidate),
-            ],
-            -1,
-        )
+        """Gradient of the input's part, h, c and U."""
+        hidden, weight, *kept = ctx.saved_tensors
+        of_before, of_memory = lstm_gradient(of_hidden, of_memory, kept)
         of_weight = product(hidden.transpose(1, 2), of_before)
-        return of_before, product(of_before, weight.transpose(1, 2)), of_kept * f, of_weight
+        return of_before, product(of_before, weight.transpose(1, 2)), of_memory, of_weight
+
+
+def lstm_step(before: Float[Tensor, "runs batch gates"], memory: Hidden) -> tuple[Hidden, Hidden, tuple[Tensor, ...]]:
+    """Both h and c after a step, and what :func:`lstm_gradient` takes; ``before`` are W x + U h + b of all gates."""
+    size = memory.shape[-1]
+    gates, candidate = sigmoid(before[..., : 3 * size]), tanh(before[..., 3 * size :])
+    i, f, o = gates.split(size, -1)
+    after = (f * memory).add_(i * candidate)
+    said = tanh(after)
+    return o * said, after, (memory, gates, candidate, said)
+
+
+def lstm_gradient(of_hidden: Hidden, of_memory: Hidden, kept: Sequence[Tensor]) -> tuple[Tensor, Hidden]:
+    """Gradient of ``before`` and of c before the step; σ′ = σ (1 − σ) and tanh′ = 1 − tanh²."""
+    memory, gates, candidate, said = kept
+    i, f, o = gates.split(memory.shape[-1], -1)
+    of_after = torch.ops.aten.tanh_backward(of_hidden * o, said).add_(of_memory)
+    of_gates = torch.cat([of_after * candidate, of_after * memory, of_hidden * said], -1)
+    of_gates = torch.ops.aten.sigmoid_backward(of_gates, gates)
+    of_candidate = torch.ops.aten.tanh_backward(of_after * i, candidate)
+    return torch.cat([of_gates, of_candidate], -1), of_after * f
 
 
 class GRUState(NamedTuple):

@@ -9,17 +9,18 @@ Axes: R runs, B batch, H heads, N slots, W slot_dim, K shifts. A weighting is no
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from palimpsest.errors import ParameterError
 from palimpsest.layers.activation import logarithm
 from palimpsest.layers.product import product
 
-Similarity = Literal["cosine", "dot"]
+SIMILARITIES = ("cosine", "dot")
 Keys = Float[Tensor, "runs batch heads dim"]
 Slots = Float[Tensor, "runs batch slots dim"]
 PerHead = Float[Tensor, "runs batch heads"]
@@ -28,6 +29,8 @@ Weighting = Float[Tensor, "runs batch heads slots"]
 NORM_FLOOR = 1e-3
 """A norm below this counts as this: what is almost empty resembles nothing, and no gradient grows beyond its inverse.
 Half precision resolves it."""
+WEIGHT_FLOOR = 1e-30
+"""What is added to a weight that is to have a logarithm, where the type has numbers as small."""
 USAGE_FLOOR = 1e-6
 """A slot is never quite free, so that what a product of usages owes to each of them stays defined."""
 
@@ -53,20 +56,20 @@ def dot_similarity(key: Keys, slots: Slots) -> Weighting:
     return product(key, slots.transpose(-1, -2))
 
 
-def content_weights(key: Keys, slots: Slots, strength: PerHead, similarity: Similarity = "cosine") -> Weighting:
+def content_weights(key: Keys, slots: Slots, strength: PerHead, similarity: str = "cosine") -> Weighting:
     """w(i) = e^(β K[k, M(i)]) / Σ_j e^(β K[k, M(j)])    [Graves 2014, eq. 5; Graves 2016, C(M, k, β)].
 
     Args:
         key: k, what is looked for.
         slots: M.
         strength: β ≥ 0: the larger, the more of the weight is on what is most alike; 0 weighs all slots alike.
-        similarity: K.
+        similarity: K, ``cosine`` or ``dot``.
 
     Raises:
         ParameterError: ``similarity`` is neither ``cosine`` nor ``dot``.
     """
-    if similarity not in ("cosine", "dot"):
-        raise ParameterError(f"similarity: {similarity!r} is no similarity; allowed: cosine, dot")
+    if similarity not in SIMILARITIES:
+        raise ParameterError(f"similarity: {similarity!r} is no similarity; allowed: {', '.join(SIMILARITIES)}")
     alike = cosine_similarity(key, slots) if similarity == "cosine" else dot_similarity(key, slots)
     return (strength[..., None] * alike).softmax(-1)
 
@@ -91,32 +94,38 @@ def shift(weights: Weighting, kernel: Float[Tensor, "runs batch heads shifts"]) 
             to slot i + 1.
 
     Raises:
-        ParameterError: ``kernel`` has an even number of shifts, none of which is the middle one.
+        ParameterError: ``kernel`` has an even number of shifts, none of which is the middle one, or more than N.
     """
-    if kernel.shape[-1] % 2 == 0:
-        raise ParameterError(f"kernel: {kernel.shape[-1]} shifts; allowed: an odd number, −S to S")
-    sources = _sources(weights.shape[-1], kernel.shape[-1], weights.device)
-    moved = weights[..., sources]
-    return product(kernel[..., None, :], moved).squeeze(-2)
+    shifts, num_slots = kernel.shape[-1], weights.shape[-1]
+    if shifts % 2 == 0 or shifts > num_slots:
+        raise ParameterError(
+            f"kernel: {shifts} shifts of {num_slots} slots; allowed: an odd number, no more than slots"
+        )
+    return product(kernel.flip(-1)[..., None, :], neighbours(weights, shifts)).squeeze(-2)
 
 
-def _sources(num_slots: int, shifts: int, device: torch.device) -> Int[Tensor, "shifts slots"]:
-    """The slot that each slot receives weight from under each shift."""
-    offset = torch.arange(shifts, device=device)[:, None] - shifts // 2
-    return (torch.arange(num_slots, device=device) - offset) % num_slots
+def neighbours(weights: Float[Tensor, "*inner slots"], shifts: int) -> Float[Tensor, "*inner shifts slots"]:
+    """Weight of slot i + s modulo N for every shift s from −S to S and every slot i."""
+    most = shifts // 2
+    around = torch.cat([weights[..., weights.shape[-1] - most :], weights, weights[..., :most]], -1)
+    return around.unfold(-1, weights.shape[-1], 1)
 
 
 def sharpen(weights: Weighting, sharpness: PerHead) -> Weighting:
     """w(i) = w̃(i)^γ / Σ_j w̃(j)^γ    [Graves 2014, eq. 9], computed as softmax(γ log w̃).
 
-    So no power underflows before it is divided, whatever γ is. A weight of zero counts as the smallest normal number.
+    So no power underflows before it is divided, whatever γ is.
+
+    Deviates: ``WEIGHT_FLOOR`` is added to every w̃, so that zero has a logarithm and the gradient that it has in the
+    equation; weights that are all zero come out alike.
 
     Args:
         weights: w̃.
         sharpness: γ ≥ 1.
     """
-    tiny = torch.finfo(weights.dtype).tiny
-    return (sharpness[..., None] * logarithm(weights.clamp_min(tiny))).softmax(-1)
+    log = logarithm(weights + max(WEIGHT_FLOOR, torch.finfo(weights.dtype).tiny))
+    # Below the largest, which no quotient shows: a large γ then takes no logarithm out of the range of half precision.
+    return (sharpness[..., None] * (log - log.detach().amax(-1, keepdim=True))).softmax(-1)
 
 
 def location_weights(
@@ -138,7 +147,7 @@ def hybrid(
     gate: PerHead,
     kernel: Float[Tensor, "runs batch heads shifts"],
     sharpness: PerHead,
-    similarity: Similarity = "cosine",
+    similarity: str = "cosine",
 ) -> Weighting:
     """Content, then location: the whole of an NTM's addressing    [Graves 2014, Figure 2].
 
@@ -183,7 +192,28 @@ def erase_and_add(slots: Slots, write_weights: Weighting, erase: Keys, add: Keys
         add: a.
     """
     if write_weights.shape[2] == 1:
-        weights = write_weights.transpose(-1, -2)
-        return slots * (1 - weights * erase) + weights * add
+        return _EraseAndAdd.apply(slots, write_weights, erase, add)  # pyright: ignore[reportReturnType]
     erased = write_weights.transpose(-1, -2)[..., None, :] * erase.transpose(-1, -2)[:, :, None]
     return slots * (1 - erased).prod(-1) + product(write_weights.transpose(-1, -2), add)
+
+
+class _EraseAndAdd(torch.autograd.Function):
+    """One head's write and its gradient as one node: sums over slots and features are products there."""
+
+    @staticmethod
+    def forward(ctx: Any, slots: Tensor, write_weights: Tensor, erase: Tensor, add: Tensor) -> Tensor:
+        """See :func:`erase_and_add`."""
+        weights = write_weights.transpose(-1, -2)
+        keep = (weights * erase).neg_().add_(1)
+        ctx.save_for_backward(slots, write_weights, erase, add, keep)
+        return (weights * add).add_(slots * keep)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Of M, G ⊙ (1 − w eᵀ); of w, G a − (G ⊙ M) e; of e, −(G ⊙ M)ᵀ w; of a, Gᵀ w; G is that of M_t."""
+        slots, write_weights, erase, add, keep = ctx.saved_tensors
+        both = torch.cat([gradient, gradient * slots], -1)
+        of_add, of_erase = product(write_weights, both).split(slots.shape[-1], -1)
+        of_weights = product(torch.cat([add, -erase], -1), both.transpose(-1, -2))
+        return gradient * keep, of_weights, -of_erase, of_add

@@ -1,14 +1,21 @@
-"""Every model keeps the contract: shapes, gradients, chunks, independence of a run from its company, seeds, keys."""
+"""Every model keeps the contract: shapes, gradients, chunks, independence of a run from its company, seeds, keys.
+
+There are two kinds: models that answer once, with one class, and models of sequences, which say something at every
+step. Every kind is walked over the tasks that it is made for.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from palimpsest import models
-from palimpsest.config import as_number, checked, per_run_fields
+from palimpsest.config import Section, as_number, checked, per_run_fields
 from palimpsest.errors import ParameterError
+from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.layers.transformer import EncoderConfig, reset_parameters
 from palimpsest.models import (
     CONTROLS,
@@ -20,13 +27,19 @@ from palimpsest.models import (
     no_memory,
     window_only,
 )
-from palimpsest.tasks import delayed_qa
+from palimpsest.tasks import copy, delayed_qa, mqar
 from palimpsest.training import seeding
 
-TASKS = {
-    "published": delayed_qa.Config(sequence_length=16, num_train=8, num_validation=8, num_test=8),
-    "repaired": delayed_qa.Config(sequence_length=16, question="flag", num_train=8, num_validation=8, num_test=8),
+SIZES = {"num_train": 8, "num_validation": 8, "num_test": 8}
+TASKS: dict[str, Any] = {
+    "published": delayed_qa.Config(sequence_length=16, **SIZES),
+    "repaired": delayed_qa.Config(sequence_length=16, question="flag", **SIZES),
+    "bits": copy.Config(bits=3, min_length=2, max_length=5, test_lengths=(5,), **SIZES),
+    "classes": mqar.Config(vocabulary=10, train_settings=((12, 2),), test_settings=((12, 2),), **SIZES),
 }
+"""What models are tried on: one task under the two readings of a source, and sequences of either kind."""
+TRACKS = ("published", "repaired")
+SEQUENCES = ("bits", "classes")
 SMALL = {
     "width": 8,
     "num_heads": 2,
@@ -37,8 +50,9 @@ SMALL = {
     "budget": 2,
     "controller_hidden": 8,
 }
-"""Sizes for every model that has them, whatever the track."""
-REPAIRED: dict[type[EncoderConfig], dict[str, object]] = {
+"""Sizes for every model that has them, whatever the task."""
+REPAIRED: dict[type[Section], dict[str, object]] = {
+    SequenceConfig: {"segment": 4, "hidden": 6, "slot_dim": 4, "num_read_heads": 2},
     EncoderConfig: {"straight_through": True},
     no_memory.Config: {"segment": 4},
     window_only.Config: {"window": 3, "segment": None},
@@ -63,15 +77,20 @@ REPAIRED: dict[type[EncoderConfig], dict[str, object]] = {
         "exploration_steps": 20,
     },
 }
-"""The repaired reading of each kind of model; what a kind says goes before what those say that it is derived from."""
-PUBLISHED: dict[type[EncoderConfig], dict[str, object]] = {window_only.Config: {"window": 3, "cls_position": 15}}
+"""Sizes and the repaired reading of each kind of model; what it says goes before what those say that it is of."""
+PUBLISHED: dict[type[Section], dict[str, object]] = {window_only.Config: {"window": 3, "cls_position": 15}}
+
+
+def is_of_sequences(name: str) -> bool:
+    """Whether a model says something at every step."""
+    return issubclass(models.load(name).Config, SequenceConfig)
 
 
 def build(name: str, track: str, runs: int = 2, **changes: object) -> torch.nn.Module:
-    """A small model of one track with the seeds 0, 1 and so on; keys that its kind does not have are left out."""
+    """A small model for one task with the seeds 0, 1 and so on; keys that its kind does not have are left out."""
     config_class = models.load(name).Config
     content: dict[str, object] = {**SMALL, **TASKS[track].interface()}
-    for kind, parts in (REPAIRED if track == "repaired" else PUBLISHED).items():
+    for kind, parts in (PUBLISHED if track == "published" else REPAIRED).items():
         content |= parts if issubclass(config_class, kind) else {}
     content = {key: value for key, value in {**content, **changes}.items() if key in config_class.model_fields}
     model = models.load(name).Model(config_class(**content), runs)
@@ -101,25 +120,38 @@ def run(model: torch.nn.Module, given: Batch) -> ModelOutput:
     return model(given, hyper(model, given.inputs.shape[0]))
 
 
-EVERY = [(name, track) for name in models.names() for track in TASKS]
+def objective(output: ModelOutput) -> Tensor:
+    """Any smooth number that depends on everything that a model says."""
+    return output.logits.square().sum() + sum(loss.sum() for loss in output.losses.values())
+
+
+EVERY = [(name, track) for name in models.names() for track in (SEQUENCES if is_of_sequences(name) else TRACKS)]
 
 
 @pytest.mark.parametrize("name", models.names())
 def test_default_config_builds_for_a_task(name: str) -> None:
     config_class = models.load(name).Config
-    task = delayed_qa.Config(question="flag")
+    task = copy.Config() if is_of_sequences(name) else delayed_qa.Config(question="flag")
     interface = {key: value for key, value in task.interface().items() if key in config_class.model_fields}
     model = models.load(name).Model(config_class(**interface), 1)
     assert sum(parameter.numel() for parameter in model.parameters()) > 0
 
 
 @pytest.mark.parametrize(("name", "track"), EVERY)
-def test_shapes(name: str, track: str) -> None:
-    output = run(build(name, track), batch(track))
-    assert output.logits.shape == (2, 3, 10)
+@pytest.mark.parametrize("training", [True, False])
+def test_shapes(name: str, track: str, training: bool) -> None:
+    given, interface = batch(track), TASKS[track].interface()
+    output = run(build(name, track).train(training), given)
+    of_sequences = (given.inputs.shape[2], interface["num_outputs"]) if is_of_sequences(name) else ()
+    assert output.logits.shape == (2, 3, *(of_sequences or (interface["num_classes"],)))
     assert all(loss.shape == (2,) for loss in output.losses.values())
     for field, value in output.trace.present().items():
         assert value.shape[:2] == (2, 3), field
+
+
+@pytest.mark.parametrize(("name", "track"), EVERY)
+def test_a_model_is_told_all_that_its_kind_of_task_has_to_tell(name: str, track: str) -> None:
+    assert set(TASKS[track].interface()) <= set(models.load(name).Config.model_fields)
 
 
 @pytest.mark.parametrize(("name", "track"), EVERY)
@@ -127,8 +159,14 @@ def test_shapes(name: str, track: str) -> None:
 def test_gradients_are_finite_whatever_is_done_to_the_memory(name: str, track: str, control: str) -> None:
     model = build(name, track)
     output = run(model, batch(track)._replace(control=control))
-    (output.logits.square().sum() + sum(loss.sum() for loss in output.losses.values())).backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    objective(output).backward()
+    assert all_finite(model)
+
+
+def all_finite(model: torch.nn.Module) -> bool:
+    """Whether there are gradients, and all that there are are finite."""
+    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return bool(found) and all(bool(torch.isfinite(gradient).all()) for gradient in found)
 
 
 @pytest.mark.parametrize(("name", "track"), EVERY)
@@ -147,7 +185,7 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, track: str, p
     )
     together, single = run(pack, whole), run(alone, part)
     for output in (together, single):
-        (output.logits.square().sum() + sum(loss.sum() for loss in output.losses.values())).backward()
+        objective(output).backward()
     assert torch.equal(together.logits[position], single.logits[0])
     for term, loss in single.losses.items():
         assert torch.equal(together.losses[term][position], loss[0]), term
@@ -183,39 +221,108 @@ def test_another_seed_gives_another_output(name: str, track: str) -> None:
 
 @pytest.mark.parametrize("name", models.names())
 def test_an_unknown_key_raises_and_names_the_known_ones(name: str) -> None:
-    with pytest.raises(ParameterError, match=r"file: config\.mem_lamda: 0\.1: unknown key; allowed: .*num_heads"):
+    with pytest.raises(ParameterError, match=r"file: config\.mem_lamda: 0\.1: unknown key; allowed: .*num_tokens"):
         checked(models.load(name).Config, {"mem_lamda": 0.1}, "file", "config")
 
 
-OBSERVERS = [name for name in models.names() if hasattr(models.load(name).Model, "observe")]
+def observe(model: Any, part: Batch, values: dict[str, Tensor]) -> Any:
+    """State after some tokens: what a model that answers once has observed, or what one of sequences hands on."""
+    return model.observe(part, values) if hasattr(model, "observe") else model(part, values).state
 
 
-@pytest.mark.parametrize("name", OBSERVERS)
-@pytest.mark.parametrize("cut", [4, 8, 12])
+def emptied(state: Any, weight: float) -> Any:
+    """A state whose memory holds zeros, of this weight; where nothing is called slots, all that is carried is zero."""
+    if isinstance(state, Tensor):
+        return torch.zeros_like(state) if state.is_floating_point() else state
+    if "slots" in getattr(state, "_fields", ()):
+        fields = {"alive", "weight"} & {*state._fields}
+        held = {field: torch.full_like(getattr(state, field), weight) for field in fields}
+        return state._replace(slots=torch.zeros_like(state.slots), **held)
+    if isinstance(state, tuple):
+        parts = [emptied(part, weight) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return state
+
+
+CARRIERS = [
+    (name, track)
+    for name, track in EVERY
+    if track != "published" and (is_of_sequences(name) or hasattr(models.load(name).Model, "observe"))
+]
+"""Models that take a sequence in parts, each on a task that has something to remember."""
+
+
+@pytest.mark.parametrize(("name", "track"), CARRIERS)
+@pytest.mark.parametrize("quarters", [1, 2, 3])
 @pytest.mark.parametrize("slots", [3, 16])
-def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(name: str, cut: int, slots: int) -> None:
-    model = build(name, "repaired", capacity=slots, num_slots=slots).eval()
-    whole = batch("repaired")
-    values = hyper(model, 2)
-    state = model.observe(whole._replace(inputs=whole.inputs[..., :cut]), values)
+def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(
+    name: str, track: str, quarters: int, slots: int
+) -> None:
+    model = build(name, track, capacity=slots, num_slots=slots).eval()
+    whole = batch(track)
+    values, cut = hyper(model, 2), quarters * whole.inputs.shape[2] // 4
+    state = observe(model, whole._replace(inputs=whole.inputs[..., :cut]), values)
     last = model(whole._replace(inputs=whole.inputs[..., cut:], start=cut), values, state)
     entire = model(whole, values)
-    torch.testing.assert_close(last.logits, entire.logits, rtol=1e-5, atol=1e-6)
-    assert torch.equal(last.trace.slot_time, entire.trace.slot_time)
+    expected = entire.logits[:, :, cut:] if is_of_sequences(name) else entire.logits
+    torch.testing.assert_close(last.logits, expected, rtol=1e-5, atol=1e-6)
+    assert last.trace.present().keys() == entire.trace.present().keys()
+    if entire.trace.slot_time is not None:
+        assert torch.equal(last.trace.slot_time, entire.trace.slot_time)
+    for field in ("read_weighting", "write_weighting", "usage_steps"):
+        seen = getattr(entire.trace, field)
+        if seen is not None:
+            torch.testing.assert_close(getattr(last.trace, field), seen[:, :, cut:], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", OBSERVERS)
+@pytest.mark.parametrize(("name", "track"), CARRIERS)
 @pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_gradients_are_finite_with_a_memory_of_zeros(name: str, weight: float) -> None:
-    model, whole = build(name, "repaired"), batch("repaired")
-    values = hyper(model, 2)
-    state = model.observe(whole._replace(inputs=whole.inputs[..., :8]), values)
-    zeros = {field: torch.zeros_like(value) for field, value in state._asdict().items() if field == "slots"}
-    held = {field: torch.full_like(getattr(state, field), weight) for field in {"alive", "weight"} & {*state._fields}}
-    output = model(whole._replace(inputs=whole.inputs[..., 8:], start=8), values, state._replace(**zeros, **held))
+def test_gradients_are_finite_with_a_memory_of_zeros(name: str, track: str, weight: float) -> None:
+    model, whole = build(name, track), batch(track)
+    values, half = hyper(model, 2), whole.inputs.shape[2] // 2
+    state = observe(model, whole._replace(inputs=whole.inputs[..., :half]), values)
+    part = whole._replace(inputs=whole.inputs[..., half:], start=half)
+    output = model(part, values, emptied(state, weight))
     assert torch.isfinite(output.logits).all()
-    (output.logits.square().sum() + sum(loss.sum() for loss in output.losses.values())).backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    objective(output).backward()
+    assert all_finite(model)
+
+
+OF_SEQUENCES = [(name, track) for name, track in EVERY if is_of_sequences(name)]
+
+
+@pytest.mark.parametrize(("name", "track"), OF_SEQUENCES)
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_said_at_a_step_does_not_depend_on_what_comes_later(name: str, track: str, training: bool) -> None:
+    model, whole = build(name, track).train(training), batch(track)
+    tokens, time = TASKS[track].interface()["num_tokens"], whole.inputs.shape[2]
+    before = run(model, whole).logits
+    for place in (0, time // 2, time - 1):
+        changed = whole.inputs.clone()
+        changed[..., place] = (changed[..., place] + 1) % tokens
+        after = run(model, whole._replace(inputs=changed)).logits
+        torch.testing.assert_close(after[:, :, :place], before[:, :, :place], rtol=1e-5, atol=1e-6)
+        assert not torch.equal(after[:, :, place:], before[:, :, place:])
+
+
+@pytest.mark.parametrize(("name", "track"), OF_SEQUENCES)
+@pytest.mark.parametrize("training", [True, False])
+def test_double_precision_says_the_same_more_exactly(name: str, track: str, training: bool) -> None:
+    single, double = (build(name, track).train(training) for _ in range(2))
+    double.double()
+    one, other = run(single, batch(track)).logits, run(double, batch(track)).logits
+    assert other.dtype == torch.float64
+    torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-5)
+    assert not torch.equal(one.double(), other)
+
+
+@pytest.mark.parametrize(("name", "track"), OF_SEQUENCES)
+def test_only_evaluation_looks_at_the_memory_and_says_the_same(name: str, track: str) -> None:
+    model = build(name, track)
+    training, evaluation = run(model.train(), batch(track)), run(model.eval(), batch(track))
+    torch.testing.assert_close(training.logits, evaluation.logits, rtol=1e-5, atol=1e-6)
+    assert not training.trace.present()
+    assert all(not value.requires_grad for value in evaluation.trace.present().values())
 
 
 @pytest.mark.parametrize(("name", "track"), EVERY)

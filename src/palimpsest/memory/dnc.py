@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from palimpsest.errors import ParameterError
 from palimpsest.layers.activation import sigmoid, softplus
 from palimpsest.layers.cells import LSTMCell, LSTMState
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.product import product
 from palimpsest.memory.addressing import allocation, content_weights, erase_and_add, read
 from palimpsest.memory.control import Control, heard, seen
+from palimpsest.memory.dnc_unrolled import Carried, Weights, unrolled
+from palimpsest.memory.sizes import at_least_one, within
 
 Slots = Float[Tensor, "runs batch slots dim"]
 PerSlot = Float[Tensor, "runs batch slots"]
@@ -257,7 +258,7 @@ class DNCCell(nn.Module):
             O(N²) a step.
 
     Raises:
-        ParameterError: a size is below one, or ``sparse_links`` exceeds ``num_slots``.
+        ParameterError: a size is below one, or ``sparse_links`` is none of 1 to ``num_slots``.
     """
 
     def __init__(
@@ -273,12 +274,13 @@ class DNCCell(nn.Module):
         sparse_links: int | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"num_slots": num_slots, "slot_dim": slot_dim, "num_read_heads": num_read_heads}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ParameterError(f"{name}: {size} is too small; allowed: 1 or more")
-        if sparse_links is not None and not 1 <= sparse_links <= num_slots:
-            raise ParameterError(f"sparse_links: {sparse_links} is no number of slots; allowed: 1 to {num_slots}")
+        at_least_one(
+            d_in=d_in, d_hidden=d_hidden, num_slots=num_slots, slot_dim=slot_dim, num_read_heads=num_read_heads
+        )
+        if d_out is not None:
+            at_least_one(d_out=d_out)
+        if sparse_links is not None:
+            within("sparse_links", sparse_links, 1, num_slots)
         self.num_slots, self.slot_dim, self.num_read_heads = num_slots, slot_dim, num_read_heads
         self.sparse_links = sparse_links
         said = d_hidden + num_read_heads * slot_dim
@@ -325,6 +327,40 @@ class DNCCell(nn.Module):
         accessed = access(told, state, control)
         said = torch.cat([h, accessed.reads.flatten(2)], -1)
         return said if self.output is None else self.output(said), accessed._replace(controller=controller)
+
+    def unroll(
+        self, xs: Float[Tensor, "runs batch time d_in"], state: DNCState, control: Control = "on"
+    ) -> tuple[Float[Tensor, "runs batch time d_out"], DNCState]:
+        """What :meth:`step` says after each step of a sequence, (R, B, T, d_out), and the last state.
+
+        Where links are dense and the control leaves the memory alone it takes a fraction of the time, and rounds
+        otherwise.
+
+        Args:
+            xs: what is heard, of one step or more.
+            state: after the step before the first.
+            control: as in :meth:`step`.
+        """
+        if state.link is not None and control in ("on", "random_writes"):
+            said, after = unrolled(xs, _carried(state), self._weights())
+            hidden, memory, *rest = after
+            state = state._replace(**dict(zip(Carried._fields[2:], rest, strict=True)))
+            state = state._replace(controller=LSTMState(hidden, memory))
+            return said if self.output is None else self.output(said), state
+        everything = []
+        for x in xs.unbind(2):
+            said, state = self.step(x, state, control)
+            everything.append(said)
+        return torch.stack(everything, 2), state
+
+    def _weights(self) -> Weights:
+        of_input, interface = self.controller.of_input, self.interface
+        return Weights(of_input.weight, of_input.bias, self.controller.recurrent, interface.weight, interface.bias)
+
+
+def _carried(state: DNCState) -> Carried:
+    hidden, memory = state.controller
+    return Carried(hidden, memory, *(getattr(state, name) for name in Carried._fields[2:]))
 
 
 def access(told: Interface, state: DNCState, control: Control = "on") -> DNCState:

@@ -14,6 +14,7 @@ NAMES = {
     "scaling": "cost of a run's step against pack size, sequence length and memory slots",
     "peak": "fraction of the machine's matrix-multiply peak that a training step reaches",
     "compiled": "what torch.compile gains on a step, what it costs once, and when it has paid",
+    "cells": "a step of our NTM and DNC beside a naive reference, and public code that you have",
     "overhead": "the pipeline beside its training: a build, no-op commands, a plan of many runs",
 }
 RESULTS = Path("bench/results")
@@ -25,7 +26,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m bench",
         description="Measure; each command writes bench/results/NAME.csv, and beside it machine.json.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(["measurements:", *(f"  {name:10}{text}" for name, text in NAMES.items())]),
+        epilog="\n".join(["measurements:", *(f"  {name:15}{text}" for name, text in NAMES.items())]),
     )
     parser.add_argument("name", choices=NAMES, metavar="NAME", help="see below; `NAME --help` lists its options")
     if not arguments or arguments[0] not in NAMES:
@@ -39,7 +40,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def command_of(options: argparse.Namespace) -> str:
-    """The command with every option spelled out, as anybody could type it; where the result went is no part of it."""
+    """The command with every option spelled out, as anybody could type it.
+
+    Where the result went is no part of it, nor where on this machine a folder lies: it is named as if beside this one.
+    """
     words = ["python", "-m", "bench", options.name]
     for key, value in vars(options).items():
         if key not in ("name", "results") and value is not None and value is not False:
@@ -49,6 +53,8 @@ def command_of(options: argparse.Namespace) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, Path):
+        return f"../{value.resolve().name}"
     return format(value, "g") if isinstance(value, float) else str(value)
 
 
@@ -64,6 +70,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ParameterError(f"--device: {options.device!r}: no GPU is visible; allowed here: cpu")
         about = record.about(command_of(options), options.device)
         rows = module.measure(options)
+        about |= module.notes(options) if hasattr(module, "notes") else {}
         path = record.save(options.results, options.name, module.COLUMNS, rows, about, options.device)
     except PalimpsestError as error:
         sys.stderr.write(f"bench: {error}\n")

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Key = TypeVar("Key", bound=Hashable)
 AT_LEAST = 0.2
 """Seconds that one measurement takes at least: shorter ones are repeated."""
+Clock = Callable[[], float]
+"""Seconds since some time."""
 console = Console(stderr=True)
 
 
@@ -35,14 +37,26 @@ def bar(title: str, total: int) -> tuple[Progress, Callable[[str], None]]:
     return progress, advance
 
 
-def per_call(function: Callable[[], Any], device: str = "cpu", at_least: float = AT_LEAST) -> float:
+def wall_time() -> float:
+    """Seconds on the clock on the wall."""
+    return time.perf_counter()
+
+
+def cpu_time() -> float:
+    """Seconds of this process on a processor: for one thread, its :func:`wall_time` on an idle machine."""
+    return time.process_time()
+
+
+def per_call(
+    function: Callable[[], Any], device: str = "cpu", at_least: float = AT_LEAST, clock: Clock = wall_time
+) -> float:
     """Seconds a call, over as many calls as fill ``at_least`` seconds."""
     finish(device)
-    start, calls, elapsed = time.perf_counter(), 0, 0.0
+    start, calls, elapsed = clock(), 0, 0.0
     while elapsed < at_least or not calls:
         function()
         finish(device)
-        calls, elapsed = calls + 1, time.perf_counter() - start
+        calls, elapsed = calls + 1, clock() - start
     return elapsed / calls
 
 
@@ -53,7 +67,12 @@ def finish(device: str) -> None:
 
 
 def interleaved(
-    functions: Mapping[Key, Callable[[], Any]], rounds: int, title: str, device: str = "cpu", at_least: float = AT_LEAST
+    functions: Mapping[Key, Callable[[], Any]],
+    rounds: int,
+    title: str,
+    device: str = "cpu",
+    at_least: float = AT_LEAST,
+    clock: Clock = wall_time,
 ) -> dict[Key, float]:
     """Median seconds a call of each function; every function is called once before, uncounted, and once a round."""
     seconds: dict[Key, list[float]] = {key: [] for key in functions}
@@ -62,7 +81,7 @@ def interleaved(
         for number in range(rounds + 1):
             for key, function in functions.items():
                 if number:
-                    seconds[key].append(per_call(function, device, at_least))
+                    seconds[key].append(per_call(function, device, at_least, clock))
                 else:
                     function()
                 words = key if isinstance(key, tuple) else (key,)

@@ -87,13 +87,18 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def commit() -> str | None:
-    """The version of the code that is measured, marked where a file of it was edited since; ``None`` without git."""
+def commit(folder: Path = workload.ROOT, paths: Sequence[str] = ("src", "bench", "params")) -> str | None:
+    """The version of the code in a folder, marked where a file of it was edited since; ``None`` without git.
+
+    Args:
+        folder: with the code; by default, ours.
+        paths: in it, which are looked at for edits; none: all.
+    """
     if shutil.which("git") is None:
         return None
     answers = [
-        subprocess.run(["git", *words], cwd=workload.ROOT, capture_output=True, text=True, check=False)
-        for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", "src", "bench", "params"])
+        subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+        for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--", *paths])
     ]
     if any(answer.returncode for answer in answers):
         return None

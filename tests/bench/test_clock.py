@@ -8,7 +8,7 @@ from bench import clock
 def test_every_function_is_called_once_before_and_once_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     times = iter(range(100))
-    monkeypatch.setattr(clock, "per_call", lambda function, device, at_least: (function(), float(next(times)))[1])
+    monkeypatch.setattr(clock, "per_call", lambda function, *_: (function(), float(next(times)))[1])
     medians = clock.interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3, "test")
     assert calls == ["a", "b"] * 4
     assert medians == {"a": 2.0, "b": 3.0}

@@ -1,0 +1,135 @@
+"""A training step of our NTM and DNC beside one of the naive reference, and of public code where the user has it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import record, references
+from bench.clock import cpu_time, interleaved, wall_time
+from bench.references import BITS, NAIVE, PUBLIC, SIZES
+from bench.scaling import STEPS, epoch_of
+from palimpsest import models, tasks
+from palimpsest.config import Training
+from palimpsest.errors import ParameterError
+from palimpsest.specs import RunSpec
+from palimpsest.training import machine
+
+COLUMNS = ("cell", "device", "runs", "batch", "steps", "reference", "ours_ms", "reference_ms", "ratio")
+TRAINING = {"optimiser": "rmsprop", "learning_rate": 1e-4, "alpha": 0.95, "momentum": 0.9, "clip_value": 10.0}
+"""How pytorch-ntm trains on copy; so do all here."""
+Seconds = dict[tuple[str | int, ...], float]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--runs", type=int, nargs="+", default=[1, 5], help="runs of our packs (1 5)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="batch sizes (1 16)")
+    parser.add_argument("--steps", type=int, default=41, help="steps of a sequence, 2 L + 1 for L vectors (41)")
+    parser.add_argument("--repeats", type=int, default=7, help="interleaved rounds, of which the median is taken (7)")
+    parser.add_argument("--compiled", action="store_true", help="our models after torch.compile")
+    for name, public in PUBLIC.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", help=f"a clone of {public.home}")
+
+
+def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time a training step of each cell, pack and batch size, and of each reference at the same batch size, in turn.
+
+    Raises:
+        ParameterError: an option is out of range, or a folder is no clone of what it should be.
+    """
+    check(options)
+    machine.prepare(options.device)
+    networks = {name: references.load(name, folder) for name, folder in clones(options).items()}
+    steps: dict[tuple[str | int, ...], Callable[[], Any]] = {}
+    for batch in options.batch:
+        for cell in SIZES:
+            for runs in options.runs:
+                steps[cell, runs, batch] = epoch_of(specs(cell, runs, batch, options))
+        for name in [*NAIVE, *networks]:
+            steps[name, batch] = reference(name, batch, options, networks)
+    clock = cpu_time if options.device == "cpu" else wall_time
+    return rows(options, interleaved(steps, options.repeats, "cells", options.device, clock=clock))
+
+
+def check(options: argparse.Namespace) -> None:
+    """Make sure that all options are in range.
+
+    Raises:
+        ParameterError: one is not.
+    """
+    if min([options.repeats, *options.runs, *options.batch]) < 1:
+        raise ParameterError("cells: a number is below 1; allowed: at least 1 each")
+    if options.steps < 3 or options.steps % 2 == 0 or options.steps > 2001:
+        raise ParameterError(f"--steps: {options.steps}; allowed: odd numbers, 3 to 2001")
+    for name in clones(options):
+        if options.device != "cpu":
+            raise ParameterError(f"--{name}: it keeps its state on the CPU; allowed: with --device cpu")
+
+
+def clones(options: argparse.Namespace) -> dict[str, Path]:
+    """Folders of public code that were given, by its name."""
+    given = {name: getattr(options, name.replace("-", "_")) for name in PUBLIC}
+    return {name: folder for name, folder in given.items() if folder is not None}
+
+
+def notes(options: argparse.Namespace) -> dict[str, Any]:
+    """Which versions of public code were compared with."""
+    return {"references": {name: record.commit(folder, ()) for name, folder in clones(options).items()}}
+
+
+def specs(cell: str, runs: int, batch: int, options: argparse.Namespace) -> list[RunSpec]:
+    """Our runs: copy at one length, as many examples as fill :data:`bench.scaling.STEPS` steps of training."""
+    length = options.steps // 2
+    lengths = {"min_length": length, "max_length": length, "test_lengths": [length]}
+    sizes = {"num_train": max(2, STEPS * batch), "num_validation": 2, "num_test": 2}
+    task = tasks.load("copy").Config.model_validate({"bits": BITS, **lengths, **sizes})
+    config = models.load(cell).Config.model_validate({**task.interface(), **SIZES[cell]})
+    shared = RunSpec(
+        experiment="bench",
+        track="repaired",
+        model=cell,
+        cell={},
+        seed=0,
+        device=options.device,
+        compiled=options.compiled,
+        task={"name": "copy", "seed": 0, **task.model_dump(mode="json")},
+        config=config.model_dump(mode="json"),
+        training=Training.model_validate({**TRAINING, "batch_size": batch}),
+    )
+    return [shared.model_copy(update={"seed": seed}) for seed in range(runs)]
+
+
+def reference(name: str, batch: int, options: argparse.Namespace, networks: dict[str, Any]) -> Callable[[], None]:
+    """A training step of a reference, from the same recipe and as much data; ``networks`` are the public ones."""
+    torch.manual_seed(0)  # foreign code draws from the global generator
+    shape = (options.steps // 2, batch, BITS)
+    bits = torch.randint(2, shape, generator=torch.Generator().manual_seed(0)).float().to(options.device)
+    model, loss = NAIVE[name][1](bits) if name in NAIVE else PUBLIC[name].build(networks[name], bits)
+    return references.step_of(model, loss, Training.model_validate(TRAINING))
+
+
+def rows(options: argparse.Namespace, seconds: Seconds) -> list[dict[str, Any]]:
+    """A row for each cell, batch size, pack and reference of that cell.
+
+    Args:
+        options: of the command.
+        seconds: of :data:`bench.scaling.STEPS` steps of ours, by cell, runs and batch, and of one step of a reference,
+            by name and batch.
+    """
+    cell_of = {name: cell for name, (cell, _) in NAIVE.items()} | {name: PUBLIC[name].cell for name in clones(options)}
+    found = []
+    for cell in SIZES:
+        for batch in options.batch:
+            for runs in options.runs:
+                ours = seconds[cell, runs, batch] / STEPS / runs
+                for name in (name for name, of in cell_of.items() if of == cell):
+                    theirs = seconds[name, batch]
+                    numbers = {"ours_ms": 1e3 * ours, "reference_ms": 1e3 * theirs, "ratio": theirs / ours}
+                    sizes = {"runs": runs, "batch": batch, "steps": options.steps}
+                    found.append({"cell": cell, "device": options.device, **sizes, "reference": name, **numbers})
+    return found

@@ -30,6 +30,8 @@ from palimpsest.memory.addressing import (
     Slots,
     Weighting,
     content_weights,
+    cosine_similarity,
+    dot_similarity,
     erase_and_add,
     location_weights,
     read,
@@ -121,6 +123,8 @@ class NTMCell(nn.Module):
         memory: M_0, the same for every sequence: ``constant`` 10⁻⁶, ``learned`` by gradient, or ``random``, drawn once.
         weights: w_0: ``first``: all at slot 0; ``learned``: softmax of a parameter.
         similarity: of keys and slots, ``cosine`` or ``dot``.
+        softmax_over: ``slots``; or ``batch``, the defect of source 004's public code, whose softmax goes over the wrong
+            axis: what a sequence addresses then depends on those beside it in the batch.
 
     Raises:
         ParameterError: a size is not positive, more shifts are asked for than there are slots, or a name is none of
@@ -142,6 +146,7 @@ class NTMCell(nn.Module):
         memory: str = "constant",
         weights: str = "first",
         similarity: str = "cosine",
+        softmax_over: str = "slots",
     ) -> None:
         super().__init__()
         at_least_one(d_in=d_in, d_hidden=d_hidden, num_slots=num_slots, slot_dim=slot_dim)
@@ -151,6 +156,7 @@ class NTMCell(nn.Module):
         _one_of("memory", memory, MEMORIES)
         _one_of("weights", weights, PLACES)
         _one_of("similarity", similarity, SIMILARITIES)
+        _one_of("softmax_over", softmax_over, ("slots", "batch"))
         self.num_slots, self.slot_dim, self.similarity = num_slots, slot_dim, similarity
         self.num_read_heads, self.num_heads = num_read_heads, num_read_heads + num_write_heads
         self.d_out = d_hidden + num_read_heads * slot_dim
@@ -163,7 +169,9 @@ class NTMCell(nn.Module):
             2 * self.num_heads,  # strength and sharpness
             self.num_heads + num_write_heads * slot_dim,  # gate, and what is erased
         ]
-        self.is_common = controller == "lstm" and similarity == "cosine" and num_write_heads == 1
+        self.over_slots = softmax_over == "slots"
+        usual = controller == "lstm" and similarity == "cosine" and self.over_slots
+        self.is_common = usual and num_write_heads == 1
         self.heads = Linear(runs, d_hidden, sum(self.parts))
         slots = torch.empty(runs, num_slots, slot_dim)
         self.memory = nn.Parameter(slots) if memory == "learned" else None
@@ -239,14 +247,21 @@ class NTMCell(nn.Module):
         """What the heads do, equation by equation; a read head that is shown another memory looks for its key there."""
         heads = self.head_parameters(hidden)
         shown = seen(state.slots, control)
-        content = content_weights(heads.key, state.slots, heads.strength, self.similarity)
+        content = self.content(heads, state.slots)
         if control == "shuffled":
-            elsewhere = content_weights(heads.key, shown, heads.strength, self.similarity)
+            elsewhere = self.content(heads, shown)
             content = torch.cat([elsewhere[:, :, : self.num_read_heads], content[:, :, self.num_read_heads :]], 2)
         previous = torch.cat([state.read_weights, state.write_weights], 2)
         weights = location_weights(content, previous, heads.gate, heads.kernel, heads.sharpness)
         read_weights, write_weights = weights.split(self._kinds(), 2)
         return Found(read_weights, write_weights, read(shown, read_weights), heads.erase, heads.add)
+
+    def content(self, heads: Heads, slots: Slots) -> Weighting:
+        """What the heads address by content alone."""
+        if self.over_slots:
+            return content_weights(heads.key, slots, heads.strength, self.similarity)
+        alike = (cosine_similarity if self.similarity == "cosine" else dot_similarity)(heads.key, slots)
+        return (heads.strength[..., None] * alike).transpose(1, -1).softmax(-1).transpose(1, -1)
 
     def head_parameters(self, hidden: Float[Tensor, "runs batch hidden"]) -> Heads:
         """What the controller's output tells the heads."""

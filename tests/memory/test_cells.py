@@ -72,7 +72,7 @@ def test_a_step_changes_nothing_that_was_there_before_it(name: str) -> None:
 
 
 @EVERY
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(cut=st.integers(0, 6), seed=st.integers(0, 1000))
 def test_a_whole_sequence_equals_its_chunks(name: str, cut: int, seed: int) -> None:
     cell = drawn(name)
@@ -178,7 +178,7 @@ def test_gradients_equal_differences(name: str) -> None:
     assert torch.autograd.gradcheck(of, (xs, *values), eps=1e-6, atol=1e-5, rtol=1e-4)
 
 
-@EVERY
+@pytest.mark.parametrize("name", sorted(set(CELLS) - {"sparse_exact"}))  # that of hashed search, which is slow enough
 def test_a_thousand_steps_and_their_gradient_are_finite(name: str) -> None:
     cell = drawn(name, runs=1)
     xs = inputs(runs=1, batch=3, time=1000)

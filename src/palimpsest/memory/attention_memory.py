@@ -95,7 +95,9 @@ class AttentionMemory(nn.Module):
         super().__init__()
         at_least_one(runs=runs, d_in=d_in, num_slots=num_slots, slot_dim=slot_dim, num_read_heads=num_read_heads)
         if slot_dim % num_read_heads:
-            raise ParameterError(f"num_read_heads: {num_read_heads} does not divide slot_dim {slot_dim}")
+            raise ParameterError(
+                f"num_read_heads: {num_read_heads} does not divide slot_dim {slot_dim}; allowed: a divisor of it"
+            )
         if placement not in ("circular", "first_free"):
             raise ParameterError(f"placement: {placement!r} is no placement; allowed: circular, first_free")
         self.num_slots, self.slot_dim, self.num_read_heads = num_slots, slot_dim, num_read_heads

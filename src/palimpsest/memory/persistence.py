@@ -48,7 +48,11 @@ def save_state(path: Path, state: Any) -> None:
     """
     if not _is_named_tuple(type(state)):
         raise ParameterError(f"state: {type(state).__name__} is no state; allowed: a named tuple")
-    write_tensors(path, _parts(type(state).__name__, state))
+    parts = _parts(type(state).__name__, state)
+    try:
+        write_tensors(path, parts)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def load_state(path: Path, kind: type[State]) -> State:

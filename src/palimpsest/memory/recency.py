@@ -33,12 +33,10 @@ def _levels(num_rows: int) -> list[int]:
 def never_used(runs: int, batch: int, num_rows: int, device: torch.device) -> Int[Tensor, "runs batch nodes"]:
     """The tournament in which no row was ever used, so that the first is the one; one column of a version."""
     sizes = _levels(num_rows)
-    level = torch.full((sizes[0],), _NEVER, device=device)
-    level[:num_rows] = torch.arange(num_rows, device=device)
-    nodes = [level]
-    for size in sizes[1:]:
-        above = nodes[-1].view(-1, BRANCHES).amin(-1)
-        nodes.append(torch.nn.functional.pad(above, (0, size - len(above)), value=_NEVER))
+    keys, nodes = torch.arange(num_rows, device=device), []
+    for size in sizes:
+        nodes.append(torch.cat([keys, torch.full((size - len(keys),), _NEVER, device=device)]))
+        keys = nodes[-1].view(-1, min(size, BRANCHES)).amin(-1)
     return torch.cat(nodes).repeat(runs, batch, 1)
 
 

@@ -1,4 +1,4 @@
-"""A preset of two tiny packs and one of memories with a lifecycle, for tests of training and of the command line."""
+"""Tiny presets for tests of training and of the command line: selective writing, lifecycles, sequences."""
 
 from __future__ import annotations
 
@@ -128,3 +128,56 @@ def write_lifecycle(directory: Path, **training: Any) -> Path:
 def read_lifecycle(directory: Path, **training: Any) -> Params:
     """The preset of memories with a lifecycle, read."""
     return read_params(write_lifecycle(directory, **training))
+
+
+COPIED = {
+    "bits": 4,
+    "max_length": 4,
+    "test_lengths": [2, 4, 6],
+    "block": 8,
+    "curriculum_share": 0.5,
+    "num_train": 96,
+    "num_validation": 13,
+    "num_test": 12,
+}
+"""A stream of twelve blocks; 9 steps in training and 13 in the test."""
+RECALLED = {
+    "vocabulary": 12,
+    "train_settings": [[8, 1], [12, 2]],
+    "test_settings": [[8, 1], [16, 2]],
+    "block": 8,
+    "num_train": 48,
+    "num_validation": 8,
+    "num_test": 8,
+}
+SEQUENCES = {"hidden": 6, "num_slots": 5, "slot_dim": 4, "num_read_heads": 2, "width": 8, "num_heads": 2}
+
+
+def sequence_content(**training: Any) -> dict[str, Any]:
+    """Two experiments as plain values: bits that are copied, and classes that are recalled."""
+    rmsprop = {"optimiser": "rmsprop", "alpha": 0.95, "momentum": 0.9, "clip_value": 10.0}
+    training = {"num_epochs": 3, "batch_size": 8, "order": "stream", "learning_rate": 0.003, **rmsprop, **training}
+    grids = {model: {"model": model} for model in ("lstm", "ntm", "dnc", "causal_transformer")}
+
+    def experiment(task: str, config: dict[str, Any]) -> dict[str, Any]:
+        track = {
+            "task": {"name": task, "seed": 1, "config": dict(config)},
+            "training": training,
+            "shared": SEQUENCES,
+            "grids": grids,
+        }
+        return {"source": "004", "title": task, "tracks": {"repaired": track}}
+
+    return {
+        "preset": "smoke",
+        "seeds": [0, 1],
+        "trace_examples": 4,
+        "experiments": {"copy": experiment("copy", COPIED), "mqar": experiment("mqar", RECALLED)},
+    }
+
+
+def read_sequences(directory: Path, **training: Any) -> Params:
+    """The preset of sequences, read."""
+    path = directory / "sequences.yaml"
+    path.write_text(yaml.safe_dump(sequence_content(**training)))
+    return read_params(path)

@@ -31,7 +31,7 @@ class GatedMemory(nn.Module):
     """A GRU's update gate for every slot: keep or replace.
 
         z_t(i) = σ(q_t·(M_{t−1}(i) + K_i)/√W + b)               [Henaff et al. 2017, eq. 2, scaled]
-        M_t(i) = (1 − z_t(i)) M_{t−1}(i) + z_t(i) tanh(v_t)     [Cho et al. 2014, eq. 7]
+        M_t(i) = (1 − z_t(i)) M_{t−1}(i) + z_t(i) tanh(v_t)     [Cho et al. 2014, eq. 7, whose z is 1 − z]
         r_t = Σ_i C(M_t, k_t, β_t)(i) M_t(i)                    [Graves 2014, eqs. 2 and 5]
 
     K_i is a learned key that tells slots apart that hold the same; b is learned. Unlike a weighting, the gates of

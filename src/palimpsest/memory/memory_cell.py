@@ -27,14 +27,14 @@ class MemoryCell(nn.Module):
     """N vectors that are kept, added to and shown by gates that see the input alone.
 
         i_t, f_t, o_t = σ(W_g x_t + b_g) ∈ [0, 1]^N each      v_t = tanh(W_v x_t + b_v) ∈ [−1, 1]^W
-        M_t(i) = f_t(i) M_{t−1}(i) + i_t(i) v_t                [an LSTM's c_t: Gers, Schmidhuber, Cummins 2000, eq. 7]
-        r_t = 1/N Σ_i o_t(i) tanh(M_t(i))                      [an LSTM's h_t: the same, eq. 8]
+        M_t(i) = f_t(i) M_{t−1}(i) + i_t(i) v_t                an LSTM's c_t    [Gers, Schmidhuber, Cummins 2000]
+        r_t = 1/N Σ_i o_t(i) tanh(M_t(i))                      an LSTM's h_t    [the same]
 
     How it differs from an LSTM: the gates do not hear what was said in the step before, so that the state is a linear
     function of the state before; a gate is one number a slot, not one a feature, so that a slot keeps, takes and shows
     vectors whole; and the N slots are offered the same vector v_t, of which each keeps a decaying sum with a time
     constant of its own. The gates of slot i start around f = τ_i / (1 + τ_i) and i = 1 − f, with τ_i from 1 to
-    ``horizon`` steps in equal ratios [chrono initialisation: Tallec, Ollivier 2018, eq. 16, where τ is drawn].
+    ``horizon`` steps in equal ratios [chrono initialisation: Tallec, Ollivier 2018, where τ is drawn].
 
     Args:
         runs: size R of the pack.

@@ -15,6 +15,7 @@ NAMES = {
     "peak": "fraction of the machine's matrix-multiply peak that a training step reaches",
     "compiled": "what torch.compile gains on a step, what it costs once, and when it has paid",
     "cells": "a step of our NTM and DNC beside a naive reference, and public code that you have",
+    "sparse_memory": "a step of a sparse memory against the number of its slots",
     "overhead": "the pipeline beside its training: a build, no-op commands, a plan of many runs",
 }
 RESULTS = Path("bench/results")

@@ -1,0 +1,21 @@
+"""Codes of places in a sequence, for layers that would not tell one place from another."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def sinusoids(time: int, width: int) -> Float[Tensor, "time width"]:
+    """A code of every place [Vaswani et al. 2017, section 3.5].
+
+    PE(t, 2i) = sin(t / 10000^(2i / width)),  PE(t, 2i + 1) = cos(t / 10000^(2i / width))
+
+    Args:
+        time: places 0 … time − 1.
+        width: features.
+    """
+    pairs = -(-width // 2)
+    angles = torch.arange(time).double()[:, None] / 10000 ** (2 * torch.arange(pairs).double() / width)
+    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :width].to(torch.get_default_dtype())

@@ -66,8 +66,7 @@ class TokenInput(nn.Module):
         self.embedding = Embedding(runs, config.num_tokens, config.width) if config.code == "learned" else None
         codes = torch.empty(0, config.width)
         if config.code == "bits":
-            with torch.device("cpu"):
-                codes = bit_codes(config.num_tokens, config.code_bits, config.code_levels)
+            codes = bit_codes(config.num_tokens, config.code_bits, config.code_levels)
         self.register_buffer("codes", codes, persistent=False)
         self.d_out = codes.shape[1]
 

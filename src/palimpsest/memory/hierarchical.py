@@ -88,7 +88,7 @@ class HierarchicalMemory(nn.Module):
         self.project = Linear(runs, d_in, slot_dim + 1 + num_read_heads * (slot_dim + 1 + self.num_levels))
         sizes = torch.tensor(self.level_slots)
         first = torch.tensor([0, *itertools.accumulate(self.level_slots)][:-1])
-        level = torch.arange(self.num_levels).repeat_interleave(sizes)
+        level = torch.arange(self.num_levels).repeat_interleave(sizes, output_size=self.num_slots)
         self.register_buffer("sizes", sizes, persistent=False)
         periods = torch.tensor([period**number for number in range(self.num_levels)])
         self.register_buffer("periods", periods, persistent=False)

@@ -58,7 +58,8 @@ class Hash(NamedTuple):
 def directions(dim: int, hashing: Hashing) -> Float[Tensor, "dim signs"]:
     """L · P random vectors side by side, normal numbers."""
     generator = torch.Generator().manual_seed(SEED)
-    return torch.randn(dim, hashing.num_tables * hashing.num_signs, generator=generator, device="cpu")
+    drawn = torch.randn(dim, hashing.num_tables * hashing.num_signs, generator=generator, device="cpu")
+    return drawn.to(torch.get_default_device())
 
 
 def empty_columns(runs: int, batch: int, hashing: Hashing, device: torch.device) -> dict[str, Tensor]:

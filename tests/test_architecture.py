@@ -22,6 +22,7 @@ STOREYS: list[set[str]] = [
     {"training"},
     {"analysis"},
     {"rendering"},
+    {"architectures"},
     {"params_file", "estimate", "single", "schedule"},
     {"cli"},
     {"__main__"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,22 +11,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest import plan, specs
+from palimpsest import plan, specs, tasks
 from palimpsest.memory.lifecycle import COST
 from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import CONTROLS, Batch, ModelOutput
-from palimpsest.tasks import Splits
+from palimpsest.tasks import Examples, Splits
 from palimpsest.training import loop, seeding
 from palimpsest.training.evaluation import (
     SHORTEST_FOR_SLOPE,
+    alike,
     batch_sums,
     carries_state,
     memory_means,
     narrowed,
     slope_of_second_half,
+    slots_written,
 )
 from palimpsest.training.scoring import scores, task_loss
-from tests.training.presets import read, read_lifecycle
+from tests.training.presets import read, read_lifecycle, read_sequences
 
 
 def test_task_loss_is_the_mean_negative_log_probability_of_the_target() -> None:
@@ -261,3 +264,155 @@ def test_training_carries_the_memory_within_an_epoch_and_not_beyond(tmp_path: Pa
     assert log["utilisation"].shape == (4, 2)
     assert (log["age_steps"][1:] > 0).any()
     assert (log["age_steps"][0] == 0).all()  # nothing is old in a memory that begins
+
+
+# --- sequences --------------------------------------------------------------------------------------------------------
+
+
+def weighting(seed: int, heads: int = 2, steps: int = 5) -> torch.Tensor:
+    """(R, B, T, H, N), non-negative, sums to at most 1; sharp, so that slots are written or not."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = (4 * torch.randn(RUNS, SIZE, steps, heads, SLOTS, generator=generator, dtype=torch.float64)).softmax(-1)
+    return weights * torch.rand(RUNS, SIZE, steps, heads, 1, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("heads", [1, 3])
+def test_a_slot_is_written_if_it_has_more_likely_than_not_been_written_once(seed: int, heads: int) -> None:
+    weights = weighting(seed, heads)
+    found = slots_written(weights)
+    assert found.shape == (RUNS, SIZE, SLOTS)
+    for index in np.ndindex(RUNS, SIZE, SLOTS):
+        run, example, slot = index
+        untouched = 1.0
+        for step in range(5):
+            for head in range(heads):
+                untouched *= 1 - float(weights[run, example, step, head, slot])
+        assert bool(found[index]) == (untouched < 0.5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_soft_memories_have_means_of_slots_written_and_of_the_largest_weights_read(seed: int) -> None:
+    writes, reads = weighting(seed, 1), weighting(seed + 10, 2)
+    trace = MemoryTrace(read_weighting=reads.float(), write_weighting=writes.float(), usage_steps=writes[..., 0, :])
+    means = memory_means(trace, Batch(torch.zeros(RUNS, SIZE, 5), torch.zeros(RUNS), {}))
+    assert means.keys() == {"slots_written", "read_focus"}
+    for run in range(RUNS):
+        written = [
+            float(1 - np.prod(1 - writes[run, b, :, 0, n].numpy())) > 0.5 for b in range(SIZE) for n in range(SLOTS)
+        ]
+        focus = [max(reads[run, b, t, h].tolist()) for b in range(SIZE) for t in range(5) for h in range(2)]
+        assert means["slots_written"][run].item() == pytest.approx(np.mean(written))
+        assert means["read_focus"][run].item() == pytest.approx(np.mean(focus), rel=1e-6)
+        assert means["read_focus"].dtype == means["slots_written"].dtype == torch.float64
+
+
+def test_slots_that_are_hardly_written_are_not_and_one_that_is_surely_written_is() -> None:
+    weights = torch.zeros(1, 1, 4, 1, 3)
+    weights[..., 1] = 0.15  # 1 - .85⁴ = .48
+    weights[:, :, 2, :, 2] = 1
+    assert slots_written(weights).tolist() == [[[False, False, True]]]
+
+
+def of_lengths(lengths: list[int]) -> Examples:
+    """Examples of these lengths, whose content does not matter."""
+    size = len(lengths)
+    extras = {"length": torch.tensor(lengths, dtype=torch.int64)}
+    return Examples(torch.zeros(size, 9, dtype=torch.int64), torch.zeros(size, 9, dtype=torch.int64), extras)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 7))
+def test_batches_of_sequences_are_of_one_length_and_have_every_example_once(lengths: list[int], size: int) -> None:
+    found: list[Any] = [
+        (rows.tolist(), time) for rows, time in alike(of_lengths(lengths), size) if isinstance(rows, torch.Tensor)
+    ]
+    assert sorted(row for rows, _ in found for row in rows) == list(range(len(lengths)))
+    for rows, time in found:
+        assert 1 <= len(rows) <= size
+        assert rows == sorted(rows)
+        assert {lengths[row] for row in rows} == {time}
+    assert [time for _, time in found] == sorted(time for _, time in found)
+    expected = sum(-(-lengths.count(length) // size) for length in set(lengths))
+    assert len(found) == expected  # no more than it takes
+
+
+@given(st.integers(1, 30), st.integers(1, 7))
+def test_batches_of_what_is_all_as_long_are_slices_in_their_order(count: int, size: int) -> None:
+    examples = Examples(torch.zeros(count, 4), torch.zeros(count), {})
+    rows: list[Any] = [range(count)[rows] for rows, time in alike(examples, size) if time is None]  # type: ignore[index]
+    assert [row for part in rows for row in part] == list(range(count))
+    assert all(len(part) == size for part in rows[:-1])
+
+
+def of_sequences(directory: Path, base: str, **training: Any) -> tuple[loop.Pack, Splits]:
+    """A pack of two seeds of the preset of sequences, and its data."""
+    params = read_sequences(directory, **training)
+    (cell,) = (cell for cell in plan.cells(params) if cell.base.endswith(base))
+    pack = loop.build_pack(specs.resolve(params, cell))
+    config = {key: value for key, value in pack.specs[0].task.items() if key not in ("name", "seed")}
+    return pack, tasks.load(pack.specs[0].task["name"]).Config.model_validate(config).build(1)
+
+
+def one_by_one(pack: loop.Pack, examples: Examples, control: Any) -> dict[str, list[list[float]]]:
+    """Scores of every example alone and without padding: a list of values for each run."""
+    found: dict[str, list[list[float]]] = {}
+    pack.model.eval()
+    for row, length in enumerate(examples.extras["length"].tolist()):
+        alone = examples.rows(slice(row, row + 1), length)
+        batch = Batch(alone.inputs.expand(2, 1, -1), pack.seeds, {}, control)
+        with torch.no_grad():
+            output = pack.model(batch, pack.hyper)
+        of_example = dict(scores(output.logits, alone.targets.expand(2, 1, -1), pack.scored))
+        for name, value in of_example.items():
+            for run in range(2):
+                found.setdefault(name, [[], []])[run].append(float(value[run, 0]))
+        if output.trace.read_weighting is not None:
+            focus = output.trace.read_weighting.amax(-1).mean((1, 2, 3))
+            for run in range(2):
+                found.setdefault("read_focus", [[], []])[run].append(float(focus[run]))
+    pack.model.train()
+    return found
+
+
+@pytest.mark.parametrize("base", ["copy/track=repaired/model=ntm", "mqar/track=repaired/model=lstm"])
+@pytest.mark.parametrize("by_slice", [True, False])
+def test_evaluation_of_sequences_is_what_looking_at_each_alone_gives(tmp_path: Path, base: str, by_slice: bool) -> None:
+    """In batches of 3, of examples of which 4 are as long as each other."""
+    pack, splits = of_sequences(tmp_path, base, batch_size=3)
+    measured = loop.evaluate_pack(pack, splits.test, ("on", "off"), by_slice=by_slice)
+    kinds = splits.test.extras["slice"].tolist()
+    assert pack.model.training
+    for control, metrics in measured.items():
+        alone = one_by_one(pack, splits.test, control)
+        expected = {name: [np.mean(values) for values in of_runs] for name, of_runs in alone.items()}
+        for kind in set(kinds) if by_slice else ():
+            for name in ("loss", "accuracy", "sequence_accuracy"):
+                of_kind = [[v for v, k in zip(values, kinds, strict=True) if k == kind] for values in alone[name]]
+                expected[f"{name}_at_{kind}"] = [np.mean(values) for values in of_kind]
+        assert set(metrics) == set(expected) | ({"slots_written"} if "ntm" in base else set())
+        for name, values in expected.items():
+            assert metrics[name].dtype == torch.float64, name
+            assert metrics[name].tolist() == pytest.approx(values, rel=1e-4, abs=1e-6), name
+
+
+def test_a_memory_that_is_off_says_something_else(tmp_path: Path) -> None:
+    pack, splits = of_sequences(tmp_path, "copy/track=repaired/model=ntm")
+    measured = loop.evaluate_pack(pack, splits.test, CONTROLS)
+    losses = {control: metrics["loss"].tolist() for control, metrics in measured.items()}
+    assert losses["random_writes"] == losses["on"]
+    assert len({tuple(loss) for loss in losses.values()}) == 3
+
+
+def test_difficulty_is_asked_for_in_vain_where_there_is_none(tmp_path: Path) -> None:
+    pack, splits = built(tmp_path, EPISODIC)
+    measured = loop.evaluate_pack(pack, splits.test, ["on"], by_slice=True)["on"]
+    assert not [name for name in measured if "_at_" in name]
+
+
+def test_the_order_of_the_examples_changes_no_score(tmp_path: Path) -> None:
+    pack, splits = of_sequences(tmp_path, "copy/track=repaired/model=lstm", batch_size=5)
+    turned = splits.test.rows(torch.arange(12).flip(0))
+    one, other = (loop.evaluate_pack(pack, part, ["on"], by_slice=True)["on"] for part in (splits.test, turned))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-5, atol=1e-7)

@@ -34,6 +34,14 @@ def test_a_cost_is_steps_time_and_bytes(tmp_path: Path, base: str) -> None:
     assert weights < cost.bytes < weights + 100_000
 
 
+def test_a_stream_is_gone_through_once_and_timed_all_the_same(tmp_path: Path) -> None:
+    (first, *_) = runs_of(tmp_path, BASES[1])
+    stream = first.training.model_copy(update={"order": "stream", "num_epochs": 3})
+    cost = estimate.measure([first.model_copy(update={"training": stream})], 4, timing=True)
+    assert cost.steps == 4  # 50 examples in batches of 16
+    assert cost.seconds > 0
+
+
 def config_of(spec: RunSpec) -> object:
     """The model's parameters."""
     return models.load(spec.model).Config.model_validate(spec.config)

@@ -30,8 +30,8 @@ class Cost:
 
 def step_count(spec: RunSpec) -> int:
     """Optimiser steps of a run."""
-    examples = spec.task["num_train"]
-    return spec.training.num_epochs * -(-examples // spec.training.batch_size)
+    passes = 1 if spec.training.order == "stream" else spec.training.num_epochs
+    return passes * -(-spec.task["num_train"] // spec.training.batch_size)
 
 
 def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
@@ -42,7 +42,7 @@ def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
     checked = task.Config.model_validate(config)
     parts = [sample(task, checked, size) for size in (training.batch_size * TIMED_STEPS, 2, max(2, trace_examples))]
     splits = on_device(Splits(*parts), runs[0].device)
-    pack = loop.build_pack(runs)
+    pack = loop.build_pack([_in_passes(run) for run in runs])
     seconds = float("nan")
     if timing:
         loop.train_epoch(pack, splits.train, 0)  # the first steps allocate; they are not counted
@@ -52,6 +52,11 @@ def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
     trace = job.probe(pack, splits, trace_examples)
     weights = sum(parameter.numel() * 4 for parameter in pack.model.parameters())
     return Cost(step_count(runs[0]), seconds, weights + sum(v.numel() * v.element_size() for v in trace.values()))
+
+
+def _in_passes(run: RunSpec) -> RunSpec:
+    """A run whose epoch is a pass over the few examples that are timed, be it a part of a stream otherwise."""
+    return run.model_copy(update={"training": run.training.model_copy(update={"order": "shuffled"})})
 
 
 def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bool) -> None:

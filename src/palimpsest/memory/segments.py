@@ -213,8 +213,13 @@ class SegmentMemory(nn.Module):
         return xs, SegmentState(torch.cat(slots, 2), torch.stack(begun, 2), where[:, :, -1]), where
 
     def _through(
-        self, layer: SegmentLayer, x: Features, known: int, slots: Slots, control: Control
-    ) -> tuple[Features, Slots, Features, Float[Tensor, "runs batch time heads slots"]]:
+        self,
+        layer: SegmentLayer,
+        x: Float[Tensor, "runs batch known_and_time width"],
+        known: int,
+        slots: Slots,
+        control: Control,
+    ) -> tuple[Features, Slots, Float[Tensor, "runs batch begun width"], Float[Tensor, "runs batch time heads slots"]]:
         """One layer over segments: what it says of new tokens, slots, what has begun, and where new tokens read."""
         said, weights = [], []
         parts = x.split(self.segment, 2)

@@ -20,7 +20,7 @@ def test_the_table_of_claims_is_that_of_the_verdicts() -> None:
 
 def test_every_verdict_of_the_table_stands_in_the_readme() -> None:
     rows = (PROJECT / "tables/claims.csv").read_text(encoding="utf-8").splitlines()[1:]
-    assert len(rows) == 18
+    assert len({tuple(row.split(",")[:2]) for row in rows}) == len(rows) >= 18
     for row in rows:
         claim, track, verdict = row.split(",")[:3]
         line = next(line for line in TEXT.splitlines() if line.startswith(f"| {claim}:"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palimpsest import params_file, plan, specs
-from palimpsest.config import Params, format_value, merge, read_params
+from palimpsest.config import (
+    Params,
+    PerRun,
+    Section,
+    Training,
+    as_number,
+    format_value,
+    merge,
+    per_run_fields,
+    read_params,
+)
 from palimpsest.errors import ParameterError
 from tests.training import presets
 
@@ -45,6 +55,10 @@ def track(**changes: Any) -> dict[str, Any]:
         (track(task={"sed": 1}), r"tracks\.repaired\.task\.sed: 1: unknown key; allowed: config, name, seed"),
         (track(training={"num_epochs": 0}), r"repaired\.training\.num_epochs: 0: .*greater than or equal to 1"),
         (track(training={"num_epochs": 1.5}), r"repaired\.training\.num_epochs: 1\.5: .*integer"),
+        (track(training={"momentum": 1}), r"repaired\.training\.momentum: 1: .*less than 1"),
+        (track(training={"alpha": -0.1}), r"repaired\.training\.alpha: -0\.1: .*greater than or equal to 0"),
+        (track(training={"clip_value": 0}), r"repaired\.training\.clip_value: 0: .*greater than 0"),
+        (track(training={"clip_norm": -1}), r"repaired\.training\.clip_norm: -1: .*greater than 0"),
         (
             track(grids={"sweep": {"axes": {"mem_lambda": []}}}),
             r"grids\.sweep\.axes: axis 'mem_lambda' is empty; allowed: at least one value",
@@ -80,7 +94,9 @@ def test_a_mistake_in_the_structure_is_one_line(tmp_path: Path, content: Any, li
         ({"shared": {"widht": 8}}, r"repaired\.shared\.widht: 8: no model of the track takes it; allowed: .*width"),
         ({"shared": {"num_tokens": 8}}, r"repaired\.shared\.num_tokens: 8: no model of the track takes it"),
         ({"grids": {"sweep": {"model": "lite"}}}, r"grids\.sweep\.model: 'lite' is no model; allowed: .*nema_lite"),
-        ({"task": {"name": "copy"}}, r"task\.name: 'copy' is no task; allowed: .*delayed_qa"),
+        ({"task": {"name": "copied"}}, r"task\.name: 'copied' is no task; allowed: .*copy, delayed_qa"),
+        ({"training": {"order": "sorted"}}, r"repaired\.training\.order: 'sorted': .*'shuffled' or 'stream'"),
+        ({"training": {"optimiser": "sgd"}}, r"repaired\.training\.optimiser: 'sgd': .*'adam' or 'rmsprop'"),
         ({"task": {"config": {"question": "why"}}}, r"task\.config\.question: 'why': .*'none', 'flag' or 'marker'"),
         ({"task": {"config": {"sequence_length": 15}}}, r"sequence_length 15 is odd; allowed: an even number"),
         ({"grids": {"no_memory": {"config": {"window": 99}}}}, r"window 99 is longer than the sequence"),
@@ -171,6 +187,49 @@ def test_rendering_loses_nothing(tmp_path: Path) -> None:
 @given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**9), 10**9)))
 def test_a_formatted_number_reads_back_as_itself(value: float) -> None:
     assert float(format_value(value)) == value
+
+
+class Words(Section):
+    """Parameters of every kind that may differ from run to run."""
+
+    word: Annotated[Literal["none", "some", "all"], PerRun()] = "none"
+    weight: Annotated[float, PerRun()] = 0.5
+    count: Annotated[int, PerRun()] = 3
+    switch: Annotated[bool, PerRun()] = False
+    shared: Literal["one", "other"] = "one"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "number"),
+    [
+        ("word", "none", 0),
+        ("word", "some", 1),
+        ("word", "all", 2),
+        ("weight", 0.25, 0.25),
+        ("weight", 0, 0),
+        ("count", 7, 7),
+        ("switch", True, True),
+    ],
+)
+def test_a_word_is_its_place_among_those_allowed_and_a_number_is_itself(name: str, value: Any, number: Any) -> None:
+    found = as_number(Words, name, value)
+    assert found == number
+    assert not isinstance(found, str)
+
+
+def test_no_two_words_are_the_same_number() -> None:
+    numbers = [as_number(Words, "word", word) for word in ("none", "some", "all")]
+    assert len(set(numbers)) == 3
+
+
+def test_what_may_differ_from_run_to_run_is_known_in_its_order() -> None:
+    assert per_run_fields(Words) == ("word", "weight", "count", "switch")
+    assert per_run_fields(Training) == ("learning_rate", "weight_decay")
+
+
+def test_a_word_that_is_not_allowed_has_no_number() -> None:
+    with pytest.raises(ValueError, match="tuple"):
+        as_number(Words, "word", "few")
 
 
 def test_parameters_are_frozen() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from palimpsest import datasets, plan, specs
+from palimpsest import datasets, plan, specs, tasks
 from palimpsest.errors import DataError
 from palimpsest.files import sha256
-from palimpsest.tasks import lra_retrieval
+from palimpsest.tasks import Splits, lra_retrieval
 from tests.training import presets
 
 
@@ -69,3 +71,94 @@ def test_what_is_read_and_not_drawn_has_no_simulated_ceiling(tmp_path: Path) -> 
     assert card["examples"] == {"train": 4, "validation": 3, "test": 2}
     read = datasets.load(tmp_path / plan.data_directory("aan", "repaired"), lra_retrieval.Config.model_validate(config))
     assert read.train.targets.tolist() == [0, 1, 1, 0]
+
+
+# --- sequences --------------------------------------------------------------------------------------------------------
+
+Tensors = dict[str, torch.Tensor]
+
+
+def generated(root: Path, name: str) -> Path:
+    """The data set of one experiment of sequences; its directory."""
+    datasets.generate(presets.read_sequences(root), name, "repaired", root)
+    return root / plan.data_directory(name, "repaired")
+
+
+def loaded(root: Path, name: str) -> Splits:
+    """What is read of it."""
+    params = presets.read_sequences(root)
+    task = specs.task_config(params.experiments[name].tracks["repaired"], "params", "here")
+    return datasets.load(root / plan.data_directory(name, "repaired"), task, asked=tasks.scored(tasks.load(name)))
+
+
+@pytest.mark.parametrize(("name", "lengths"), [("copy", (9, 9, 13)), ("mqar", (12, 12, 16))])
+def test_sequences_that_are_read_are_those_that_were_drawn(
+    tmp_path: Path, name: str, lengths: tuple[int, int, int]
+) -> None:
+    """A split is as long as its own longest sequence, and −1, where nothing is asked, is kept."""
+    directory = generated(tmp_path, name)
+    params = presets.read_sequences(tmp_path)
+    config = specs.task_config(params.experiments[name].tracks["repaired"], "params", "here")
+    splits = loaded(tmp_path, name)
+    for read, drawn, length in zip(splits, config.build(1), lengths, strict=True):
+        assert read.inputs.shape[1] == length
+        assert read.targets.min() == -1
+        assert torch.equal(read.inputs, drawn.inputs)
+        assert torch.equal(read.targets, drawn.targets)
+        assert read.extras.keys() == drawn.extras.keys() == {"length", "group", "slice"}
+        assert all(torch.equal(value, drawn.extras[key]) for key, value in read.extras.items())
+    stored = load_file(directory / "examples.safetensors")
+    assert stored["train.inputs"].dtype == stored["train.targets"].dtype == torch.int16
+
+
+@pytest.mark.parametrize(("name", "chance"), [("copy", 0.5), ("mqar", 1 / 6)])
+def test_the_card_of_sequences_simulates_the_ceiling_where_something_is_asked(
+    tmp_path: Path, name: str, chance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "SIMULATED_EXAMPLES", 64)
+    card = datasets.load_card(generated(tmp_path, name))
+    assert (card["chance"], card["ceiling"]) == (pytest.approx(chance), 1)
+    assert card["ceiling_simulated"]["accuracy"] == 1
+    assert card["ceiling_simulated"]["standard_error"] == 0
+    drawn = specs.task_config(presets.read_sequences(tmp_path).experiments[name].tracks["repaired"], "params", "here")
+    fresh = drawn.model_copy(update={"num_train": 64}).build(2).train
+    assert card["ceiling_simulated"]["examples"] == int((fresh.targets >= 0).sum())
+
+
+@pytest.mark.parametrize(
+    ("name", "tamper", "message"),
+    [
+        ("copy", lambda t: t["train.targets"].fill_(16), r"train\.targets: value 16; allowed: -1 to 15"),
+        ("copy", lambda t: t["test.targets"].fill_(-2), r"test\.targets: value -2; allowed: -1 to 15"),
+        ("copy", lambda t: t["validation.inputs"].fill_(18), r"validation\.inputs: value 18; allowed: 0 to 17"),
+        ("copy", lambda t: t["test.inputs"].fill_(-1), r"test\.inputs: value -1; allowed: 0 to 17"),
+        ("mqar", lambda t: t["train.targets"].fill_(12), r"train\.targets: value 12; allowed: -1 to 11"),
+        (
+            "copy",
+            lambda t: t.update({"train.targets": t["train.targets"][:, :5].contiguous()}),
+            r"train\.targets: shape \(96, 5\); allowed: \(96, 9\)",
+        ),
+        (
+            "copy",
+            lambda t: t.update({"train.targets": t["train.targets"][:, 0].contiguous()}),
+            r"train\.targets: shape \(96,\); allowed: \(96, 9\)",
+        ),
+        (
+            "copy",
+            lambda t: t.update({"train.inputs": torch.zeros(96, 14), "train.targets": torch.zeros(96, 14)}),
+            r"train\.inputs: shape \(96, 14\); allowed: \(96, 13\)",
+        ),
+        ("mqar", lambda t: t.pop("test.targets"), r"test\.targets: missing; allowed: what `palimpsest data` writes"),
+    ],
+)
+def test_sequences_of_another_shape_or_alphabet_are_refused(
+    tmp_path: Path, name: str, tamper: Callable[[Tensors], object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "SIMULATED_EXAMPLES", 64)
+    path = generated(tmp_path, name) / "examples.safetensors"
+    tensors = load_file(path)
+    tamper(tensors)
+    save_file(tensors, path)
+    with pytest.raises(DataError, match=message) as caught:
+        loaded(tmp_path, name)
+    assert "\n" not in str(caught.value)

@@ -221,6 +221,22 @@ class TestChoice:
         with pytest.raises(ParameterError, match=r"claims.000-a: groups.best: 2 cells of nema_lite.*allowed: one"):
             claims.decide(table(point(0, 0.1, 1, 1), point(1, 0.1, 1, 1)), asked, 0.95)
 
+    @pytest.mark.parametrize(("value", "estimate"), [(None, 0.5), (1, 0.9)])
+    def test_a_group_may_be_the_cells_without_an_axis(self, tmp_path, value, estimate):
+        with_it = cell("nema_lite", {"test_accuracy_on": around(0.9)}, {"mem_lambda": 1})
+        runs = table(with_it, cell("nema_lite", {"test_accuracy_on": around(0.5)}))
+        groups = {"all": {"model": "nema_lite", "where": {"mem_lambda": value}}}
+        row = one_row(claims.decide(runs, made_up.claims(tmp_path, groups, VALUE), 0.95))
+        assert row["estimate"] == pytest.approx(estimate)
+
+    def test_a_group_without_an_axis_that_no_run_has_is_all_cells(self, tmp_path):
+        groups = {"all": {"model": "write_all", "where": {"softmax_over": None}}}
+        decided = claims.decide(write_all(around(0.9)), made_up.claims(tmp_path, groups, VALUE), 0.95)
+        assert one_row(decided)["estimate"] == pytest.approx(0.9)
+        empty = {"all": {"model": "nema_lite", "where": {"softmax_over": None}}}
+        row = one_row(claims.decide(write_all(around(0.9)), made_up.claims(tmp_path, empty, VALUE), 0.95))
+        assert "no grid asks for nema_lite softmax_over=nothing on this track" in row["reason"]
+
     def test_a_group_that_no_grid_asks_for_is_undecided(self, tmp_path):
         groups = {"best": {**BEST["best"], "where": {"write_threshold": 0.9}}}
         asked = made_up.claims(tmp_path, groups, {**VALUE, "group": "best"})
@@ -373,6 +389,79 @@ class TestAbsolute:
         decided = self.decide(tmp_path, values, bound={"at_most": limit})
         if one_row(decided)["verdict"] == "holds":
             assert abs(math.fsum(values) / len(values)) <= limit + 1e-9
+
+
+class TestSuccessRate:
+    RATE: ClassVar[dict[str, Any]] = {
+        **VALUE, "kind": "success_rate", "success": {"at_least": 0.99}, "bound": {"at_least": 0.5}
+    }  # fmt: skip
+
+    def decide(self, tmp_path: Path, values: list[float], **more: Any) -> claims.Decisions:
+        diverged = more.pop("diverged", [])
+        asked = made_up.claims(tmp_path, ALL, {**self.RATE, **more})
+        return claims.decide(write_all(values, diverged=diverged), asked, 0.95)
+
+    @pytest.mark.parametrize(
+        ("success", "share"),
+        [({"at_least": 0.99}, 0.5), ({"more_than": 0.99}, 0.25), ({"at_most": 0.5}, 0.25), ({"less_than": 0.5}, 0.0)],
+    )
+    def test_is_the_share_of_seeds_that_are_as_asked(self, tmp_path, success, share):
+        decided = self.decide(tmp_path, [0.99, 1.0, 0.5, 0.8], success=success)
+        assert one_row(decided)["estimate"] == share
+        assert decided.evidence[0]["success"] in ("at least 0.99", "more than 0.99", "at most 0.5", "less than 0.5")
+
+    def test_has_an_exact_interval_and_test(self, tmp_path):
+        decided = self.decide(tmp_path, [1.0] * 8 + [0.5] * 2)
+        expected = stats.binomtest(8, 10, 0.5, alternative="greater")
+        exact = stats.binomtest(8, 10).proportion_ci(0.95, method="exact")
+        row = one_row(decided)
+        assert (row["estimate"], row["low"], row["high"]) == pytest.approx((0.8, exact.low, exact.high))
+        assert decided.evidence[0]["p"] == pytest.approx(expected.pvalue)
+        assert row["verdict"] == "undecided"
+        assert "95 % interval" in row["reason"]
+
+    @pytest.mark.parametrize(("right", "verdict"), [(10, "holds"), (5, "undecided"), (0, "fails")])
+    def test_decides_by_the_number_of_seeds(self, tmp_path, right, verdict):
+        row = one_row(self.decide(tmp_path, [1.0] * right + [0.5] * (10 - right)))
+        assert row["verdict"] == verdict
+        assert row["n"] == 10
+
+    def test_a_seed_that_diverged_has_not_succeeded(self, tmp_path):
+        row = one_row(self.decide(tmp_path, [1.0] * 10, diverged=[2, 5]))
+        assert (row["estimate"], row["n"]) == (0.8, 10)
+        assert "failed" not in row["reason"]
+
+    def test_is_nothing_where_all_diverged(self, tmp_path):
+        row = one_row(self.decide(tmp_path, [1.0] * 10, diverged=range(10)))
+        assert (row["estimate"], row["verdict"]) == (0, "fails")
+
+    def test_a_seed_that_is_missing_spoils_it(self, tmp_path):
+        runs = pd.concat([write_all([1.0] * 9), table(cell("write_none", {"test_accuracy_on": [1.0] * 10}))])
+        row = one_row(claims.decide(runs, made_up.claims(tmp_path, ALL, self.RATE), 0.95))
+        assert row["verdict"] == "undecided"
+        assert "1 of 10 seeds failed (seed 9 of write_all is missing)" in row["reason"]
+
+
+class TestSizes:
+    """Scores by the size of sequences, of which a preset may test others."""
+
+    def decide(self, tmp_path: Path, metric: str, sizes: dict[int, list[float]]) -> dict[str, Any]:
+        metrics = {f"test_accuracy_at_{size}": values for size, values in sizes.items()}
+        runs = table(cell("write_all", {"test_accuracy_on": around(0.9), **metrics}))
+        return one_row(claims.decide(runs, made_up.claims(tmp_path, ALL, {**VALUE, "metric": metric}), 0.95))
+
+    def test_that_are_tested_are_decided(self, tmp_path):
+        assert self.decide(tmp_path, "test_accuracy_at_20", {20: around(0.9)})["verdict"] == "holds"
+
+    @pytest.mark.parametrize("others", [{20: [0.9] * 5}, {20: [0.9] * 5, 100: [math.nan] * 5}])
+    def test_that_no_test_split_has_are_undecided(self, tmp_path, others):
+        row = self.decide(tmp_path, "test_accuracy_at_100", others)
+        assert row["verdict"] == "undecided"
+        assert "no part of the test split of nema_lite has size 100" in row["reason"]
+
+    def test_of_another_score_are_a_mistake(self, tmp_path):
+        with pytest.raises(ParameterError, match="'test_acuracy_at_20': the runs have no such column"):
+            self.decide(tmp_path, "test_acuracy_at_20", {20: around(0.9)})
 
 
 class TestSeveralExperiments:
@@ -606,9 +695,12 @@ class TestAllTogether:
 def whole_house(*, collapsed: bool = False) -> pd.DataFrame:
     """Runs of both tracks of both sources: all as they claim it, or with memories that do nothing of the kind."""
     rows = [
-        row for track in ("published", "repaired") for row in nema_lite(track, collapsed) + nema_lc(track, collapsed)
+        row
+        for track in ("published", "repaired")
+        for of_source in (nema_lite, nema_lc, library)
+        for row in of_source(track, collapsed)
     ]
-    axes = ["ablation", "mem_lambda", "use_memory", "write_probability", "write_threshold"]
+    axes = ["ablation", "mem_lambda", "memory", "softmax_over", "use_memory", "write_probability", "write_threshold"]
     return made_up.run_frame(rows, axes, list(made_up.RUNS.middle))
 
 
@@ -654,6 +746,28 @@ def nema_lc(track: str, collapsed: bool) -> list[dict[str, Any]]:
     return found
 
 
+def library(track: str, collapsed: bool) -> list[dict[str, Any]]:
+    """Runs of source 004; collapsed, no memory is of use, and half of the slots are written."""
+    noise = [0.001, -0.001, 0.0, 0.002, -0.002]
+    right, written = (0.6, 0.5) if collapsed else (0.995, 0.9)
+    names = ("on", "off", "shuffled", "at_100", "at_20")
+    known = {f"test_accuracy_{name}": right for name in names}
+    known |= {f"test_sequence_accuracy{end}": right for end in ("", "_at_100")}
+    known |= {"test_slots_written": written, "test_read_focus": 0.7}
+    spread = {name: [value + step for step in noise] for name, value in known.items()}
+    if track == "published":
+        cells = [cell("ntm", spread, point, track) for point in ({}, {"softmax_over": "slots"})]  # type: ignore[dict-item]
+        return [{**row, "experiment": "copy"} for rows in cells for row in rows]
+    models = {"copy": ("ntm", "dnc"), "associative_recall": ("ntm", "dnc", "mann"), "priority_sort": ("ntm",)}
+    found = [
+        {**row, "experiment": experiment}
+        for experiment, remembering in models.items()
+        for model in (*remembering, "lstm", "causal_transformer")
+        for row in cell(model, spread)
+    ]
+    return found + [{**row, "experiment": "mqar"} for row in cell("memory_rnn", spread, {"memory": "dynamic"})]  # type: ignore[dict-item]
+
+
 def lived(accuracy: float, rates: dict[str, float], collapsed: bool) -> dict[str, list[float]]:
     """Metrics of a memory with a life, of five seeds."""
     noise = [0.001, -0.001, 0.0, 0.002, -0.002]
@@ -684,8 +798,9 @@ class TestTheClaimsOfTheProject:
     def test_hold_where_all_is_as_claimed(self):
         decided = claims.decide(whole_house(), claims.read_claims(self.CLAIMS), 0.95).table
         names = [f"000-{letter}" for letter in "abcd"] + [f"001-{letter}" for letter in "abcde"]
-        assert decided["claim"].tolist() == [name for name in names for _ in range(2)]
-        assert decided["track"].tolist() == ["published", "repaired"] * 9
+        both = [(name, track) for name in [*names, "004-a"] for track in ("published", "repaired")]
+        asked = sorted([*both, *((f"004-{letter}", "repaired") for letter in "bcf")])
+        assert list(zip(decided["claim"], decided["track"], strict=True)) == asked
         assert set(decided["verdict"]) == {"holds"}
 
     def test_fail_where_memories_do_nothing_of_what_is_claimed(self):
@@ -728,7 +843,7 @@ class TestWrongClaims:
             ({"bound": {"at_lest": 1}}, "tests.0.bound.at_lest: 1: unknown key; allowed: at_least, at_most"),
             ({"bound": {"at_least": 1, "at_most": 2}}, "tests.0.bound: not one bound; allowed: one of at_least"),
             ({"bound": None}, "has no bound; allowed: one of at_least"),
-            ({"kind": "reduction"}, "kind 'reduction' has, of minus, axis and between: none; allowed: minus"),
+            ({"kind": "reduction"}, "kind 'reduction' has, of minus, axis, between and success: none; allowed: minus"),
             (
                 {"kind": "reduction", "minus": {"metric": "m"}, "relative_to": "ceiling"},
                 "kind 'reduction' with relative_to; allowed: value, difference",
@@ -746,9 +861,22 @@ class TestWrongClaims:
                 },
                 "absolute, claimed more than 1; allowed: at_most, less_than",
             ),
-            ({"kind": "difference"}, "kind 'difference' has, of minus, axis and between: none; allowed: minus"),
-            ({"kind": "count", "axis": "a"}, "between: axis; allowed: axis, between"),
-            ({"axis": "mem_lambda"}, "kind 'value' has, of minus, axis and between: axis; allowed: none"),
+            (
+                {"kind": "difference"},
+                "kind 'difference' has, of minus, axis, between and success: none; allowed: minus",
+            ),
+            ({"kind": "count", "axis": "a"}, "between and success: axis; allowed: axis, between"),
+            ({"kind": "success_rate"}, "between and success: none; allowed: success"),
+            ({"success": {"at_least": 1}}, "between and success: success; allowed: none"),
+            (
+                {"kind": "success_rate", "success": {"at_least": 1}, "bound": {"at_least": 1}},
+                "kind 'success_rate', claimed at least 1; allowed: above 0 and below 1",
+            ),
+            (
+                {"kind": "success_rate", "success": {"at_least": 1}, "relative_to": "ceiling"},
+                "kind 'success_rate' with relative_to; allowed: value, difference",
+            ),
+            ({"axis": "mem_lambda"}, "kind 'value' has, of minus, axis, between and success: axis; allowed: none"),
             ({"kind": "median"}, "tests.0.kind: 'median': input should be 'value', 'difference'"),
             ({"group": "al"}, "refers to group 'al'; allowed: all"),
         ],

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from palimpsest.analysis import dynamics
+from palimpsest import catalogue
+from palimpsest.analysis import dynamics, sequences
 from palimpsest.analysis.runs import read_histories
 from palimpsest.analysis.steps import read_steps
 from palimpsest.cli import app
@@ -230,13 +231,18 @@ def test_the_command_writes_every_table_and_each_reads_back(tmp_path: Path):
         "write_positions": dynamics.read_write_positions,
         "lifecycle": dynamics.read_lifecycle,
         "within_sequence": dynamics.read_within_sequence,
+        "generalisation": sequences.read_generalisation,
+        "said": sequences.read_said,
+        "weightings": sequences.read_weightings,
     }
+    assert set(readers) == set(catalogue.DYNAMICS)
     rows = {name: len(read(tmp_path / f"results/tiny/{name}.csv")) for name, read in readers.items()}
     assert set(readers) == {path.stem for path in (tmp_path / "results/tiny").glob("*.csv")}
     assert rows["learning_curves"] == 9 * 3  # three cells of three seeds, of three epochs
     assert rows["training_steps"] == 9 * 9
     assert rows["lifecycle"] == 2 * 3
     assert rows["within_sequence"] == 2
+    assert rows["generalisation"] == rows["said"] == rows["weightings"] == 0
 
 
 PLACE, CODES, FIELD = ("write_positions", "lifecycle"), ("lifecycle", "within_sequence"), ("within_sequence",)

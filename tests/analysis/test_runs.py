@@ -14,6 +14,7 @@ from palimpsest.analysis import runs
 from palimpsest.analysis.frames import axes_of, metrics_of
 from palimpsest.config import Params, read_params
 from palimpsest.errors import DataError, ParameterError
+from palimpsest.files import read_json
 from palimpsest.plan import Cell
 from palimpsest.specs import RunSpec
 from tests.analysis import made_up
@@ -100,6 +101,12 @@ class TestCollect:
         assert runs.stray(params, tmp_path) == sorted(
             ["results/tiny/run_20251211", "results/other/seed=0", f"{cell.base}/seed=99"]
         )
+
+    @pytest.mark.parametrize(("further", "found"), [({"test_read_focus": 0.5}, ["memory_unused"]), ({}, [])])
+    def test_a_memory_that_is_read_softly_may_be_unused(self, params, tmp_path, further, found):
+        metrics = {"test_accuracy_on": 0.75, "test_accuracy_off": 0.75, "test_loss_on": 1.0, "test_loss_off": 1.0}
+        content = read_json(tmp_path / CELL / "seed=1/final.json") | {"metrics": {**metrics, **further}}
+        assert runs.flags(runs.Final.model_validate(content)) == found
 
     def test_without_strays_there_are_none(self, params, tmp_path):
         assert runs.stray(params, tmp_path) == []

@@ -19,6 +19,47 @@ NUMBERS = st.floats(-100, 100, allow_nan=False).map(lambda x: round(x, 6))
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
+class TestProportions:
+    @pytest.mark.parametrize(
+        ("successes", "low", "high"),
+        [(5, 0.025**0.2, 1.0), (0, 0.0, 1 - 0.025**0.2), (4, 0.2835821, 0.9949492)],
+    )
+    def test_of_five_are_those_of_a_textbook(self, successes, low, high):
+        interval = statistics.proportion_interval(successes, 5, 0.95)
+        assert (interval.n, interval.mean) == (5, successes / 5)
+        assert (interval.low, interval.high) == pytest.approx((low, high))
+        assert math.isnan(interval.sd)
+
+    @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.6, 0.99))
+    def test_limits_are_where_the_tails_have_their_share(self, counts, confidence):
+        successes, n = counts
+        interval = statistics.proportion_interval(successes, n, confidence)
+        assert interval.low <= interval.mean <= interval.high
+        if successes:
+            assert stats.binom.sf(successes - 1, n, interval.low) == pytest.approx((1 - confidence) / 2, abs=1e-6)
+        if successes < n:
+            assert stats.binom.cdf(successes, n, interval.high) == pytest.approx((1 - confidence) / 2, abs=1e-6)
+
+    def test_of_nothing_are_unknown(self):
+        assert all(map(math.isnan, statistics.proportion_interval(0, 0, 0.95)[1:]))
+        assert all(map(math.isnan, statistics.proportion_beyond(0, 0, 0.5, above=True)))
+
+    def test_tests_add_up_the_tail(self):
+        # 4 or 5 of 5 fair coins: (5 + 1) / 32; at most 4: 31 / 32
+        assert statistics.proportion_beyond(4, 5, 0.5, above=True) == pytest.approx((6 / 32, 31 / 32))
+        assert statistics.proportion_beyond(4, 5, 0.5, above=False) == pytest.approx((31 / 32, 6 / 32))
+
+    @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.01, 0.99))
+    def test_a_bound_below_the_interval_is_passed_and_one_within_is_not(self, counts, bound):
+        successes, n = counts
+        interval = statistics.proportion_interval(successes, n, 0.95)
+        p = statistics.proportion_beyond(successes, n, bound, above=True)
+        if abs(bound - interval.low) > 1e-6:
+            assert (p.beyond <= 0.025) == (bound < interval.low)
+        if abs(bound - interval.high) > 1e-6:
+            assert (p.opposite <= 0.025) == (bound > interval.high)
+
+
 class TestMeanInterval:
     def test_is_that_of_a_textbook(self):
         # n = 5, mean 3, s = √2.5, t_{.975, 4} = 2.776445: 3 ± 1.963243

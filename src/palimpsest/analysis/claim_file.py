@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from palimpsest import models
 from palimpsest.config import Scalar, Section, TrackName, checked, read_yaml
 
-Kind = Literal["value", "difference", "reduction", "spearman", "count"]
+Kind = Literal["value", "difference", "reduction", "spearman", "count", "success_rate"]
 
 
 class Limits(Section):
@@ -56,7 +56,7 @@ class GroupChange(Section):
     """What is different about a group on one track; what is given replaces the group's own."""
 
     model: str | None = None
-    where: dict[str, Scalar] | None = None
+    where: dict[str, Scalar | None] | None = None
     having: dict[str, Limits] | None = None
     choose: tuple[Order, ...] | None = None
 
@@ -65,7 +65,7 @@ class Group(Section):
     """Cells of one model."""
 
     model: str = Field(description="a file of src/palimpsest/models, without .py")
-    where: dict[str, Scalar] = Field(default_factory=dict, description="axis: value")
+    where: dict[str, Scalar | None] = Field(default_factory=dict, description="axis: value; null: cells without it")
     having: dict[str, Limits] = Field(default_factory=dict, description="validation metric: limits on its mean")
     choose: tuple[Order, ...] = Field((), description="how the cell is chosen among several; later keys break ties")
     on_track: dict[TrackName, GroupChange] = Field(default_factory=dict, description="what a track does differently")
@@ -128,6 +128,10 @@ class Bound(Section):
         """Whether the bound itself will do."""
         return self.at_least is not None or self.at_most is not None
 
+    def met_by(self, number: float) -> bool:
+        """Whether a number is as claimed; NaN is not."""
+        return (number > self.value if self.above else number < self.value) or (self.inclusive and number == self.value)
+
     def __str__(self) -> str:
         name, value = next(iter(self.model_dump(exclude_none=True).items()))
         return f"{name.replace('_', ' ')} {value:g}"
@@ -157,6 +161,7 @@ _NEEDS: dict[Kind, frozenset[str]] = {
     "reduction": frozenset({"minus"}),
     "spearman": frozenset({"axis"}),
     "count": frozenset({"axis", "between"}),
+    "success_rate": frozenset({"success"}),
 }
 
 
@@ -166,7 +171,9 @@ class Criterion(Section):
     ``value``: a metric of a cell, as a share of the column ``relative_to`` if that is given; ``difference``: that minus
     another metric or cell, paired by seed; ``reduction``: by how much a metric lies below another metric or cell, as a
     share of the latter, 1 − a / b, paired by seed; ``spearman``: rank correlation of a metric with ``axis``, for every
-    seed; ``count``: values of ``axis`` at which the metric lies strictly ``between`` two numbers, for every seed.
+    seed; ``count``: values of ``axis`` at which the metric lies strictly ``between`` two numbers, for every seed;
+    ``success_rate``: the share of seeds whose metric is as ``success`` says, with an exact binomial interval and test.
+    A run that diverged has not succeeded.
 
     Where b of a reduction is 0 or less there is nothing to lower: the seed has no number, and counts as failed, so that
     the test cannot hold, whatever the bound.
@@ -188,17 +195,25 @@ class Criterion(Section):
     minus: Minus | None = None
     axis: str | None = None
     between: tuple[float, float] | None = None
+    success: Bound | None = None
     bound: Bound | None = None
     on_track: dict[TrackName, CriterionChange] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _kind_has_what_it_needs(self) -> Criterion:
-        given = {name for name in ("minus", "axis", "between") if getattr(self, name) is not None}
+        given = {name for name in ("minus", "axis", "between", "success") if getattr(self, name) is not None}
         if given != _NEEDS[self.kind]:
             found, needed = (", ".join(sorted(names)) or "none" for names in (given, _NEEDS[self.kind]))
-            raise ValueError(f"kind {self.kind!r} has, of minus, axis and between: {found}; allowed: {needed}")
+            raise ValueError(f"kind {self.kind!r} has, of minus, axis, between and success: {found}; allowed: {needed}")
         if self.relative_to is not None and self.kind not in ("value", "difference"):
             raise ValueError(f"kind {self.kind!r} with relative_to; allowed: value, difference")
+        return self
+
+    @model_validator(mode="after")
+    def _a_rate_is_bounded_by_a_share(self) -> Criterion:
+        for bound in (part.bound for part in (self, *self.on_track.values())):
+            if self.kind == "success_rate" and bound is not None and not 0 < bound.value < 1:
+                raise ValueError(f"kind 'success_rate', claimed {bound}; allowed: above 0 and below 1")
         return self
 
     @model_validator(mode="after")

@@ -62,9 +62,9 @@ def decide(runs: DataFrame, claims: Claims, confidence: float, file: Path | str 
 
     A test holds if its one-sided p value, adjusted by Holm's method over all tests of all claims of its source on all
     tracks, is at most (1 − confidence) / 2; it fails if that is true of the opposite; else it is undecided. A test
-    behind which a run is missing, diverged or without a number never holds. A claim holds if all its tests do, fails if
-    one does, and is undecided otherwise; its row has the numbers of the test that decided: the first that fails, else
-    the first that is undecided, else the first.
+    behind which a run is missing, diverged or without a number never holds; of a success rate, a diverged run is one
+    that did not succeed. A claim holds if all its tests do, fails if one does, and is undecided otherwise; its row has
+    the numbers of the test that decided: the first that fails, else the first that is undecided, else the first.
 
     Args:
         runs: as ``collect`` or ``read_runs`` give it.
@@ -212,6 +212,7 @@ def _evidence(test: Judged, axes: list[str]) -> dict[str, Any]:
             for cell in measured.cells
         ],
         "runs": [run_directory(run, axes) for run in measured.runs],
+        **({"success": str(criterion.success)} if criterion.success else {}),
     }
 
 

@@ -19,6 +19,8 @@ from palimpsest.analysis.statistics import (
     mean_beyond,
     mean_interval,
     paired_difference,
+    proportion_beyond,
+    proportion_interval,
     spearman,
 )
 from palimpsest.config import Scalar, format_value
@@ -80,9 +82,16 @@ class Measured:
     missing: str = ""
     verdict_if_missing: Verdict = "undecided"
 
+    @property
+    def usable(self) -> list[float]:
+        """The numbers, of the seeds that have one."""
+        return [value for value in self.values.values() if value == value]
+
     def interval(self, confidence: float) -> Interval:
         """Over the seeds that have a number."""
-        return mean_interval([value for value in self.values.values() if value == value], confidence)
+        if self.criterion.kind == "success_rate":
+            return proportion_interval(round(sum(self.usable)), len(self.usable), confidence)
+        return mean_interval(self.usable, confidence)
 
     @property
     def runs(self) -> list[dict[str, Any]]:
@@ -94,8 +103,9 @@ class Measured:
         bound = self.criterion.bound
         if bound is None:
             return PValues(math.nan, math.nan)
-        usable = [value for value in self.values.values() if value == value]
-        return mean_beyond(usable, bound.value, above=bound.above, inclusive=bound.inclusive)
+        if self.criterion.kind == "success_rate":
+            return proportion_beyond(round(sum(self.usable)), len(self.usable), bound.value, above=bound.above)
+        return mean_beyond(self.usable, bound.value, above=bound.above, inclusive=bound.inclusive)
 
 
 @dataclass(frozen=True)
@@ -126,11 +136,12 @@ class TrackRuns:
         group = self.groups[name].on(self.track)
         rows = [row for row in self.rows if row["model"] == group.model]
         for axis, value in group.where.items():
-            if rows:
+            if rows and value is not None:
                 _known(axis, self.axes, f"groups.{name}.where")
-            rows = [row for row in rows if _equal(row[axis], value)]
+            rows = [row for row in rows if _equal(row.get(axis), value)]
         if not rows:
-            where = "".join(f" {axis}={format_value(value)}" for axis, value in group.where.items())
+            given = {axis: "nothing" if value is None else value for axis, value in group.where.items()}
+            where = "".join(f" {axis}={format_value(value)}" for axis, value in given.items())
             raise NoCellError(f"no grid asks for {group.model}{where} on this track", "undecided")
         cells: dict[tuple[tuple[str, Any], ...], list[dict[str, Any]]] = {}
         for row in rows:
@@ -176,9 +187,9 @@ def _known(name: str, allowed: Sequence[str], where: str) -> str:
     return name
 
 
-def _equal(found: float | str | None, wanted: Scalar) -> bool:
+def _equal(found: float | str | None, wanted: Scalar | None) -> bool:
     """Whether a run lies at a value of an axis; tables hold numbers as numbers and all else as text."""
-    if isinstance(found, str) or isinstance(wanted, bool | str):
+    if wanted is not None and (isinstance(found, str) or isinstance(wanted, bool | str)):
         return found == format_value(wanted)
     return found == wanted
 
@@ -250,11 +261,20 @@ def measure(claim: str, criterion: Criterion, track: TrackRuns) -> Iterator[Meas
 
 def _check_metrics(criterion: Criterion, track: TrackRuns) -> None:
     metrics = track.metrics
+    for name in (criterion.metric, criterion.minus.metric if criterion.minus else None):
+        base, of_size, size = (name or "").rpartition("_at_")
+        tested = [other for other in metrics if other.startswith(f"{base}_at_") and _anywhere(other, track)]
+        if of_size and tested and name not in tested:
+            raise NoCellError(f"no part of the test split of {track.experiment} has size {size}", "undecided")
     _known(criterion.metric, metrics, f"{criterion.name}: metric")
     if criterion.minus and criterion.minus.metric:
         _known(criterion.minus.metric, metrics, f"{criterion.name}: minus.metric")
     if criterion.relative_to:
         _known(criterion.relative_to, ["chance", "ceiling", *metrics], f"{criterion.name}: relative_to")
+
+
+def _anywhere(metric: str, track: TrackRuns) -> bool:
+    return any(row[metric] is not None for row in track.rows)
 
 
 def _measured(claim: str, criterion: Criterion, track: TrackRuns) -> Measured:
@@ -344,10 +364,23 @@ def _count(criterion: Criterion, track: TrackRuns) -> _Numbers:
     return counts, failed, cells
 
 
+def _success_rate(criterion: Criterion, track: TrackRuns) -> _Numbers:
+    """1 where a seed succeeded and 0 where it did not; a run that diverged did not."""
+    success = criterion.success
+    assert success is not None  # a Criterion of this kind has it
+    cells = track.cells(criterion.group)
+    cell = cells[0] if len(cells) == 1 else track.one_cell(criterion.group)
+    lost = {row["seed"] for row in cell.rows if row["status"] != "completed"}
+    values, failed = _number_by_seed(cell, criterion.metric, None, [seed for seed in track.seeds if seed not in lost])
+    reached = {seed: float(success.met_by(value)) if value == value else math.nan for seed, value in values.items()}
+    return {seed: reached.get(seed, 0.0) for seed in track.seeds}, failed, [cell]
+
+
 _MEASURES = {
     "value": _value,
     "difference": _difference,
     "reduction": _reduction,
     "spearman": _spearman,
     "count": _count,
+    "success_rate": _success_rate,
 }

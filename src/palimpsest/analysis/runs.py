@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pandas import DataFrame
 
-from palimpsest import plan, specs
+from palimpsest import plan, specs, tasks
 from palimpsest.analysis.frames import (
     COUNT,
     IDENTITY,
@@ -48,6 +48,10 @@ RUNS = Layout(
     },
 )
 HISTORIES = Layout(IDENTITY, {"seed": COUNT, "epoch": INTEGER})
+
+
+OF_MEMORY = ("test_write_ratio", "test_read_focus")
+"""Metrics that only a run with a memory has: one that is written or not, or one that is read softly."""
 
 
 class Final(Section):
@@ -103,22 +107,25 @@ def run_frame(rows: list[dict[str, Any]], axis_names: list[str], middle: list[st
     return tidy(frame.astype(dict.fromkeys(metrics, "float64")))
 
 
-def collect(params: Params, root: Path) -> DataFrame:
+def collect(params: Params, root: Path, experiment: str | None = None) -> DataFrame:
     """One row for each run that the preset asks for, with its final metrics and what is odd about it.
 
     Flags: ``writes_nothing``, ``writes_everything`` (test write ratio exactly 0 or 1), ``memory_unused`` (accuracy and
     loss with memory are exactly those without), ``not_finite``, ``at_chance`` (test accuracy not above chance in a
-    one-sided binomial test at 5 %).
+    one-sided binomial test at 5 %; a sequence counts as one trial, though many of its bits may be asked for, so that
+    the test is a cautious one there).
 
     Args:
         params: the preset.
         root: product directory.
+        experiment: one of its experiments; all of them if not given.
 
     Raises:
         DataError: a run is missing or corrupt, or is another than the one asked for.
+        ParameterError: the preset has no such experiment.
     """
     rows = []
-    for cell, spec in asked(params):
+    for cell, spec in asked(params, experiment):
         final = read_final(root / cell.directory(spec.seed) / "final.json", spec)
         rows.append(
             {
@@ -132,7 +139,7 @@ def collect(params: Params, root: Path) -> DataFrame:
                 **final.metrics,
             }
         )
-    return run_frame(rows, axes(params), list(RUNS.middle))
+    return run_frame(rows, axes(params, experiment), list(RUNS.middle))
 
 
 def read_final(path: Path, spec: RunSpec) -> Final:
@@ -174,7 +181,7 @@ def flags(final: Final) -> list[str]:
     """What is degenerate about a run; see :func:`collect`."""
     metrics = final.metrics
     ratio = metrics.get("test_write_ratio")
-    unused = "test_write_ratio" in metrics and all(
+    unused = any(name in metrics for name in OF_MEMORY) and all(
         metrics.get(f"test_{name}_on") == metrics.get(f"test_{name}_off") for name in ("accuracy", "loss")
     )
     found = {
@@ -205,6 +212,8 @@ def stray(params: Params, root: Path) -> list[str]:
 def histories(params: Params, root: Path, experiment: str) -> DataFrame:
     """Every epoch of every run of an experiment; a number that is not finite is empty.
 
+    Of sequences, ``examples_seen`` counts the training examples until the end of the epoch, each as often as it came.
+
     Raises:
         DataError: a ``history.csv`` is missing or corrupt, or lacks an epoch.
         ParameterError: the preset has no such experiment.
@@ -213,8 +222,19 @@ def histories(params: Params, root: Path, experiment: str) -> DataFrame:
     for cell, spec in asked(params, experiment):
         key = {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
         path = root / cell.directory(spec.seed) / "history.csv"
-        rows += [{**key, **epoch} for epoch in _history(path, spec.training.num_epochs)]
+        rows += [{**key, **epoch, **_seen(spec, epoch["epoch"])} for epoch in _history(path, spec.training.num_epochs)]
     return run_frame(rows, axes(params, experiment), ["seed", "epoch"])
+
+
+def _seen(spec: RunSpec, epoch: int) -> dict[str, float]:
+    """Of a stream, the epochs are consecutive parts of its steps, as equal as possible."""
+    if tasks.scored(tasks.load(spec.task["name"])) == "class":
+        return {}
+    examples, size = int(spec.task["num_train"]), spec.training.batch_size
+    if spec.training.order != "stream":
+        return {"examples_seen": float(epoch * examples)}
+    steps = math.ceil(examples / size) * epoch // spec.training.num_epochs
+    return {"examples_seen": float(min(steps * size, examples))}
 
 
 def _history(path: Path, epochs: int) -> list[dict[str, Any]]:

@@ -69,6 +69,42 @@ def _alike(sample: NDArray[np.float64]) -> bool:
     return bool((np.round(sample - sample[0], DIGITS) == 0).all())
 
 
+def proportion_interval(successes: int, n: int, confidence: float) -> Interval:
+    """Share of successes with its exact binomial interval [Clopper and Pearson 1934]; of no trial all is NaN.
+
+    Its limits are the shares p at which as many successes, or as few, have a probability of (1 − c)/2. A share has no
+    standard deviation of its own: sd is NaN.
+
+    Args:
+        successes: of the trials, 0 to n.
+        n: trials.
+        confidence: c, in (0, 1).
+    """
+    if n == 0:
+        return Interval(0, math.nan, math.nan, math.nan, math.nan)
+    limits = stats.binomtest(successes, n).proportion_ci(confidence, method="exact")
+    return Interval(n, successes / n, math.nan, float(limits.low), float(limits.high))
+
+
+def proportion_beyond(successes: int, n: int, bound: float, *, above: bool) -> PValues:
+    """Exact one-sided binomial test that a share lies above (or below) a bound, and that it lies on the other side.
+
+    No trial gives NaN.
+
+    Args:
+        successes: of the trials, 0 to n.
+        n: trials.
+        bound: what the share is compared with, in (0, 1).
+        above: whether it is to lie above; else below.
+    """
+    if n == 0:
+        return PValues(math.nan, math.nan)
+    upper, lower = (
+        float(stats.binomtest(successes, n, bound, alternative=side).pvalue) for side in ("greater", "less")
+    )
+    return PValues(upper, lower) if above else PValues(lower, upper)
+
+
 def interquartile_mean(values: ArrayLike) -> float:
     """Mean of the middle half; NaN for fewer than eight values, of which it says nothing."""
     sample = np.asarray(values, dtype=np.float64).reshape(-1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _PROXY = ("baseline_vs_memory", "training_curves")
+_SEQUENCES = ("learning_curves_by_seed", "length_generalisation", "baseline_vs_memory", "weightings")
+_BITS = (*_SEQUENCES, "pictures")
 
 FIGURES: dict[str, tuple[str, ...]] = {
     "nema_lite": (
@@ -33,19 +35,34 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "nema_lc_lra": _PROXY,
     "nema_lc_documents": _PROXY,
     "nema_lc_document_qa": _PROXY,
+    "copy": (*_BITS, "usage_and_links"),
+    "repeat_copy": _BITS,
+    "associative_recall": _BITS,
+    "priority_sort": _BITS,
+    "mqar": _SEQUENCES,
 }
 """Experiment → its figures; an experiment that is not listed has none."""
 
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "01_NeMA_Lite_Results_Summary": ("nema_lite",),
     "02_NeMA_LC_Memory_Dynamics": ("nema_lc",),
+    "04_Memory_Architectures": ("copy", "associative_recall"),
 }
 """Notebook → the experiments that it reads: it is executed where a preset has them all."""
 
 PAPER = ("nema_lite", "nema_lc")
 """The experiments that the paper cannot do without: it is typeset where a preset has them all."""
 
-DYNAMICS = ("learning_curves", "write_positions", "training_steps", "lifecycle", "within_sequence")
+DYNAMICS = (
+    "learning_curves",
+    "write_positions",
+    "training_steps",
+    "lifecycle",
+    "within_sequence",
+    "generalisation",
+    "said",
+    "weightings",
+)
 """Tables of each experiment below ``results/`` from which figures are drawn."""
 
 _TABLES = (
@@ -58,6 +75,8 @@ _TABLES = (
     "lifecycle.csv",
     "lifecycle.tex",
     "ablations.tex",
+    "generalisation.csv",
+    "generalisation.tex",
     "parameters.tex",
 )
 

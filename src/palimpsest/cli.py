@@ -298,7 +298,7 @@ def aggregate(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) ->
 def dynamics(experiment: str, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
     """Write the tables of how the runs of one experiment went and of what their memories did."""
     from palimpsest.analysis import dynamics as analysis
-    from palimpsest.analysis import runs, steps
+    from palimpsest.analysis import runs, sequences, steps
     from palimpsest.config import read_params
     from palimpsest.files import write_text
 
@@ -309,6 +309,9 @@ def dynamics(experiment: str, params: ParamsOption = DEFAULT_PARAMS, root: RootO
         ("write_positions", analysis.write_positions(preset, root, experiment)),
         ("lifecycle", analysis.lifecycle(preset, root, experiment)),
         ("within_sequence", analysis.within_sequence(preset, root, experiment)),
+        ("generalisation", sequences.generalisation(preset, root, experiment)),
+        ("said", sequences.said(preset, root, experiment)),
+        ("weightings", sequences.weightings(preset, root, experiment)),
     ):
         path = root / f"results/{experiment}/{name}.csv"
         write_text(path, table.to_csv(index=False, lineterminator="\n"))

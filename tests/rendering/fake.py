@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from palimpsest import plan
-from palimpsest.analysis import statistics
+from palimpsest.analysis import sequences, statistics
 from palimpsest.analysis.dynamics import LIFECYCLE as LIFECYCLE_TABLE
 from palimpsest.analysis.dynamics import WITHIN_SEQUENCE
 from palimpsest.analysis.frames import axes_of, tidy
@@ -26,6 +26,12 @@ LEVELS = {
     ("nema_lc", "repaired"): (0.125, 1.0),
     ("nema_lc_lra", "published"): (0.5, 0.568),
     ("nema_lc_lra", "repaired"): (0.5, 0.9),
+    **{
+        (name, track): (0.5, 1.0)
+        for name in ("copy", "repeat_copy", "associative_recall", "priority_sort")
+        for track in ("published", "repaired")
+    },
+    ("mqar", "repaired"): (1 / 32, 1.0),
 }
 """Chance and ceiling."""
 METRICS = (
@@ -63,7 +69,7 @@ WITHOUT_MEMORY = {"no_memory": False, "window_only": False, "full_attention": Tr
 def params(
     seeds: tuple[int, ...] = (0, 1, 2),
     lambdas: tuple[float, ...] = (0, 0.01, 0.1, 1),
-    experiments: Sequence[str] = ("nema_lite", "nema_lc", "nema_lc_lra"),
+    experiments: Sequence[str] = ("nema_lite", "nema_lc", "nema_lc_lra", "copy", "associative_recall"),
 ) -> Params:
     """A preset of some experiments with both tracks, all baselines and a small sweep."""
     size = {"sequence_length": TIME, "num_train": EXAMPLES, "num_validation": 1000, "num_test": 1000}
@@ -92,7 +98,7 @@ def params(
             "repaired": track("flag", list(lambdas), windowed),
         },
     }
-    known = {"nema_lite": lite, **_lifecycle_experiments()}
+    known = {"nema_lite": lite, **_lifecycle_experiments(), **_sequence_experiments()}
     return Params.model_validate(
         {"preset": "smoke", "seeds": seeds, "experiments": {name: known[name] for name in experiments}}
     )
@@ -127,6 +133,137 @@ def _lifecycle_experiments() -> dict[str, Any]:
             "tracks": {name: track("key_presence", switch) for name in ("published", "repaired")},
         },
     }
+
+
+SIZES: dict[str, tuple[int, ...]] = {
+    "copy": (4, 8, 16, 32),
+    "repeat_copy": (202, 404, 804),
+    "associative_recall": (2, 4, 6, 8),
+    "priority_sort": (6, 8),
+    "mqar": (2, 4, 8),
+}
+"""Sizes of the test sequences of source 004, the last of which, but of priority sort, was not trained."""
+MEMORIES = ("cell", "dynamic", "associative", "least_recently_used", "attention", "sparse", "hierarchical")
+HEADS = {"ntm": (8, 1, 1), "dnc": (4, 2, 1), "mann": (6, 2, 2), "memory_rnn": (4, 1, 1)}
+"""Slots, heads that read, heads that write."""
+
+
+def _sequence_experiments() -> dict[str, Any]:
+    """The experiments of source 004: a stream of sequences, tested at several sizes."""
+    sizes: dict[str, dict[str, Any]] = {
+        "copy": {"max_length": 16, "test_lengths": SIZES["copy"]},
+        "repeat_copy": {"max_length": 4, "max_repeats": 4, "test_sizes": [(2, 2), (4, 4), (8, 4)]},
+        "associative_recall": {"test_items": SIZES["associative_recall"]},
+        "priority_sort": {"min_vectors": 6, "test_vectors": SIZES["priority_sort"]},
+        "mqar": {"test_settings": [(16, 2), (32, 4), (64, 8)]},
+    }
+    models = {
+        "copy": ("ntm", "dnc"),
+        "repeat_copy": ("ntm",),
+        "associative_recall": ("ntm", "dnc", "mann"),
+        "priority_sort": ("ntm",),
+        "mqar": ("memory_transformer",),
+    }
+
+    def track(name: str, published: bool) -> dict[str, Any]:
+        grids: dict[str, Any] = {model: {"model": model} for model in (*models[name], "lstm", "causal_transformer")}
+        if published:
+            grids = {"ntm": {"model": "ntm", "config": {"softmax_over": "batch"}}}
+            grids["no_defect"] = {"model": "ntm", "axes": {"softmax_over": ["slots"]}}
+        if name == "mqar":
+            grids["memories"] = {"model": "memory_rnn", "axes": {"memory": list(MEMORIES)}}
+        splits = {"num_train": EXAMPLES, "num_validation": 1000, "num_test": 1000}
+        return {
+            "task": {"name": name, "config": {**sizes[name], **splits}},
+            "training": {"num_epochs": EPOCHS, "batch_size": 32, "order": "stream"},
+            "grids": grids,
+        }
+
+    return {
+        name: {
+            "source": "004",
+            "title": f"Memory library: {name.replace('_', ' ')}",
+            "tracks": {
+                one: track(name, one == "published")
+                for one in (("published", "repaired") if name == "copy" else ("repaired",))
+            },
+        }
+        for name in sizes
+    }
+
+
+def _sequence_metrics(cell: plan.Cell, noise: np.random.Generator) -> dict[str, float]:
+    """A memory generalises beyond the trained sizes, and an LSTM does not."""
+    chance, _ = LEVELS[cell.experiment, cell.track]
+    remembers = cell.model in HEADS
+    found: dict[str, float] = {}
+    for place, size in enumerate(SIZES[cell.experiment]):
+        lost = (0.004 if remembers and cell.track == "repaired" else 0.15) * place
+        accuracy = float(np.clip(1 - lost - abs(noise.normal(0, 0.003)), chance, 1))
+        found |= {f"test_accuracy_at_{size}": accuracy, f"test_sequence_accuracy_at_{size}": accuracy**8}
+        found |= {f"test_loss_at_{size}": 1 - accuracy}
+    accuracy = float(np.mean([found[f"test_accuracy_at_{size}"] for size in SIZES[cell.experiment]]))
+    found |= {name: accuracy for name in METRICS if "accuracy" in name}
+    found |= {"test_sequence_accuracy": accuracy**8, "validation_sequence_accuracy": accuracy**8}
+    if remembers:
+        found |= {"test_slots_written": float(noise.uniform(0.85, 0.95)), "test_read_focus": 0.9}
+        found |= dict.fromkeys(("test_accuracy_off", "test_accuracy_shuffled"), chance + 0.01)
+    return found
+
+
+def generalisation(preset: Params, table: pd.DataFrame) -> pd.DataFrame:
+    """``generalisation.csv`` of the runs of one experiment."""
+    return sequences.by_size(preset, table)
+
+
+def _of_median(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A completed run of every cell of source 004."""
+    known = table[table["experiment"].isin(list(SIZES)) & (table["status"] == "completed")]
+    return records(known.drop_duplicates(["track", "model", *axes_of(table)], keep="last"))
+
+
+STEPS, SAID = 7, 4
+"""Steps of the sequence that is shown, and the first one of them at which something is asked."""
+
+
+def said(table: pd.DataFrame) -> pd.DataFrame:
+    """``said.csv``: three vectors of two bits and a flag are heard, then asked for."""
+    rows = []
+    for run in _of_median(table):
+        head = {key: run[key] for key in _keys(table) if not pd.isna(run[key])}
+        head["slice"] = SIZES[run["experiment"]][-2]
+        channels = 1 if run["experiment"] == "mqar" else 2
+        for step in range(STEPS):
+            for channel in range(channels):
+                heard = float((step + channel) % 2) if step < SAID else 0.0
+                rows.append({**head, "line": "input", "step": step, "channel": channel, "value": heard})
+                if run["experiment"] == "priority_sort" and channel == 0:
+                    rows.append({**head, "line": "level", "step": step, "channel": 0, "value": step / 3 - 1})
+                if step >= SAID:
+                    wanted = float((step - SAID + channel) % 2)
+                    spoken = wanted if channels == 1 else 0.1 + 0.8 * wanted
+                    rows.append({**head, "line": "target", "step": step, "channel": channel, "value": wanted})
+                    rows.append({**head, "line": "said", "step": step, "channel": channel, "value": spoken})
+    return run_frame(rows, _keys(table)[3:-1], list(sequences.SAID.middle))
+
+
+def weightings(table: pd.DataFrame) -> pd.DataFrame:
+    """``weightings.csv``: slots are written in turn and read in the same order."""
+    rows = []
+    for run in _of_median(table):
+        head = {key: run[key] for key in _keys(table) if not pd.isna(run[key])}
+        head["slice"] = SIZES[run["experiment"]][-2]
+        slots, reads, writes = HEADS.get(run["model"], (0, 0, 0))
+        kinds = {"write": writes, "read": reads} if slots else {}
+        if run["model"] == "dnc":
+            kinds |= {"usage": 1, "link": 1}
+        for kind, heads in kinds.items():
+            for place in range(heads):
+                for step in range(slots if kind == "link" else STEPS):
+                    at = step % slots if kind == "write" else (step + place) % slots
+                    weights = {f"slot_{slot:03d}": 0.9 if slot == at else 0.02 for slot in range(slots)}
+                    rows.append({**head, "kind": kind, "head": place, "step": step, **weights})
+    return run_frame(rows, _keys(table)[3:-1], list(sequences.WEIGHTINGS.middle))
 
 
 POLICIES = {"fifo": 0.3, "lru": 0.33, "least_used": 0.3, "random_replacement": 0.35, "oracle_replacement": 0.97}
@@ -170,6 +307,8 @@ def _lifecycle_metrics(cell: plan.Cell, noise: np.random.Generator) -> dict[str,
 
 
 def _metrics(cell: plan.Cell, noise: np.random.Generator) -> dict[str, float]:
+    if cell.experiment in SIZES:
+        return dict.fromkeys((*LIFECYCLE, *METRICS), np.nan) | _sequence_metrics(cell, noise)
     if cell.experiment != "nema_lite":
         return dict.fromkeys((*LIFECYCLE, *METRICS), np.nan) | _lifecycle_metrics(cell, noise)
     return dict.fromkeys(LIFECYCLE, np.nan) | _lite_metrics(cell, noise)
@@ -271,6 +410,10 @@ def learning_curves(table: pd.DataFrame) -> pd.DataFrame:
         share = epoch / EPOCHS
         for metric, start in (("validation_accuracy_on", 0.1), ("validation_write_ratio", 1.0)):
             part[metric] = start + share * (table[metric] - start)
+        if table["experiment"].isin(list(SIZES)).any():
+            part["validation_sequence_accuracy"] = share * table["validation_sequence_accuracy"]
+            part["train_loss"] = 0.7 - 0.6 * share * table["validation_accuracy_on"]
+            part["examples_seen"] = float(EXAMPLES * epoch // EPOCHS)
         parts.append(part)
     return pd.concat(parts).sort_values([*keys, "epoch"]).reset_index(drop=True)
 
@@ -364,6 +507,16 @@ CLAIMS = pd.DataFrame(
             for letter, verdict in zip("abcde", ("holds", "holds", "fails", "undecided", "holds"), strict=True)
             for track in ("published", "repaired")
         ),
+        *(
+            (f"004-{letter}", track, verdict, 0.9, 0.8, 1.0, 3, "share of bits", f"this is what decided {letter}")
+            for letter, verdict, tracks in (
+                ("a", "holds", ("published", "repaired")),
+                ("b", "undecided", ("repaired",)),
+                ("c", "fails", ("repaired",)),
+                ("f", "holds", ("repaired",)),
+            )
+            for track in tracks
+        ),
     ],
     columns=["claim", "track", "verdict", "estimate", "low", "high", "n", "unit", "reason"],
 )
@@ -414,6 +567,7 @@ def write(root: Path, preset: Params, diverged: bool = True) -> None:
     table = runs(preset, diverged)
     _csv(root / "tables/runs.csv", table)
     _csv(root / "tables/summary_final_epoch.csv", summary(table))
+    _csv(root / "tables/generalisation.csv", sequences.rates(generalisation(preset, table), 0.95))
     _csv(root / "tables/claims.csv", CLAIMS)
     write_json(root / "tables/claims_evidence.json", evidence(preset))
     for name in preset.experiments:
@@ -423,5 +577,8 @@ def write(root: Path, preset: Params, diverged: bool = True) -> None:
         _csv(folder / "training_steps.csv", training_steps(part))
         _csv(folder / "within_sequence.csv", within_sequence(part))
         _csv(folder / "lifecycle.csv", lifecycle(part))
+        _csv(folder / "generalisation.csv", generalisation(preset, part))
+        _csv(folder / "said.csv", said(part))
+        _csv(folder / "weightings.csv", weightings(part))
         for track in preset.experiments[name].tracks:
             write_json(root / f"data/{name}/track={track}/card.json", card(name, track))

@@ -202,7 +202,9 @@ def test_series_are_alike_on_both_tracks_and_known_by_their_rows(tables: Product
 
 
 def test_cells_of_one_model_never_look_like_a_baseline_beside_them() -> None:
-    table = pd.DataFrame({"model": ["nema_lc"] * 4 + ["fifo", "lru"], "num_slots": [1.0, 2, 3, 4, None, None], "seed": 0})
+    table = pd.DataFrame(
+        {"model": ["nema_lc"] * 4 + ["fifo", "lru"], "num_slots": [1.0, 2, 3, 4, None, None], "seed": 0}
+    )
     looks = [one.look for one in series_of(table, ["nema_lc", "fifo", "lru"])]
     assert len({look.color for look in looks}) == len(looks) == 6
 

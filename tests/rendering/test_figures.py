@@ -124,7 +124,7 @@ def test_one_seed_and_all_diverged_baselines_still_draw(tmp_path: Path) -> None:
 
 
 def test_an_unknown_experiment_is_one_line(products: Path, preset: Params) -> None:
-    allowed = "nema_lc, nema_lc_lra, nema_lite"
+    allowed = "associative_recall, copy, nema_lc, nema_lc_lra, nema_lite"
     with pytest.raises(ParameterError, match=rf"^plot: 'other' is no experiment with figures; allowed: {allowed}$"):
         figures.write_figures(preset, products, "other")
 

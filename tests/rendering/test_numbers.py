@@ -15,7 +15,7 @@ from palimpsest.rendering import numbers
 from tests.rendering import fake
 from tests.rendering.conftest import PUBLISHED
 
-WORDS = {"ablation", "use_memory"}
+WORDS = {"ablation", "use_memory", "softmax_over"}
 AXES = WORDS | {"mem_lambda", "write_threshold", "write_probability"}
 BEST = "nema_lite/repaired/nema_lite/best/test_accuracy_on/mean"
 
@@ -39,7 +39,8 @@ def test_every_number_from_a_table_is_what_its_row_and_column_hold(products: Pat
             assert origin["value"] == len(table), name
         else:
             axes = AXES & set(table.columns) - set(origin["row"])
-            table = table[table[sorted(axes)].isna().all(axis=1)] if origin["file"].endswith("epoch.csv") else table
+            of_cells = origin["file"].endswith(("epoch.csv", "generalisation.csv")) and "model" in origin["row"]
+            table = table[table[sorted(axes)].isna().all(axis=1)] if of_cells else table
             assert origin["value"] in table[origin["column"]].to_list(), name
         checked += 1
     assert checked > 100
@@ -63,6 +64,24 @@ def test_a_number_of_a_variant_is_explained(products: Path) -> None:
     said = numbers.explain(name, products / numbers.NUMBERS, products)
     assert "ablation = write" in said
     assert said.count("results/nema_lc/track=repaired/model=nema_lc/ablation=write/seed=") == 3
+
+
+def test_sizes_have_names_of_their_own_and_by_their_place(products: Path) -> None:
+    found = sidecar(products)
+    place = "sizes/copy/repaired"
+    assert found[f"{place}/largest"]["value"] == fake.SIZES["copy"][-1]
+    assert found[f"{place}/largest_trained"]["value"] == fake.SIZES["copy"][-2]
+    for name, size in (("largest", 32), ("largest_trained", 16)):
+        for end in ("accuracy/mean", "accuracy/low", "success/high", "succeeded", "runs", "n"):
+            assert found[f"{place}/dnc/{name}/{end}"]["value"] == found[f"{place}/dnc/at_{size}/{end}"]["value"]
+    assert "sizes/copy/published/ntm/softmax_over=slots/at_4/accuracy/mean" in found
+    assert not [name for name in found if name.startswith("sizes/nema")]
+
+
+def test_a_number_of_a_size_is_explained(products: Path) -> None:
+    said = numbers.explain("sizes/copy/repaired/dnc/at_8/accuracy/mean", products / numbers.NUMBERS, products)
+    assert "slice = 8" in said
+    assert said.count("results/copy/track=repaired/model=dnc/seed=") == 3
 
 
 def test_every_number_from_a_card_is_what_its_key_holds(products: Path) -> None:

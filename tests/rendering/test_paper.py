@@ -99,11 +99,12 @@ def test_text_follows_the_verdicts(tmp_path: Path, preset: Params) -> None:
         (root / "tables/claims.csv").write_text(claims.to_csv(index=False), encoding="utf-8")
         numbers.write_numbers(preset, root, published=PUBLISHED)
         said[verdict] = paper.render(SOURCE, root)
-    assert said["holds"].count("every claim holds") == 2
-    assert said["fails"].count("no claim is shown to hold") == 2
+    assert said["holds"].count("every claim holds") == 3
+    assert said["fails"].count("no claim is shown to hold") == 3
     assert "does not reach high accuracy" in said["fails"]
     assert "does not beat every rule" in said["fails"]
-    assert said["undecided"].count("these runs do not decide") == 2
+    assert "not all memories of the library copy" in said["fails"]
+    assert said["undecided"].count("these runs do not decide") == 3
     for verdict, words in (
         ("holds", r"It \textbf{holds}."),
         ("fails", r"It \textbf{fails}."),
@@ -115,10 +116,12 @@ def test_text_follows_the_verdicts(tmp_path: Path, preset: Params) -> None:
 def test_each_source_tells_its_own_verdicts(products: Path) -> None:
     text = paper.render(SOURCE, products)
     lite, lifecycle = text.index(r"\label{sec:lite}"), text.index(r"\label{sec:lc}")
-    own = {"000": text[lite:lifecycle], "001": text[lifecycle : text.index(r"\label{sec:limitations}")]}
+    library, end = text.index(r"\label{sec:ml}"), text.index(r"\label{sec:limitations}")
+    own = {"000": text[lite:lifecycle], "001": text[lifecycle:library], "004": text[library:end]}
     for source, part in own.items():
         claims = [claim for claim in fake.CLAIMS["claim"] if claim.startswith(source)]
-        assert re.findall(r"\\paragraph\{Claim ([0-9a-e-]+)", part) == sorted(claims[::2]) * 2
+        by_track = sorted(claims[::2]) * 2
+        assert re.findall(r"\\paragraph\{Claim ([0-9a-f-]+)", part) == (claims if source == "004" else by_track)
         assert rf"\input{{../tables/claims_{source}}}" in part
 
 
@@ -188,6 +191,71 @@ def test_other_experiments_are_told_where_a_preset_has_them(products: Path, tmp_
     assert "On questions about a document" in text
     for experiment in ("nema_lc_documents", "nema_lc_document_qa"):
         assert rf"\includegraphics[width=\linewidth]{{../plots/{experiment}/baseline_vs_memory.pdf}}" in text
+
+
+def test_the_library_is_told_where_a_preset_has_it_and_with_all_its_tasks(products: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(products, tmp_path / "products")
+    content = read_json(root / numbers.NUMBERS)
+    without = {
+        name: item for name, item in content.items() if "copy/" not in name and "associative_recall/" not in name
+    }
+    write_json(root / numbers.NUMBERS, without)
+    text = paper.render(SOURCE, root)
+    for words in (r"\label{sec:ml}", "claims_004", "library of memories", "sec:ml_more"):
+        assert words not in text.replace("NeMA-LC and a library of memories, replicated", "")
+    more = dict(content)
+    parts = ("runs/", "data/", "sizes/", "")
+    for experiment in ("repeat_copy", "mqar", "priority_sort"):
+        for part in parts:
+            start = f"{part}associative_recall/repaired/"
+            more |= {
+                name.replace("associative_recall", experiment, 1): item
+                for name, item in content.items()
+                if name.startswith(start)
+            }
+        for name in ("config.max_repeats", "config.num_sorted", "interface.num_outputs"):
+            more[f"data/{experiment}/repaired/{name}"] = content["claims/all"]
+    recalled = {name: item for name, item in content.items() if name.startswith("copy/repaired/ntm/best/")}
+    for memory in ("best", "memory=sparse", "memory=gated"):
+        more |= {
+            name.replace("copy/repaired/ntm/best", f"mqar/repaired/memory_rnn/{memory}"): recalled[name]
+            for name in recalled
+        }
+    write_json(root / numbers.NUMBERS, more)
+    text = paper.render(SOURCE, root)
+    for experiment in ("repeat_copy", "associative_recall", "mqar", "priority_sort"):
+        assert rf"\includegraphics[width=\linewidth]{{../plots/{experiment}/length_generalisation.pdf}}" in text
+    assert "(sparse)," in text
+    assert "(gated)." in text
+    assert "(attention)" not in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "the NTM copies better than an LSTM of as many parameters, with intervals apart"),
+        ({"ntm/high": 0.1}, "the NTM copies worse than an LSTM of as many parameters, with intervals apart"),
+        ({"lstm/high": 1.0}, "the intervals of the NTM and of an LSTM of as many parameters overlap"),
+        ({"ntm/low": None}, ""),
+    ],
+)
+def test_text_says_how_memory_and_lstm_compare(
+    changed: dict[str, float | None], said: str, products: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(products, tmp_path / "products")
+    content = read_json(root / numbers.NUMBERS)
+    for name, value in changed.items():
+        model, end = name.split("/")
+        key = f"sizes/copy/repaired/{model}/largest_trained/accuracy/{end}"
+        content[key]["value"] = value
+        if end == "high" and model == "ntm":
+            content[key.replace("high", "low")]["value"] = 0.0
+        if value is None:
+            del content[key]
+    write_json(root / numbers.NUMBERS, content)
+    text = paper.render(SOURCE, root)
+    assert said in text
+    assert ("of an LSTM of as many parameters" in text or "than an LSTM" in text) == bool(said)
 
 
 def test_what_is_said_of_the_sources_long_task_is_computed() -> None:

@@ -16,7 +16,7 @@ from palimpsest.rendering.latex import escape
 from tests.rendering import fake
 from tests.rendering.conftest import CLAIMS, PROJECT, PUBLISHED
 
-NAMES = catalogue.tables_of(["000", "001"])
+NAMES = catalogue.tables_of(["000", "001", "004"])
 LITE = "experiment == 'nema_lite'"
 
 
@@ -60,7 +60,9 @@ def test_models_have_budget_and_levels(products: Path, preset: Params) -> None:
         "experiment", "track", "model", "cell", "parameters", "steps", "examples_seen", "n",
         "accuracy_mean", "accuracy_low", "accuracy_high", "chance", "ceiling",
     ]  # fmt: skip
-    assert (models["examples_seen"] == fake.EPOCHS * fake.EXAMPLES).all()
+    streams = models["experiment"].isin(list(fake.SIZES))
+    assert (models[~streams]["examples_seen"] == fake.EPOCHS * fake.EXAMPLES).all()
+    assert (models[streams]["examples_seen"] == fake.EXAMPLES).all()
     assert not models.query(LITE).duplicated(["track", "model"]).any()
     assert set(models["model"]) == {
         grid.model
@@ -154,7 +156,24 @@ def test_broken_evidence_is_one_line(content: str, tmp_path: Path, preset: Param
         tables.write_tables(preset, tmp_path, claims=CLAIMS, published=PUBLISHED)
 
 
-@pytest.mark.parametrize("experiments", [["nema_lite"], ["nema_lc"], ["nema_lc_lra"]])
+def test_sizes_count_the_seeds_that_have_learnt_them(products: Path, preset: Params) -> None:
+    table = pd.read_csv(products / "tables/generalisation.csv")
+    runs = fake.runs(preset).query("experiment == 'copy' and track == 'repaired' and model == 'dnc'")
+    own = table.query("experiment == 'copy' and track == 'repaired' and model == 'dnc'").set_index("slice")
+    for size in fake.SIZES["copy"]:
+        scores = runs[f"test_accuracy_at_{size}"]
+        assert own.loc[size, "accuracy_mean"] == pytest.approx(scores.mean())
+        assert own.loc[size, "succeeded"] == (scores >= 0.99).sum()
+        assert own.loc[size, "runs"] == len(preset.seeds)
+        assert own.loc[size, "success_low"] <= own.loc[size, "success_rate"] <= own.loc[size, "success_high"]
+    assert own["trained"].to_list() == ["yes", "yes", "yes", "no"]
+    shown = text(products, "generalisation.tex")
+    assert shown.count(r"$32$\,$^{*}$") == 6
+    assert "$16$ &" in shown
+    assert "NTM, without the defect" in shown
+
+
+@pytest.mark.parametrize("experiments", [["nema_lite"], ["nema_lc"], ["nema_lc_lra"], ["priority_sort", "mqar"]])
 def test_a_preset_of_one_experiment_has_every_table(experiments: list[str], tmp_path: Path) -> None:
     preset = fake.params(seeds=(0,), experiments=experiments)
     fake.write(tmp_path, preset)

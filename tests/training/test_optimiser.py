@@ -13,7 +13,7 @@ from palimpsest.config import Training
 from palimpsest.training.optimiser import Adam, Optimiser, RMSprop, build_optimiser
 
 RATES, DECAYS = (0.1, 0.01, 0.003), (0.0, 0.1, 0.5)
-Clips = dict[str, float | None]
+Clips = dict[str, Any]
 
 
 def gradients(step: int) -> list[torch.Tensor]:
@@ -49,9 +49,9 @@ def take_step_alone(optimiser: torch.optim.Optimizer, run: int, step: int, clips
     for parameter, gradient in zip(group, gradients(step), strict=True):
         parameter.grad = gradient[run].clone()
     if clips.get("clip_value") is not None:
-        nn.utils.clip_grad_value_(group, clips["clip_value"])  # type: ignore[arg-type]
+        nn.utils.clip_grad_value_(group, clips["clip_value"])
     if clips.get("clip_norm") is not None:
-        nn.utils.clip_grad_norm_(group, clips["clip_norm"])  # type: ignore[arg-type]
+        nn.utils.clip_grad_norm_(group, clips["clip_norm"])
     optimiser.step()
 
 
@@ -206,8 +206,15 @@ HYPER = {"learning_rate": torch.tensor(RATES), "weight_decay": torch.tensor(DECA
 
 
 def test_the_optimiser_that_a_training_asks_for_has_all_its_parameters() -> None:
-    asked = Training(optimiser="rmsprop", alpha=0.95, momentum=0.9, epsilon=1e-4, clip_norm=5.0, clip_value=10.0)
-    found = build_optimiser(start(), asked, HYPER)
+    asked = {
+        "optimiser": "rmsprop",
+        "alpha": 0.95,
+        "momentum": 0.9,
+        "epsilon": 1e-4,
+        "clip_norm": 5.0,
+        "clip_value": 10.0,
+    }
+    found = build_optimiser(start(), Training.model_validate(asked), HYPER)
     assert isinstance(found, RMSprop)
     assert (found.alpha, found.momentum, found.epsilon) == (0.95, 0.9, 1e-4)
     assert (found.clip_norm, found.clip_value) == (5.0, 10.0)
@@ -216,7 +223,8 @@ def test_the_optimiser_that_a_training_asks_for_has_all_its_parameters() -> None
 
 
 def test_adam_is_what_a_training_asks_for_by_default() -> None:
-    found = build_optimiser(start(), Training(beta1=0.8, beta2=0.95, epsilon=1e-6), HYPER)
+    asked = Training.model_validate({"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-6})
+    found = build_optimiser(start(), asked, HYPER)
     assert isinstance(found, Adam)
     assert (found.betas, found.epsilon) == ((0.8, 0.95), 1e-6)
     assert (found.clip_norm, found.clip_value) == (None, None)

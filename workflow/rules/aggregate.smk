@@ -37,6 +37,9 @@ rule dynamics:
         "results/{experiment}/write_positions.csv",
         "results/{experiment}/lifecycle.csv",
         "results/{experiment}/within_sequence.csv",
+        "results/{experiment}/generalisation.csv",
+        "results/{experiment}/said.csv",
+        "results/{experiment}/weightings.csv",
     log:
         "logs/dynamics/{experiment}.log",
     benchmark:
@@ -49,6 +52,7 @@ rule dynamics:
     params:
         preset=params_file,
         values=experiment_values,
-        code=fingerprint("palimpsest.analysis.runs", "palimpsest.analysis.steps", "palimpsest.analysis.dynamics"),
+        code=fingerprint("palimpsest.analysis.runs", "palimpsest.analysis.steps", "palimpsest.analysis.dynamics")
+        + fingerprint("palimpsest.analysis.sequences"),
     shell:
         "python -m palimpsest dynamics --params {params.preset:q} {wildcards.experiment} > {log:q} 2>&1"

@@ -27,6 +27,6 @@ rule notebook:
         # the lines below the first: what notebooks themselves import
         code=fingerprint("palimpsest.rendering.notebook", "palimpsest.rendering.frames")
         + fingerprint("palimpsest.analysis.claims", "palimpsest.analysis.runs", "palimpsest.analysis.statistics")
-        + fingerprint("palimpsest.analysis.dynamics", "palimpsest.analysis.steps"),
+        + fingerprint("palimpsest.analysis.dynamics", "palimpsest.analysis.steps", "palimpsest.analysis.sequences"),
     shell:
         "python -m palimpsest notebook {input.source:q} {output:q} > {log:q} 2>&1"

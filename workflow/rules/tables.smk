@@ -38,6 +38,7 @@ rule numbers:
         summary="tables/summary_final_epoch.csv",
         verdicts="tables/claims.csv",
         evidence="tables/claims_evidence.json",
+        generalisation="tables/generalisation.csv",
         published=source("params/published.yaml"),
         lock=source("requirements.lock"),
     output:

@@ -97,16 +97,28 @@ class CellModule(nn.Module):
         """
         self._check(x, state, control)
         before = self.cell.initial_state(len(x)) if state is None else state
-        said, after = over_time(self.cell, self.before(x)[None], before, control)
+        said, after = self._over_time(self.before(x)[None], before, control)
         outputs = self.after(said[0])
         outputs = x + outputs if self.residual else outputs
         return (outputs, after) if return_state else outputs
 
+    def _over_time(self, xs: Tensor, state: Any, control: Control) -> tuple[Tensor, Any]:
+        """The cell over a sequence, in the precision of its parameters: what is rounded in a memory stays there."""
+        kind = xs.device.type
+        if not torch.is_autocast_enabled(kind):
+            return over_time(self.cell, xs, state, control)
+        with torch.autocast(kind, enabled=False):
+            return over_time(self.cell, xs.to(self._dtype()), state, control)
+
+    def _dtype(self) -> torch.dtype:
+        return next(self.cell.parameters()).dtype
+
     def _check(self, x: Tensor, state: Any, control: Control) -> None:
         if x.dim() != 3 or x.shape[1] < 1 or x.shape[2] != self.in_features:
             raise ParameterError(f"x: shape {tuple(x.shape)}; allowed: (batch, time, {self.in_features}), time from 1")
-        if not x.is_floating_point():
-            raise ParameterError(f"x: {x.dtype}; allowed: a floating-point type, as the parameters have")
+        rounded = x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+        if x.dtype != self._dtype() and not rounded:
+            raise ParameterError(f"x: {x.dtype}; allowed: {self._dtype()}, as the parameters")
         if control not in CONTROLS:
             raise ParameterError(f"control: {control!r} is no control; allowed: {', '.join(CONTROLS)}")
         if state is not None:

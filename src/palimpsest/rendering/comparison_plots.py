@@ -22,6 +22,10 @@ LINE, FRAME = 0.16, 0.55
 """Inches: the height of a model's line, and of what stands around the lines of a row of panels."""
 
 
+FEW = 3
+"""Lines beside which the name of a track takes two."""
+
+
 def side_by_side(
     products: Products,
     *,
@@ -59,7 +63,8 @@ def side_by_side(
             values = _points(panel, runs, cells, found, metric)
             values += _levels(panel, runs) if metric in accuracies else []
             panel.set_xlim(*panels.with_room(values))
-        grid[row][0].set_ylabel(panels.title(products, track).replace(" (", "\n("))
+        title = panels.title(products, track).replace(" (", "\n(")
+        grid[row][0].set_ylabel(title if len(found) > FEW else title.replace(" track", "\ntrack"))
     figure.align_ylabels()
     return figure
 

@@ -38,6 +38,7 @@ class Clock:
 CLOCKS = {
     "training": Clock("steps", "step", "training step"),
     "epochs": Clock("curves", "epoch", "epoch"),
+    "stream": Clock("curves", "examples_seen", "training sequences seen"),
     "sequence": Clock("within", "step", "memory step of a sequence"),
 }
 
@@ -45,7 +46,7 @@ CLOCKS = {
 def trajectories(
     products: Products,
     *,
-    clock: Literal["training", "epochs", "sequence"],
+    clock: Literal["training", "epochs", "stream", "sequence"],
     metrics: Sequence[str],
     models: Sequence[str] = (),
     where: Mapping[str, Scalar | None] | None = None,

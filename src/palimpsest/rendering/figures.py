@@ -9,11 +9,12 @@ from typing import Any
 
 from palimpsest.analysis.dynamics import read_lifecycle, read_within_sequence, read_write_positions
 from palimpsest.analysis.runs import read_histories, read_runs
+from palimpsest.analysis.sequences import read_generalisation, read_said, read_weightings
 from palimpsest.analysis.statistics import read_summary
 from palimpsest.analysis.steps import read_steps
 from palimpsest.config import Params
 from palimpsest.errors import DataError, ParameterError
-from palimpsest.rendering import comparison_plots, dynamics_plots, plots, style
+from palimpsest.rendering import comparison_plots, dynamics_plots, plots, sequence_plots, style
 from palimpsest.rendering.frames import RUNS, SUMMARY, select
 from palimpsest.rendering.panels import Products
 
@@ -52,6 +53,43 @@ _PROXY = (
         {"clock": "training", "metrics": ("accuracy", "loss"), "accuracy": "accuracy"},
     ),
 )
+
+
+def _sequences(size: str, **more: Any) -> tuple[Drawing, ...]:
+    """The figures of a task of sequences, whose sizes count ``size``."""
+    accuracies = ("test_accuracy_on", "test_accuracy_off", "test_accuracy_shuffled")
+    return (
+        Drawing(
+            "learning_curves_by_seed",
+            dynamics_plots.trajectories,
+            {"clock": "stream", "metrics": ("validation_accuracy_on", "validation_sequence_accuracy", "train_loss")}
+            | {"accuracy": "validation_accuracy_on"},
+        ),
+        Drawing(
+            "length_generalisation",
+            sequence_plots.by_size,
+            {"metrics": ("accuracy", "sequence_accuracy"), "accuracy": "accuracy", "size": size} | more,
+        ),
+        Drawing(
+            "baseline_vs_memory",
+            comparison_plots.side_by_side,
+            {"metrics": (*accuracies, "test_slots_written"), "accuracies": accuracies},
+        ),
+        Drawing("weightings", sequence_plots.weightings),
+    )
+
+
+def _vectors_and_repeats(size: int) -> str:
+    """How repeat copy spells its sizes.
+
+    >>> _vectors_and_repeats(2010)
+    '20 × 10'
+    """
+    return f"{size // 100} × {size % 100}"
+
+
+_PICTURES = Drawing("pictures", sequence_plots.pictures)
+_LINKS = Drawing("usage_and_links", sequence_plots.usage_and_links)
 
 DRAWINGS: dict[str, tuple[Drawing, ...]] = {
     "nema_lite": (
@@ -151,6 +189,11 @@ DRAWINGS: dict[str, tuple[Drawing, ...]] = {
     "nema_lc_lra": _PROXY,
     "nema_lc_documents": _PROXY,
     "nema_lc_document_qa": _PROXY,
+    "copy": (*_sequences("vectors of a sequence"), _PICTURES, _LINKS),
+    "repeat_copy": (*_sequences("vectors × repeats", spelt=_vectors_and_repeats), _PICTURES),
+    "associative_recall": (*_sequences("items of a sequence"), _PICTURES),
+    "priority_sort": (*_sequences("vectors of a sequence"), _PICTURES),
+    "mqar": _sequences("pairs of a sequence"),
 }
 """Experiment → its figures; their names stand in :mod:`palimpsest.catalogue`, for those who must not draw."""
 
@@ -170,6 +213,9 @@ def read_products(root: Path, experiment: str) -> Products:
         read_steps(folder / "training_steps.csv"),
         read_within_sequence(folder / "within_sequence.csv"),
         read_lifecycle(folder / "lifecycle.csv"),
+        read_generalisation(folder / "generalisation.csv"),
+        read_said(folder / "said.csv"),
+        read_weightings(folder / "weightings.csv"),
     )
     products = Products(*(select(table, experiment=experiment) for table in tables))
     if products.runs.empty:

@@ -16,6 +16,7 @@ from palimpsest.analysis.claims import read_verdicts
 from palimpsest.analysis.frames import axes_of
 from palimpsest.analysis.published import read_published
 from palimpsest.analysis.runs import read_runs
+from palimpsest.analysis.sequences import read_rates
 from palimpsest.analysis.statistics import read_summary
 from palimpsest.config import Params
 from palimpsest.datasets import load_card
@@ -25,6 +26,7 @@ from palimpsest.rendering.frames import CLAIMS, KEYS, RUNS, SUMMARY, best_cells,
 from palimpsest.rendering.latex import number
 from palimpsest.rendering.tables import flattened, value_text
 
+GENERALISATION = Path("tables/generalisation.csv")
 NUMBERS = Path("paper/numbers.json")
 MACROS = Path("paper/numbers.tex")
 
@@ -42,6 +44,9 @@ METRICS = (
     "test_forget_rate",
     "test_operations_per_step",
     "test_loss_stability",
+    "test_sequence_accuracy",
+    "test_slots_written",
+    "test_read_focus",
 )
 """Metrics whose mean and interval the prose may name, at the cell that validation chose and at every variant."""
 METRICS_OF_EVERY_CELL = ("test_accuracy_on", "test_write_ratio")
@@ -114,6 +119,7 @@ def collect(params: Params, root: Path, published: Path) -> list[Number]:
         *_of_data(params, root),
         *_of_runs(root),
         *_of_cells(root),
+        *_of_sizes(root),
         *_of_claims(root),
     ]
     names = [item.name for item in found]
@@ -274,6 +280,46 @@ def _of_row(
                 yield Number(f"{name}/{metric}/{statistic}", value, _text(value), file, selects, column, inputs)
 
 
+def _of_sizes(root: Path) -> Iterator[Number]:
+    """Scores of every cell by the size of sequences, how many of its runs succeeded, and which sizes there are.
+
+    A size has its own name, and one by its place: the ``largest``, and the ``largest_trained``.
+    """
+    table, file = read_rates(root / GENERALISATION), GENERALISATION.as_posix()
+    inputs, axes = {file: sha256(root / GENERALISATION)}, axes_of(table)
+    for key, part in table.groupby(["experiment", "track"]):
+        experiment, track = cast("tuple[str, str]", key)
+        where = f"sizes/{experiment}/{track}"
+        sizes = {"largest": max(part["slice"]), "largest_trained": max(select(part, trained="yes")["slice"], default=0)}
+        for name, size in sizes.items():
+            if size:
+                row = {"experiment": experiment, "track": track, "slice": int(size)}
+                yield Number(f"{where}/{name}", int(size), _text(int(size)), file, row, "slice", inputs)
+        for row in records(part):
+            cell = cell_of(row, axes)
+            base = "/".join(filter(None, [where, row["model"], cell_path(cell)]))
+            selects = {key: row[key] for key in KEYS} | cell | {"slice": int(row["slice"])}
+            for name in [f"at_{int(row['slice'])}", *(name for name, size in sizes.items() if size == row["slice"])]:
+                yield from _of_size(f"{base}/{name}", row, selects, file, inputs)
+
+
+def _of_size(
+    name: str, row: dict[str, Any], selects: dict[str, Any], file: str, inputs: dict[str, str]
+) -> Iterator[Number]:
+    for column in ("n", "runs", "succeeded"):
+        yield Number(f"{name}/{column}", int(row[column]), _text(int(row[column])), file, selects, column, inputs)
+    columns = {f"{metric}/{part}": f"{metric}_{part}" for metric in SCORES for part in ("mean", "low", "high")}
+    columns |= {"success/mean": "success_rate", "success/low": "success_low", "success/high": "success_high"}
+    for ending, column in columns.items():
+        value = _plain(row[column])
+        if value is not None:
+            yield Number(f"{name}/{ending}", value, _text(value), file, selects, column, inputs)
+
+
+SCORES = ("accuracy", "sequence_accuracy")
+"""Scores by size whose mean and interval the prose may name."""
+
+
 def _of_claims(root: Path) -> Iterator[Number]:
     """Estimate and interval behind every verdict, and how many claims have which verdict."""
     claims, file = read_verdicts(root / CLAIMS), CLAIMS.as_posix()
@@ -349,10 +395,11 @@ def _state(path: Path, file: str, wanted: str) -> str:
 
 
 def _runs_behind(origin: dict[str, Any], root: Path) -> list[str]:
-    """The runs over which a number of the summary was taken."""
+    """The runs over which a number of the summary, or of the table of sizes, was taken."""
     from palimpsest.analysis.runs import run_directory
 
-    if origin["file"] != SUMMARY.as_posix() or not (root / RUNS).is_file():
+    tables = (SUMMARY.as_posix(), GENERALISATION.as_posix())
+    if origin["file"] not in tables or "model" not in origin["row"] or not (root / RUNS).is_file():
         return []
     runs = read_runs(root / RUNS)
     axes = axes_of(runs)

@@ -48,6 +48,12 @@ class Products:
     """A memory step of a run a row; empty where no memory has operations."""
     lifecycle: pd.DataFrame
     """A slot at a memory step of one example a row; empty where no memory has operations."""
+    generalisation: pd.DataFrame
+    """A run and size of sequences a row; empty where sequences do not differ in size."""
+    said: pd.DataFrame
+    """A channel at a step of one sequence a row; empty where one thing is said a sequence."""
+    weightings: pd.DataFrame
+    """A head at a step of one sequence a row, a column a slot; empty where no memory is read and written softly."""
 
     @property
     def tracks(self) -> list[str]:
@@ -66,10 +72,15 @@ class Series:
     cell: dict[str, Scalar]
     name: str
     look: Look
+    absent: tuple[str, ...] = ()
+    """Axes that other cells of the model have."""
 
     def rows_of(self, table: pd.DataFrame) -> pd.DataFrame:
         """Its rows."""
-        return select(table, model=self.model, **self.cell)
+        found = select(table, model=self.model, **self.cell)
+        for axis in self.absent:
+            found = found.loc[found[axis].isna()]
+        return found
 
 
 def series_of(
@@ -97,10 +108,13 @@ def series_of(
         for cell in sorted(cells, key=lambda cell: [style.rank(axis, value) for axis, value in cell.items()]):
             words = ", ".join(style.value_label(axis, value) for axis, value in cell.items())
             name = style.label(model)
-            if len(cells) > 1:
+            if len(cells) > 1 and words:
                 name = f"{name}, {words}" if len(chosen) > 1 else words
-            look = style.model_look(model, len([one for one in found if one.model not in style.MODELS]), chosen)
-            found.append(Series(model, cell, name, look))
+            own = style.cell_look(cell)
+            if own is not None and style.names_itself(cell) and len(chosen) > 1:
+                name = words
+            look = own or style.model_look(model, len([one for one in found if one.model not in style.MODELS]), chosen)
+            found.append(Series(model, cell, name, look, tuple(axis for axis in axes if axis not in cell)))
     if not found:
         raise DataError(f"tables/runs.csv: no run of {', '.join(models)}; allowed: one model of the figure at least")
     return found
@@ -229,6 +243,37 @@ def nothing(panel: Any, text: str) -> None:
 def has_values(table: pd.DataFrame, metric: str) -> bool:
     """Whether a column, which must be there, holds a finite number."""
     return bool(np.isfinite(table[metric].to_numpy(float)).any())
+
+
+def moved(panel: Any, x: Any, by: Any) -> Any:
+    """``x`` moved along the axis, so that series do not overlap; ``by`` 1 is two of the smallest gaps between ticks."""
+    transform = panel.xaxis.get_transform()
+    ticks = np.sort(transform.transform(np.asarray(panel.get_xticks(), dtype=float)))
+    gap = np.diff(ticks).min() if len(ticks) > 1 else 1.0
+    return transform.inverted().transform(transform.transform(np.asarray(x, dtype=float)) + np.asarray(by) * gap * 2)
+
+
+def series(
+    panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, x: str, y: str, look: Look, move: float = 0.0, line: Any = "-"
+) -> None:
+    """Every run of a series as a point, its means with their intervals as a line over the axis ``x``."""
+    cells = cells.sort_values(x)
+    panel.scatter(moved(panel, runs[x], move), runs[y], color=look.color, marker=look.marker, **POINT)
+    panel.errorbar(
+        moved(panel, cells[x], move),
+        cells[f"{y}_mean"],
+        yerr=interval(cells, y),
+        color=look.color,
+        marker=look.marker,
+        linestyle=line,
+        linewidth=0.9,
+        **MEAN,
+    )
+
+
+def dodge(count: int, width: float = 0.18) -> list[float]:
+    """How far to move each of ``count`` series, so that they lie beside each other; units as of :func:`moved`."""
+    return np.linspace(-width / 2, width / 2, count).tolist() if count > 1 else [0.0]
 
 
 def lines_of_runs(panel: Any, table: pd.DataFrame, x: str, y: str, color: Any, line: Any) -> None:

@@ -27,7 +27,14 @@ from palimpsest.rendering.numbers import NUMBERS, nearest, read_numbers
 
 MAIN = "paper.tex.j2"
 TARGET = Path("paper/paper.tex")
-RESULT_SECTIONS = ("abstract", "nema_lite_results", "nema_lite_comparison", "nema_lc_results", "conclusion")
+RESULT_SECTIONS = (
+    "abstract",
+    "nema_lite_results",
+    "nema_lite_comparison",
+    "nema_lc_results",
+    "memory_library_results",
+    "conclusion",
+)
 """Templates in which no digit may be typed."""
 TEX = "apt-get install texlive-latex-recommended texlive-fonts-recommended latexmk"
 SECONDS = 300
@@ -166,7 +173,12 @@ def _context(numbers: dict[str, Any], root: Path) -> dict[str, Any]:
         {key: None if value != value else value for key, value in row.items()}
         for row in records(read_verdicts(root / CLAIMS))
     ]
-    return {"claims": claims, "verdict": _verdict_of(claims), **_number_functions(numbers)}
+    return {"claims": claims, "verdict": _verdict_of(claims), "plot": _plot, **_number_functions(numbers)}
+
+
+def _plot(experiment: str, name: str) -> Latex:
+    """Where a figure lies, as the paper sees it."""
+    return Latex(f"../plots/{experiment}/{name}.pdf")
 
 
 def _verdict_of(claims: list[dict[str, Any]]) -> Callable[[str, str], str]:

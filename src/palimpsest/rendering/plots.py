@@ -40,33 +40,7 @@ def _axis_of_values(panel: Any, values: Sequence[float]) -> None:
         panel.set_xticks(values, [format_value(float(value)) for value in values])
         return
     _symlog(panel, min(positive), values)
-    panel.set_xlim(*_moved(panel, np.array([values[0], values[-1]]), np.array([-0.4, 0.22])))
-
-
-def _moved(panel: Any, x: Any, by: Any) -> Any:
-    """``x`` moved along the axis by a fraction of the smallest gap between its ticks, so that series do not overlap."""
-    transform = panel.xaxis.get_transform()
-    ticks = np.sort(transform.transform(np.asarray(panel.get_xticks(), dtype=float)))
-    gap = np.diff(ticks).min() if len(ticks) > 1 else 1.0
-    return transform.inverted().transform(transform.transform(np.asarray(x, dtype=float)) + np.asarray(by) * gap * 2)
-
-
-def _series(
-    panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, x: str, y: str, look: Look, move: float = 0.0, line: Any = "-"
-) -> None:
-    """Every run of a series as a point, its means with their intervals as a line over the axis ``x``."""
-    cells = cells.sort_values(x)
-    panel.scatter(_moved(panel, runs[x], move), runs[y], color=look.color, marker=look.marker, **POINT)
-    panel.errorbar(
-        _moved(panel, cells[x], move),
-        cells[f"{y}_mean"],
-        yerr=panels.interval(cells, y),
-        color=look.color,
-        marker=look.marker,
-        linestyle=line,
-        linewidth=0.9,
-        **MEAN,
-    )
+    panel.set_xlim(*panels.moved(panel, np.array([values[0], values[-1]]), np.array([-0.4, 0.22])))
 
 
 def _baseline_lines(panel: Any, products: Products, track: str, models: Sequence[str], y: str) -> list[Line2D]:
@@ -189,8 +163,8 @@ def against_axis(
         runs, cells = select(everything, model=model), select(products.summary, track=track, model=model)
         panels.head(panel, products, track, model)
         _axis_of_values(panel, panels.values_of(runs, x))
-        for value, look, move in zip(values, looks, _dodge(len(values)), strict=True):
-            _series(panel, select(runs, **{by: value}), select(cells, **{by: value}), x, y, look, move)
+        for value, look, move in zip(values, looks, panels.dodge(len(values)), strict=True):
+            panels.series(panel, select(runs, **{by: value}), select(cells, **{by: value}), x, y, look, move)
         more += _baseline_lines(panel, products, track, lines, y)
         shown = [*runs[y], *(everything[everything["model"].isin(list(lines))][y])]
         panels.limits(panel, [*shown, *(panels.levels(panel, everything) if levels else (0.0, 1.0))])
@@ -198,10 +172,6 @@ def against_axis(
     grid[0][0].set_ylabel(style.label(y))
     panels.legend_of_values(figure, by, values, looks, more)
     return figure
-
-
-def _dodge(count: int) -> Sequence[float]:
-    return np.linspace(-0.09, 0.09, count).tolist() if count > 1 else [0.0]
 
 
 def controls(
@@ -230,8 +200,8 @@ def controls(
                 panels.head(panel, products, track, model)
             _axis_of_values(panel, panels.values_of(runs, x))
             part, means = select(runs, **{rows: value}), select(cells, **{rows: value})
-            for metric, look, move in zip(metrics.values(), looks, _dodge(len(metrics)), strict=True):
-                _series(panel, part, means, x, metric, look, move)
+            for metric, look, move in zip(metrics.values(), looks, panels.dodge(len(metrics)), strict=True):
+                panels.series(panel, part, means, x, metric, look, move)
             first = next(iter(metrics.values()))
             more += _baseline_lines(panel, products, track, lines, first)
             without = everything[everything["model"].isin(list(lines))][first]

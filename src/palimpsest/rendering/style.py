@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +42,12 @@ SERIES = (
     Look("#000000", "X", (0, (1, 6))),
 )
 MODELS = {
+    "ntm": Look("#0072B2", "o"),
+    "dnc": Look("#D55E00", "s", (0, (5, 3))),
+    "mann": Look("#009E73", "^", (0, (2, 4))),
+    "memory_transformer": Look("#882255", "h", (0, (8, 6))),
+    "lstm": Look("#000000", "v", (0, (4, 2, 1, 2))),
+    "causal_transformer": Look("#777777", ">", (0, (6, 1, 1, 1, 1, 1))),
     "write_all": Look("#D55E00", "P", (0, (5, 1.5))),
     "write_none": Look("#000000", "X", (0, (1, 1))),
     "random_writer": Look("#CC79A7", "d", (0, (3, 1, 1, 1))),
@@ -55,7 +61,20 @@ MODELS = {
     "window_only": Look("#999999", "<", (0, (1, 2))),
     "full_attention": Look("#4D4D4D", ">", (0, (6, 1, 1, 1, 1, 1))),
 }
-"""Baselines, in the order in which figures show them; a model that is not here comes before them."""
+"""Models with a look of their own, mostly baselines, in the order in which figures show them, after all others."""
+CELLS = {
+    ("memory", "cell"): Look("#999933", "d", (0, (1, 2))),
+    ("memory", "dynamic"): Look("#D55E00", "s", (0, (5, 3))),
+    ("memory", "associative"): Look("#E69F00", "p", (0, (6, 2, 1, 5))),
+    ("memory", "least_recently_used"): Look("#009E73", "^", (0, (2, 4))),
+    ("memory", "attention"): Look("#0072B2", "o"),
+    ("memory", "sparse"): Look("#56B4E9", "P", (0, (8, 6))),
+    ("memory", "hierarchical"): Look("#CC79A7", "D", (0, (1, 3))),
+    ("memory", "adaptive"): Look("#332288", "X", (0, (1, 6))),
+    ("memory", "gated"): Look("#44AA99", "<", (0, (3, 1, 1, 1))),
+    ("softmax_over", "slots"): Look("#56B4E9", "D", (0, (6, 2, 1, 5))),
+}
+"""Axis and value of a cell with a look of its own, whatever its model."""
 _ORDERED_MARKERS = "osD^v<>hpPXd"
 
 OPERATIONS = {
@@ -103,6 +122,17 @@ LABELS = {
     "full_attention": "full attention",
     "nema_lite": "NeMA-Lite",
     "nema_lc": "NeMA-LC",
+    "ntm": "NTM",
+    "dnc": "DNC",
+    "mann": "MANN",
+    "lstm": "LSTM",
+    "causal_transformer": "causal Transformer",
+    "memory_rnn": "memory RNN",
+    "memory_transformer": "memory Transformer",
+    "sequence_accuracy": "sequences right",
+    "slots_written": "slots written",
+    "read_focus": "largest read weight",
+    "train_loss": "training loss (nats)",
 }
 """Metrics, axes and models; a metric of a split is shown as the metric unless it stands here itself."""
 SYMBOLS = {
@@ -120,7 +150,20 @@ VALUES: dict[str, dict[str, str]] = {
         "stability": "no stability loss",
     },
     "use_memory": {"true": "with memory", "false": "without memory"},
-    "memory": {"persistent": "memory kept", "episodic": "memory emptied for each sequence"},
+    "memory": {
+        "persistent": "memory kept",
+        "episodic": "memory emptied for each sequence",
+        "cell": "memory cell",
+        "dynamic": "dynamic memory",
+        "associative": "associative memory",
+        "least_recently_used": "least recently used",
+        "attention": "attention memory",
+        "sparse": "sparse memory",
+        "hierarchical": "hierarchical memory",
+        "adaptive": "adaptive memory",
+        "gated": "gated memory",
+    },
+    "softmax_over": {"slots": "without the defect", "batch": "with the defect"},
 }
 """Axes whose values are words, each value with what a reader sees, in the order in which figures show them."""
 _SPLITS = ("train_", "validation_", "test_")
@@ -171,6 +214,16 @@ def ordered(count: int) -> list[Look]:
         Look(colours(0.92 * index / max(count - 1, 1)), _ORDERED_MARKERS[index % len(_ORDERED_MARKERS)])
         for index in range(count)
     ]
+
+
+def cell_look(cell: Mapping[str, Scalar]) -> Look | None:
+    """The look of a cell that has one of its own, whatever its model."""
+    return next((look for axis, value in cell.items() if (look := CELLS.get((axis, format_value(value))))), None)
+
+
+def names_itself(cell: Mapping[str, Scalar]) -> bool:
+    """Whether the words of a cell name it without its model, as the kind of memory does."""
+    return any(axis == "memory" and (axis, format_value(value)) in CELLS for axis, value in cell.items())
 
 
 def model_look(model: str, position: int = 0, beside: Collection[str] = ()) -> Look:

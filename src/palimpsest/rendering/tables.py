@@ -15,6 +15,7 @@ from palimpsest.analysis.claims import read_verdicts
 from palimpsest.analysis.frames import axes_of, tidy
 from palimpsest.analysis.published import Published, PublishedResults, compare, compare_models, read_published
 from palimpsest.analysis.runs import read_runs
+from palimpsest.analysis.sequences import by_size, rates
 from palimpsest.analysis.statistics import read_summary
 from palimpsest.config import Params, format_value
 from palimpsest.datasets import load_card
@@ -37,6 +38,7 @@ from palimpsest.rendering.frames import (
 )
 from palimpsest.rendering.latex import bounds, breakable, escape, interval, longtable, number, tabular
 from palimpsest.rendering.lifecycle_tables import ablations_table, lifecycle_frame, lifecycle_table
+from palimpsest.rendering.sequence_tables import generalisation_table
 from palimpsest.rendering.table_parts import Entry, cell_text, grouped, heading, spanning, titles_of
 
 MARKS = {
@@ -57,7 +59,7 @@ _SUMMARISED = (
 
 
 def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -> list[Path]:
-    """Write every table below ``tables/``: claims, summary, comparison, models, lifecycle, ablations, parameters.
+    """Write every table below ``tables/``: claims, summary, models and all others of the catalogue.
 
     Args:
         params: the preset.
@@ -80,6 +82,7 @@ def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -
         **_models(params, root, runs, summary),
         **_lifecycle(params, runs, summary),
         "ablations.tex": ablations_table(summary, read_evidence(root / EVIDENCE), titles_of(params)),
+        **_generalisation(params, runs),
         "parameters.tex": parameters_table(params),
     }
     names = catalogue.tables_of(experiment.source for experiment in params.experiments.values())
@@ -134,13 +137,21 @@ _NO_COMPARISON = pd.DataFrame(columns=["experiment"])
 
 
 def _models(params: Params, root: Path, runs: pd.DataFrame, summary: pd.DataFrame) -> dict[str, str]:
-    models = models_frame(root, runs, summary)
+    models = models_frame(params, root, runs, summary)
     return {"models.csv": _csv(models), "models.tex": models_table(models, titles_of(params))}
 
 
 def _lifecycle(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> dict[str, str]:
     table = lifecycle_frame(runs, summary)
     return {"lifecycle.csv": _csv(table), "lifecycle.tex": lifecycle_table(table, titles_of(params))}
+
+
+def _generalisation(params: Params, runs: pd.DataFrame) -> dict[str, str]:
+    table = rates(by_size(params, runs), params.confidence)
+    return {
+        "generalisation.csv": _csv(table),
+        "generalisation.tex": generalisation_table(table, titles_of(params), params.confidence),
+    }
 
 
 def _csv(table: pd.DataFrame) -> str:
@@ -229,12 +240,14 @@ def _float(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def models_frame(root: Path, runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+def models_frame(params: Params, root: Path, runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """One row a track, model and variant, at the cell that validation chose: size, budget, accuracy, levels.
 
     Variants are cells that differ in an axis of words, and not in numbers among which validation could choose.
+    ``examples_seen`` counts an example as often as it came by: in every epoch, or, in a stream, once.
 
     Args:
+        params: the preset.
         root: product directory, in which data sets have cards.
         runs: ``runs.csv``.
         summary: ``summary_final_epoch.csv``.
@@ -257,7 +270,7 @@ def models_frame(root: Path, runs: pd.DataFrame, summary: pd.DataFrame) -> pd.Da
                 "cell": cell_path(cell_of(row, axes)),
                 "parameters": int(first["parameters"]),
                 "steps": int(np.max(of_cell["steps"].to_numpy())),
-                "examples_seen": int(np.max(of_cell["epochs"].to_numpy())) * int(card["examples"]["train"]),
+                "examples_seen": _passes(params, first) * int(card["examples"]["train"]),
                 "n": int(row["n"]),
                 "accuracy_mean": row["test_accuracy_on_mean"],
                 "accuracy_low": row["test_accuracy_on_low"],
@@ -267,6 +280,15 @@ def models_frame(root: Path, runs: pd.DataFrame, summary: pd.DataFrame) -> pd.Da
             }
         )
     return pd.DataFrame(rows)
+
+
+def _passes(params: Params, run: Mapping[str, Any]) -> int:
+    """How often a run goes over the training split."""
+    track = params.experiments[run["experiment"]].tracks[run["track"]]
+    orders = {
+        grid.training.get("order", track.training.order) for grid in track.grids.values() if grid.model == run["model"]
+    }
+    return 1 if orders == {"stream"} else int(run["epochs"])
 
 
 def models_table(models: pd.DataFrame, titles: Mapping[str, str]) -> str:

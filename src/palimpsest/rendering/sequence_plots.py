@@ -1,0 +1,283 @@
+"""Figures of sequences said step by step: scores by their size, pictures of one of them, and where a memory was used.
+
+Each kind takes the names of models and axes, so that every task's and every memory's figures come from the same code.
+What is shown of single sequences is one example for each model, of the run of median accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from palimpsest.config import Scalar
+from palimpsest.errors import DataError
+from palimpsest.rendering import panels, style
+from palimpsest.rendering.frames import records, select
+from palimpsest.rendering.panels import Products, Series
+
+TRAINED = {"color": "#009E73", "alpha": 0.12, "linewidth": 0, "zorder": 0}
+"""How sizes that stood in training are shaded."""
+ASKED = {"color": "#CC4778", "linewidth": 0.9, "linestyle": (0, (2, 1.5))}
+"""The line from which on a model is asked."""
+BLANK, WEIGHTS = "#E8EEF2", "magma_r"
+Matrix = NDArray[np.float64]
+
+
+# --- by size ----------------------------------------------------------------------------------------------------------
+
+
+def by_size(
+    products: Products,
+    *,
+    metrics: Sequence[str],
+    accuracy: str,
+    size: str,
+    spelt: Callable[[int], str] = str,
+    models: Sequence[str] = (),
+    where: Mapping[str, Scalar | None] | None = None,
+) -> Figure:
+    """Test scores against the size of sequences: a row a metric, a panel a track; sizes that were trained are shaded.
+
+    Sizes stand side by side as they come, not to scale. A point is a run, a sign a mean with its interval.
+
+    Args:
+        products: tables of one experiment.
+        metrics: scores that the table of sizes has.
+        accuracy: which of them stands between chance and ceiling.
+        size: what a size counts.
+        spelt: a size as a reader sees it.
+        models: whose cells are shown; none: of all models.
+        where: axis: the only value that is shown, of models that have the axis.
+    """
+    found = panels.series_of(products.runs, models, where)
+    tracks = [track for track in products.tracks if len(select(products.generalisation, track=track))]
+    if not tracks:
+        raise DataError("generalisation.csv: no row; allowed: runs whose test sequences differ in size")
+    figure, grid = style.panels(len(metrics), len(tracks), 1.75)
+    drawn: list[Series] = []
+    for column, track in enumerate(tracks):
+        table = select(products.generalisation, track=track)
+        sizes = sorted(set(table["slice"]))
+        runs, cells = select(products.runs, track=track), select(products.summary, track=track)
+        grid[0][column].set_title(panels.title(products, track))
+        present = [one for one in found if len(one.rows_of(table))]
+        drawn += present
+        for row, metric in enumerate(metrics):
+            panel = grid[row][column]
+            _shade(panel, table, sizes)
+            panel.set_xticks(range(len(sizes)), [spelt(one) for one in sizes])
+            for one, move in zip(present, panels.dodge(len(present), min(0.36, 0.05 * len(present))), strict=True):
+                points = one.rows_of(table).assign(place=[sizes.index(value) for value in one.rows_of(table)["slice"]])
+                means = _means(one.rows_of(cells), metric, sizes)
+                panels.series(panel, points, means, "place", metric, one.look, move, one.look.line)
+            values = [*table[metric], *(panels.levels(panel, runs) if metric == accuracy else (0.0, 1.0))]
+            panels.limits(panel, values)
+            panel.set_xlim(-0.5, len(sizes) - 0.5)
+            panel.set_ylabel(style.label(metric) if column == 0 else "")
+            panel.set_xlabel(size if row == len(metrics) - 1 else "")
+            panel.tick_params(labelbottom=row == len(metrics) - 1)
+    figure.align_ylabels()
+    keys = [panels.key(one.look, one.name) for one in found if one in drawn]
+    panels.legend(figure, [*keys, Patch(label="trained sizes", **TRAINED)], columns=5)
+    return figure
+
+
+def _shade(panel: Any, table: pd.DataFrame, sizes: Sequence[int]) -> None:
+    for place, value in enumerate(sizes):
+        if "yes" in set(select(table, slice=value)["trained"]):
+            panel.axvspan(place - 0.5, place + 0.5, **TRAINED)
+
+
+def _means(cells: pd.DataFrame, metric: str, sizes: Sequence[int]) -> pd.DataFrame:
+    """Mean and interval of a metric for each size, of one cell, as the summary has them."""
+    parts = ("mean", "low", "high")
+    return pd.DataFrame(
+        [
+            {"place": place} | {f"{metric}_{part}": row[f"test_{metric}_at_{value}_{part}"] for part in parts}
+            for row in records(cells)
+            for place, value in enumerate(sizes)
+        ],
+        columns=["place", *(f"{metric}_{part}" for part in parts)],
+    )
+
+
+# --- one sequence -----------------------------------------------------------------------------------------------------
+
+
+def pictures(
+    products: Products, *, models: Sequence[str] = (), where: Mapping[str, Scalar | None] | None = None
+) -> Figure:
+    """One sequence as bits over time: what is heard, what is to be said, and what each model says; a column a track.
+
+    Args:
+        products: tables of one experiment whose task is to say bits.
+        models: whose cells are shown; none: of all models.
+        where: axis: the only value that is shown, of models that have the axis.
+    """
+    found = panels.series_of(products.runs, models, where)
+    tracks = [track for track in products.tracks if len(select(products.said, track=track))]
+    if not tracks:
+        raise DataError("said.csv: no row; allowed: a run that was completed, of a task of sequences")
+    present = [one for one in found if len(one.rows_of(products.said))]
+    figure, grid = style.panels(2 + len(present), len(tracks), 0.52)
+    for column, track in enumerate(tracks):
+        table = select(products.said, track=track)
+        grid[0][column].set_title(panels.title(products, track))
+        first = next(one for one in present if len(one.rows_of(table)))
+        rows = first.rows_of(table)
+        steps = 1 + int(max(rows["step"]))
+        asked = _first_asked(rows)
+        _bits(grid[0][column], np.vstack([_matrix(rows, "input", steps), (_matrix(rows, "level", steps) + 1) / 2]))
+        _bits(grid[1][column], _matrix(rows, "target", steps))
+        for panel, one in zip([line[column] for line in grid[2:]], present, strict=True):
+            own = one.rows_of(table)
+            if own.empty:
+                there = len(one.rows_of(select(products.runs, track=track)))
+                panels.nothing(panel, "no run was completed" if there else "not run on this track")
+                continue
+            _bits(panel, _matrix(own, "said", steps))
+        for line in grid:
+            if line[column].images:
+                line[column].axvline(asked - 0.5, **ASKED)
+                line[column].tick_params(labelbottom=line is grid[-1])
+        grid[-1][column].set_xlabel("step")
+    for line, name in zip(grid, ["input", "to be said", *(one.name for one in present)], strict=True):
+        line[0].set_ylabel(name.replace(" ", "\n", 1), rotation=0, ha="right", va="center")
+    shades = [Patch(facecolor=color, edgecolor="#999999", label=text, linewidth=0.4) for color, text in _SHADES]
+    panels.legend(figure, [*shades, _asked_key()])
+    return figure
+
+
+_SHADES = (("#FFFFFF", "0"), ("#808080", "probability ½"), ("#000000", "1"), (BLANK, "nothing asked"))
+
+
+def _asked_key() -> Any:
+    return panels.Line2D([], [], label="asked from here on", **ASKED)
+
+
+def _first_asked(said: pd.DataFrame) -> int:
+    """The first step at which something is to be said."""
+    return int(min(select(said, line="target")["step"], default=0))
+
+
+def _matrix(said: pd.DataFrame, line: str, steps: int) -> Matrix:
+    """What stands on a line, (channels, steps); NaN where there is nothing."""
+    rows = select(said, line=line)
+    found = np.full((1 + int(max(rows["channel"], default=-1)), steps), np.nan)
+    found[rows["channel"].to_numpy(int), rows["step"].to_numpy(int)] = rows["value"].to_numpy(float)
+    return found
+
+
+def _bits(panel: Any, values: Matrix) -> None:
+    """Paint channels over time, from white (0) to black (1)."""
+    panel.set_facecolor(BLANK)
+    _paint(panel, values, cmap="Greys", vmin=0, vmax=1)
+    panel.set_yticks([])
+
+
+def _paint(panel: Any, values: Matrix, **options: Any) -> Any:
+    """Paint a matrix so that entry (i, j) lies at (j, i), without smoothing."""
+    rows, columns = values.shape
+    extent = (-0.5, columns - 0.5, -0.5, rows - 0.5)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.yaxis.get_major_locator().set_params(integer=True)
+    return panel.imshow(values, aspect="auto", origin="lower", interpolation="nearest", extent=extent, **options)
+
+
+# --- one memory -------------------------------------------------------------------------------------------------------
+
+
+def weightings(
+    products: Products, *, models: Sequence[str] = (), where: Mapping[str, Scalar | None] | None = None
+) -> Figure:
+    """Where one sequence was written and read: slot against step, a row a track and model, heads above each other.
+
+    Args:
+        products: tables of one experiment.
+        models: whose cells are shown; none: of all models that read or write softly.
+        where: axis: the only value that is shown, of models that have the axis.
+    """
+    kinds = {"write": "written", "read": "read"}
+    return _heat(products, panels.series_of(products.runs, models, where), kinds, ("write", "read"), "weight")
+
+
+def usage_and_links(
+    products: Products, *, models: Sequence[str] = (), where: Mapping[str, Scalar | None] | None = None
+) -> Figure:
+    """How used each slot was over one sequence, and which slot was written after which; a row a track and model.
+
+    Args:
+        products: tables of one experiment.
+        models: whose cells are shown; none: of all models whose memory has a usage.
+        where: axis: the only value that is shown, of models that have the axis.
+    """
+    kinds = {"usage": "usage", "link": "link: row written after column"}
+    return _heat(products, panels.series_of(products.runs, models, where), kinds, ("usage",), "usage, link")
+
+
+def _heat(
+    products: Products, found: Sequence[Series], kinds: Mapping[str, str], needed: Sequence[str], unit: str
+) -> Figure:
+    """A row for each track and series that has any of what is needed, a column a kind."""
+    rows = [
+        (track, one, own)
+        for track in products.tracks
+        for one in found
+        if not {*needed}.isdisjoint((own := one.rows_of(select(products.weightings, track=track)))["kind"])
+    ]
+    if not rows:
+        raise DataError(f"weightings.csv: no row of {', '.join(needed)}; allowed: a completed run that has one")
+    figure, grid = style.panels(len(rows), len(kinds), 1.25 if len(rows) < 5 else 0.85)
+    image = None
+    for row, (track, one, own) in enumerate(rows):
+        asked = _first_asked(one.rows_of(select(products.said, track=track)))
+        for panel, (kind, text) in zip(grid[row], kinds.items(), strict=True):
+            if row == 0:
+                panel.set_title(text)
+            weights = _slots(select(own, kind=kind))
+            if not weights.size:
+                panels.nothing(panel, _LACKING[kind])
+                continue
+            image = _paint(panel, weights, cmap=WEIGHTS, norm=PowerNorm(0.5, 0, 1))
+            _divide(panel, select(own, kind=kind))
+            if kind != "link":
+                panel.axvline(asked - 0.5, **ASKED)
+            panel.set_xlabel({"link": "slot"}.get(kind, "step") if row == len(rows) - 1 else "")
+        words = [one.name.replace(" ", "\n", 1), *([track] if len({track for track, _, _ in rows}) > 1 else []), "slot"]
+        grid[row][0].set_ylabel("\n".join(words))
+    figure.colorbar(image, ax=[panel for line in grid for panel in line], label=unit, aspect=40, pad=0.01)  # pyright: ignore[reportArgumentType]
+    panels.legend(figure, [_asked_key()])
+    return figure
+
+
+_LACKING = {"write": "no place is written", "read": "no place is read", "usage": "no usage", "link": "no links"}
+
+
+def _slots(rows: pd.DataFrame) -> Matrix:
+    """Slots of one head above those of another against steps, (H N, T); of links, slots against slots."""
+    names = [name for name in rows.columns if name.startswith("slot_") and panels.has_values(rows, name)]
+    heads = [select(rows, head=head).sort_values("step")[names].to_numpy(float) for head in sorted(set(rows["head"]))]
+    if not heads:
+        return np.empty((0, 0))
+    return heads[0] if set(rows["kind"]) == {"link"} else np.vstack([head.T for head in heads])
+
+
+def _divide(panel: Any, rows: pd.DataFrame) -> None:
+    """Thin lines between the heads, and slots counted anew in each."""
+    heads = len(set(rows["head"]))
+    if heads > 1:
+        low, high = panel.get_ylim()
+        slots = (high - low) / heads
+        for head in range(1, heads):
+            panel.axhline(head * slots - 0.5, color="#666666", linewidth=0.5)
+        panel.set_yticks(
+            [(head + 0.5) * slots - 0.5 for head in range(heads)], [f"head {head}" for head in range(1, heads + 1)]
+        )
+        panel.tick_params(axis="y", length=0)

@@ -1,0 +1,57 @@
+"""The table of sizes: how right each model is on sequences of each size, and how many of its seeds have learnt it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from palimpsest.analysis.frames import axes_of
+from palimpsest.analysis.sequences import SUCCESS
+from palimpsest.rendering import style
+from palimpsest.rendering.frames import cell_of, records
+from palimpsest.rendering.latex import bounds, escape, interval, longtable, number
+from palimpsest.rendering.table_parts import Entry, cell_text, grouped
+
+
+def generalisation_table(table: pd.DataFrame, titles: Mapping[str, str], confidence: float) -> str:
+    """Scores and success rates by size, as LaTeX: a row a cell and size.
+
+    Args:
+        table: :func:`palimpsest.analysis.sequences.rates`.
+        titles: experiment → title.
+        confidence: level of the intervals.
+    """
+    axes, entries = axes_of(table), []
+    last: tuple[Any, ...] = ()
+    for row in sorted(records(table), key=lambda row: _place(row, axes)):
+        cell = cell_of(row, axes)
+        here = (row["experiment"], row["track"], row["model"], *cell.items())
+        name = escape(style.label(row["model"])) + (f", {cell_text(cell)}" if cell else "")
+        cells = [
+            name if here != last else "",
+            number(int(row["slice"])) + ("" if row["trained"] == "yes" else r"\,$^{*}$"),
+            interval(*(row[f"accuracy_{part}"] for part in ("mean", "low", "high"))),
+            interval(*(row[f"sequence_accuracy_{part}"] for part in ("mean", "low", "high"))),
+            f"{number(int(row['succeeded']))}/{number(int(row['runs']))}",
+            bounds(row["success_low"], row["success_high"]),
+        ]
+        entries.append(Entry(row["experiment"], row["track"], name, cells))
+        last = here
+    level = escape(format(confidence, ".0%"))
+    caption = (
+        "Test scores by the size of sequences: share that is right of what was to be said, and of sequences without an "
+        f"error, with half widths of Student-$t$ intervals at {level}; seeds of which at least "
+        f"{number(SUCCESS, 2)} is right, and the exact binomial interval of their share. "
+        "Sizes with a star were not trained. Of repeat copy, a size is a hundred times the vectors, and the repeats."
+    )
+    header = ["track", "model", "size", "right", "sequences right", "seeds", "interval"]
+    rows = grouped(entries, titles, len(header), "no test of this preset has sequences of several sizes")
+    return longtable("@{}llrllrl@{}", header, rows, caption, "tab:generalisation")
+
+
+def _place(row: Mapping[str, Any], axes: list[str]) -> tuple[Any, ...]:
+    """What rows are sorted by: experiment and track, models and cells as figures show them, size."""
+    cell = [style.rank(axis, value) for axis, value in cell_of(row, axes).items()]
+    return (row["experiment"], row["track"], style.position(row["model"]), row["model"], cell, row["slice"])

@@ -1,0 +1,77 @@
+"""Every name gives its memory in the sizes that are asked for, and says what it does not come in."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palimpsest.errors import ParameterError
+from palimpsest.layers.transformer import reset_parameters
+from palimpsest.memory.hierarchical import HierarchicalMemory
+from palimpsest.memory.named import MemoryName, levels_of, named_memory
+
+KINDS = {
+    "cell": "MemoryCell",
+    "dynamic": "DynamicMemory",
+    "associative": "AssociativeMemory",
+    "least_recently_used": "LeastRecentlyUsedAccess",
+    "attention": "AttentionMemory",
+    "sparse": "SparseMemory",
+    "hierarchical": "HierarchicalMemory",
+    "adaptive": "AdaptiveMemory",
+    "gated": "GatedMemory",
+}
+
+
+def test_there_are_no_other_names() -> None:
+    assert set(KINDS) == set(get_args(MemoryName))
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+@pytest.mark.parametrize("num_slots", [1, 7])
+def test_a_name_gives_its_memory_in_the_sizes_asked_for(name: Any, kind: str, num_slots: int) -> None:
+    cell = named_memory(name, 2, 3, num_slots, 4)
+    assert type(cell).__name__ == kind
+    assert cell.num_slots == num_slots
+    reset_parameters(cell, [torch.Generator().manual_seed(seed) for seed in range(2)])
+    said, _ = cell.step(torch.ones(2, 5, 3), cell.initial_state(5))
+    assert said.shape == (2, 5, cell.d_out)
+    assert torch.isfinite(said).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"cell"}))
+def test_heads_are_as_many_as_asked_for(name: Any) -> None:
+    assert named_memory(name, 1, 3, 7, 4, 2).num_read_heads == 2
+
+
+@given(st.integers(1, 50))
+def test_slots_are_dealt_out_to_levels_the_faster_first(num_slots: int) -> None:
+    levels = levels_of(num_slots)
+    assert sum(levels) == num_slots
+    assert len(levels) == min(3, num_slots)
+    assert levels[0] - levels[-1] <= 1
+    assert list(levels) == sorted(levels, reverse=True)
+    cell = named_memory("hierarchical", 1, 3, num_slots, 4)
+    assert isinstance(cell, HierarchicalMemory)
+    assert cell.level_slots == levels
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "said"),
+    [
+        ("cell", {"num_read_heads": 2}, "num_read_heads: 2; allowed of memory 'cell': 1"),
+        ("hierarchical", {"num_slots": 0}, "num_slots: 0 is too small; allowed: 1 or more"),
+        ("sparse", {"num_slots": 0}, "num_slots: 0 is too small; allowed: 1 or more"),
+        ("attention", {"num_read_heads": 3}, "num_read_heads: 3 does not divide slot_dim 4"),
+        ("least_recently_used", {"num_read_heads": 8}, "num_read_heads: 8 is out of range; allowed: 1 to 7"),
+        ("gated", {"slot_dim": 0}, "slot_dim: 0 is too small; allowed: 1 or more"),
+    ],
+)
+def test_sizes_that_a_memory_does_not_come_in_are_refused_in_one_line(name: Any, sizes: Any, said: str) -> None:
+    with pytest.raises(ParameterError, match=f"^{said}") as caught:
+        named_memory(name, **{"runs": 1, "d_in": 3, "num_slots": 7, "slot_dim": 4, **sizes})
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,121 @@
+"""An LSTM with any memory over tokens: chunks, packs, gradients, controls, trace, bad parameters, memory by memory."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from palimpsest.config import checked
+from palimpsest.errors import ParameterError
+from palimpsest.layers.transformer import reset_parameters
+from palimpsest.memory.named import MemoryName
+from palimpsest.models import Batch, memory_rnn
+from palimpsest.tasks import copy
+
+EVERY = pytest.mark.parametrize("memory", get_args(MemoryName))
+TASK = copy.Config(bits=3, max_length=4, test_lengths=(4,), num_train=12)
+INPUTS = TASK.build(0).train.inputs
+
+
+def build(memory: str, runs: int = 2, **sizes: Any) -> memory_rnn.Model:
+    """A small model for :data:`TASK`."""
+    content = {**TASK.interface(), "memory": memory, "hidden": 5, "num_slots": 6, "slot_dim": 4, **sizes}
+    model = memory_rnn.Model(memory_rnn.Config.model_validate(content), runs)
+    reset_parameters(model, [torch.Generator().manual_seed(seed) for seed in range(runs)])
+    return model
+
+
+def batch(runs: int = 2, first: int = 0, last: int | None = None) -> Batch:
+    """Some steps of three sequences, the same for every run."""
+    return Batch(INPUTS[:3, first:last].expand(runs, -1, -1), torch.arange(runs), {})
+
+
+@EVERY
+@pytest.mark.parametrize("cut", [1, 5])
+def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(memory: str, cut: int) -> None:
+    model = build(memory)
+    first = model(batch(last=cut), {})
+    second = model(batch(first=cut), {}, first.state)
+    whole = model(batch(), {})
+    assert whole.logits.shape == (2, 3, 9, 3)
+    torch.testing.assert_close(torch.cat([first.logits, second.logits], 2), whole.logits)
+
+
+@EVERY
+def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(memory: str) -> None:
+    pack, alone = build(memory, 3), build(memory, 1)
+    with torch.no_grad():
+        for mine, theirs in zip(alone.parameters(), pack.parameters(), strict=True):
+            mine.copy_(theirs[1:2])
+    together, single = pack(batch(3), {}), alone(batch(1), {})
+    together.logits.square().sum().backward()
+    single.logits.square().sum().backward()
+    assert torch.equal(together.logits[1], single.logits[0])
+    for mine, theirs in zip(alone.parameters(), pack.parameters(), strict=True):
+        assert mine.grad is not None
+        assert theirs.grad is not None
+        assert torch.equal(mine.grad[0], theirs.grad[1])
+
+
+@EVERY
+def test_a_loss_reaches_every_parameter_of_every_run(memory: str) -> None:
+    model = build(memory)
+    model(batch(), {}).logits.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.flatten(1).any(1).all(), name
+
+
+@EVERY
+def test_the_read_is_heard_and_swapped_memories_are_noticed(memory: str) -> None:
+    model = build(memory).double()
+    on, off, shuffled, random = (
+        output.logits
+        for output in model.under_controls(
+            batch(), {}, {"on": None, "off": None, "shuffled": None, "random_writes": None}
+        )
+    )
+    assert not torch.allclose(on, off)
+    assert not torch.allclose(on, shuffled)
+    assert torch.equal(on, random)
+
+
+@EVERY
+def test_the_trace_has_what_the_memory_has(memory: str) -> None:
+    model = build(memory).eval()
+    trace = model(batch(), {}).trace.present()
+    assert model.train()(batch(), {}).trace.present() == {}
+    state = model.cell.initial_state(3)
+    for field, name in (
+        ("read_weighting", "read_weights"),
+        ("write_weighting", "write_weights"),
+        ("usage_steps", "usage"),
+    ):
+        part: Tensor | None = getattr(state.memory, name, None)
+        assert (field in trace) == (part is not None), field
+        if part is not None:
+            assert trace[field].shape == (2, 3, 9, *part.shape[2:])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"memory": "none"}, "memory"),
+        ({"hidden": 0}, "hidden"),
+        ({"num_slots": 0}, "num_slots"),
+        ({"slot_dim": 0}, "slot_dim"),
+        ({"num_read_heads": 0}, "num_read_heads"),
+        ({"memory": "cell", "num_read_heads": 2}, "num_read_heads: 2; allowed of memory 'cell': 1"),
+        ({"memory": "attention", "num_read_heads": 3}, "num_read_heads: 3 does not divide slot_dim 16"),
+        ({"memory": "least_recently_used", "num_read_heads": 17}, "num_read_heads: 17 is out of range"),
+        ({"mem_lamda": 0.1}, "unknown key; allowed: .*memory"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_line(content: dict[str, object], said: str) -> None:
+    with pytest.raises(ParameterError, match=said) as caught:
+        checked(memory_rnn.Config, content, "file")
+    assert "\n" not in str(caught.value)

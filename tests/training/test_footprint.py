@@ -16,8 +16,11 @@ from tests.training import presets
 
 
 def first(tmp_path: Path, base: str, **changes: object) -> RunSpec:
-    """The first run of a model of the tiny preset, or of the one of memories with a lifecycle."""
-    params = presets.read_lifecycle(tmp_path) if base.startswith("nema_lc") else presets.read(tmp_path, **changes)
+    """The first run of a model of the tiny preset, or of those of memories with a lifecycle and of sequences."""
+    if base.startswith(("copy", "mqar")):
+        params = presets.read_sequences(tmp_path)
+    else:
+        params = presets.read_lifecycle(tmp_path) if base.startswith("nema_lc") else presets.read(tmp_path, **changes)
     cell = next(cell for cell in plan.cells(params) if base in cell.base)
     return specs.resolve(params, cell)[0]
 
@@ -29,7 +32,13 @@ LIFECYCLE = [
 ]
 
 
-@pytest.mark.parametrize("model", ["model=nema_lite", "model=no_memory", *LIFECYCLE])
+SEQUENCES = [
+    *(f"copy/track=repaired/model={model}" for model in ("lstm", "causal_transformer", "ntm", "dnc")),
+    "mqar/track=repaired/model=lstm",
+]
+
+
+@pytest.mark.parametrize("model", ["model=nema_lite", "model=no_memory", *LIFECYCLE, *SEQUENCES])
 def test_the_count_is_what_a_real_step_saves(tmp_path: Path, model: str) -> None:
     spec = first(tmp_path, model)
     pack = loop.build_pack([spec])
@@ -46,7 +55,7 @@ def test_the_count_is_what_a_real_step_saves(tmp_path: Path, model: str) -> None
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         batch = loop.Batch(train.inputs[None, rows], pack.seeds << 32, extras)
         output = pack.model(batch, pack.hyper)
-        task_loss(output.logits, train.targets[None, rows])
+        task_loss(output.logits, train.targets[None, rows], pack.scored)
     parameters = sum(parameter.numel() * 4 for parameter in pack.model.parameters())
     real = footprint.COPIES_OF_PARAMETERS * parameters + footprint.HEADROOM * sum(saved.values())
     assert footprint.bytes_per_run(spec) == pytest.approx(real, rel=0.1)

@@ -1,7 +1,8 @@
-"""The usage examples of source 004 run as it shows them, in small sizes and on a CPU."""
+"""The usage examples of source 004 run as it shows them, in small sizes and on a CPU; so does that of the page."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from matplotlib.figure import Figure
 from torch.utils.data import DataLoader, TensorDataset
 
 from palimpsest.architectures.memory_networks import NeuralTuringMachine
+from tests.architectures.faces import FACES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "memories.md").read_text(encoding="utf-8")
 
 
 def test_basic_memory_augmented_network() -> None:
@@ -82,3 +86,24 @@ def test_memory_visualization_and_analysis(tmp_path: Path) -> None:
     assert 0 <= efficiency <= 1
     assert 0 <= stability <= 1
     assert accuracy == pytest.approx(1.0)
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == 1
+    known: dict[str, object] = {}
+    exec(blocks[0], known)
+    outputs = known["outputs"]
+    assert isinstance(outputs, torch.Tensor)
+    assert outputs.shape == (16, 5, 10)
+    assert (tmp_path / "state.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", sorted({name.split(",")[0] for name in FACES}))
+def test_the_page_says_what_every_name_means_and_where_it_is_computed(name: str) -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}`")]
+    assert len(rows) == 1
+    files = re.findall(r"`(memory/\w+\.py)`", rows[0])
+    assert files or "TransformerMemoryLayer" in rows[0]
+    assert all((Path(__file__).parents[2] / "src" / "palimpsest" / file).is_file() for file in files)

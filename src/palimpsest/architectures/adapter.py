@@ -150,8 +150,9 @@ class CellModule(nn.Module):
 
     def _seen(self, name: str, state: Any) -> Tensor | None:
         """Part of a state by name; a cell that keeps it in another form has a method of this name."""
-        made: Any = getattr(self.cell, name, None)
-        return made(state) if callable(made) else getattr(state, name, None)
+        made = getattr(self.cell, name, None)
+        found: Any = made(state) if callable(made) else getattr(state, name, None)
+        return found
 
     def initial_state(self, batch: int) -> Any:
         """The state before the first step of ``batch`` sequences.

@@ -88,7 +88,7 @@ def test_nema_lc_is_trained_where_it_is_at_home_if_nothing_else_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert train_lifecycle(monkeypatch, tmp_path, "--num-epochs", "1", "--ablation", "write") == 0
-    run = tmp_path / "out/results/nema_lc/track=repaired/model=nema_lc/seed=0"
+    run = tmp_path / "out/results/nema_lc/track=repaired/model=nema_lc/ablation=write/seed=0"
     assert read_json(run / "final.json")["spec"]["config"]["ablation"] == "write"
 
 

@@ -758,7 +758,12 @@ def library(track: str, collapsed: bool) -> list[dict[str, Any]]:
     if track == "published":
         cells = [cell("ntm", spread, point, track) for point in ({}, {"softmax_over": "slots"})]  # type: ignore[dict-item]
         return [{**row, "experiment": "copy"} for rows in cells for row in rows]
-    models = {"copy": ("ntm", "dnc"), "associative_recall": ("ntm", "dnc", "mann"), "priority_sort": ("ntm",)}
+    models = {
+        "copy": ("ntm", "dnc"),
+        "associative_recall": ("ntm", "dnc"),
+        "priority_sort": ("ntm",),
+        "mqar": ("mann",),
+    }
     found = [
         {**row, "experiment": experiment}
         for experiment, remembering in models.items()

@@ -86,7 +86,7 @@ def is_of_sequences(name: str) -> bool:
     return issubclass(models.load(name).Config, SequenceConfig)
 
 
-def build(name: str, track: str, runs: int = 2, **changes: object) -> torch.nn.Module:
+def build(name: str, track: str, runs: int = 2, **changes: object) -> Any:
     """A small model for one task with the seeds 0, 1 and so on; keys that its kind does not have are left out."""
     config_class = models.load(name).Config
     content: dict[str, object] = {**SMALL, **TASKS[track].interface()}
@@ -98,7 +98,7 @@ def build(name: str, track: str, runs: int = 2, **changes: object) -> torch.nn.M
     return model
 
 
-def hyper(model: torch.nn.Module, runs: int) -> dict[str, Tensor]:
+def hyper(model: Any, runs: int) -> dict[str, Tensor]:
     """Per-run hyper-parameters as the configuration has them."""
     config = model.config
     return {
@@ -170,31 +170,29 @@ def all_finite(model: torch.nn.Module) -> bool:
 
 
 @pytest.mark.parametrize(("name", "track"), EVERY)
-@pytest.mark.parametrize("position", [0, 1, 4])
 @pytest.mark.parametrize("training", [True, False])
-def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, track: str, position: int, training: bool) -> None:
-    pack, alone = (build(name, track, runs=runs).train(training) for runs in (5, 1))
-    with torch.no_grad():
+def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, track: str, training: bool) -> None:
+    pack, whole = build(name, track, runs=5).train(training), batch(track, runs=5)
+    together = run(pack, whole)
+    objective(together).backward()
+    for position in (0, 1, 4):
+        own = slice(position, position + 1)
+        alone = build(name, track, runs=1).train(training)
+        with torch.no_grad():
+            for mine, theirs in zip(alone.parameters(), pack.parameters(), strict=True):
+                mine.copy_(theirs[own])
+        extras = {key: value[own] for key, value in whole.extras.items()}
+        single = run(alone, Batch(whole.inputs[own], whole.noise_key[own], extras))
+        objective(single).backward()
+        assert torch.equal(together.logits[position], single.logits[0]), position
+        for term, loss in single.losses.items():
+            assert torch.equal(together.losses[term][position], loss[0]), (position, term)
+        for field, value in single.trace.present().items():
+            assert torch.equal(getattr(together.trace, field)[position], value[0]), (position, field)
         for mine, theirs in zip(alone.parameters(), pack.parameters(), strict=True):
-            mine.copy_(theirs[position : position + 1])
-    whole = batch(track, runs=5)
-    part = Batch(
-        whole.inputs[position : position + 1],
-        whole.noise_key[position : position + 1],
-        {key: value[position : position + 1] for key, value in whole.extras.items()},
-    )
-    together, single = run(pack, whole), run(alone, part)
-    for output in (together, single):
-        objective(output).backward()
-    assert torch.equal(together.logits[position], single.logits[0])
-    for term, loss in single.losses.items():
-        assert torch.equal(together.losses[term][position], loss[0]), term
-    for field, value in single.trace.present().items():
-        assert torch.equal(getattr(together.trace, field)[position], value[0]), field
-    for mine, theirs in zip(alone.parameters(), pack.parameters(), strict=True):
-        assert (mine.grad is None) == (theirs.grad is None)
-        if mine.grad is not None and theirs.grad is not None:
-            assert torch.equal(mine.grad[0], theirs.grad[position])
+            assert (mine.grad is None) == (theirs.grad is None)
+            if mine.grad is not None and theirs.grad is not None:
+                assert torch.equal(mine.grad[0], theirs.grad[position]), position
 
 
 @pytest.mark.parametrize(("name", "track"), EVERY)
@@ -253,26 +251,26 @@ CARRIERS = [
 
 
 @pytest.mark.parametrize(("name", "track"), CARRIERS)
-@pytest.mark.parametrize("quarters", [1, 2, 3])
 @pytest.mark.parametrize("slots", [3, 16])
-def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(
-    name: str, track: str, quarters: int, slots: int
-) -> None:
-    model = build(name, track, capacity=slots, num_slots=slots).eval()
-    whole = batch(track)
-    values, cut = hyper(model, 2), quarters * whole.inputs.shape[2] // 4
-    state = observe(model, whole._replace(inputs=whole.inputs[..., :cut]), values)
-    last = model(whole._replace(inputs=whole.inputs[..., cut:], start=cut), values, state)
-    entire = model(whole, values)
-    expected = entire.logits[:, :, cut:] if is_of_sequences(name) else entire.logits
-    torch.testing.assert_close(last.logits, expected, rtol=1e-5, atol=1e-6)
-    assert last.trace.present().keys() == entire.trace.present().keys()
-    if entire.trace.slot_time is not None:
-        assert torch.equal(last.trace.slot_time, entire.trace.slot_time)
-    for field in ("read_weighting", "write_weighting", "usage_steps"):
-        seen = getattr(entire.trace, field)
-        if seen is not None:
-            torch.testing.assert_close(getattr(last.trace, field), seen[:, :, cut:], rtol=1e-5, atol=1e-6)
+def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(name: str, track: str, slots: int) -> None:
+    model, whole = build(name, track, capacity=slots, num_slots=slots).eval(), batch(track)
+    values = hyper(model, 2)
+    with torch.no_grad():
+        entire = model(whole, values)
+    for quarters in (1, 2, 3):
+        cut = quarters * whole.inputs.shape[2] // 4
+        with torch.no_grad():
+            state = observe(model, whole._replace(inputs=whole.inputs[..., :cut]), values)
+            last = model(whole._replace(inputs=whole.inputs[..., cut:], start=cut), values, state)
+        expected = entire.logits[:, :, cut:] if is_of_sequences(name) else entire.logits
+        torch.testing.assert_close(last.logits, expected, rtol=1e-5, atol=1e-6)
+        assert last.trace.present().keys() == entire.trace.present().keys()
+        if entire.trace.slot_time is not None:
+            assert torch.equal(last.trace.slot_time, entire.trace.slot_time)
+        for field in ("read_weighting", "write_weighting", "usage_steps"):
+            seen = getattr(entire.trace, field)
+            if seen is not None:
+                torch.testing.assert_close(getattr(last.trace, field), seen[:, :, cut:], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "track"), CARRIERS)

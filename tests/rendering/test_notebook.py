@@ -59,6 +59,22 @@ def test_two_executions_in_two_places_give_the_same_bytes(
     assert not [output for output in outputs if output.output_type in ("error", "stream")]
 
 
+def test_the_notebook_of_memories_is_small_and_shows_what_the_tables_hold(
+    tmp_path: Path, products: Path, preset: Params
+) -> None:
+    root = shutil.copytree(products, tmp_path / "products")
+    for experiment in catalogue.NOTEBOOKS["04_Memory_Architectures"]:
+        figures.write_figures(preset, root, experiment)
+    notebook.execute(NOTEBOOKS["04_Memory_Architectures"][0], Path("out.ipynb"), root)
+    assert (root / "out.ipynb").stat().st_size < 500_000
+    cells = {cell.id: cell for cell in nbformat.read(root / "out.ipynb", as_version=4).cells}
+    sizes = cells["sizes"].outputs[0]["data"]["text/plain"]
+    for value in pd.read_csv(root / "tables/generalisation.csv")["accuracy_mean"].round(3):
+        assert f"{value:.3f}" in sizes
+    assert cells["claims"].outputs[0]["data"]["text/plain"].count("004-") == 5
+    assert "001-" not in cells["claims"].outputs[0]["data"]["text/plain"]
+
+
 def test_the_lifecycle_notebook_shows_what_the_tables_hold(tmp_path: Path, products: Path, preset: Params) -> None:
     root = shutil.copytree(products, tmp_path / "products")
     figures.write_figures(preset, root, "nema_lc")

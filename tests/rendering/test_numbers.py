@@ -72,7 +72,8 @@ def test_sizes_have_names_of_their_own_and_by_their_place(products: Path) -> Non
     assert found[f"{place}/largest"]["value"] == fake.SIZES["copy"][-1]
     assert found[f"{place}/largest_trained"]["value"] == fake.SIZES["copy"][-2]
     for name, size in (("largest", 32), ("largest_trained", 16)):
-        for end in ("accuracy/mean", "accuracy/low", "success/high", "succeeded", "runs", "n"):
+        assert {f"{place}/dnc/{name}/{end}" for end in ("n", "accuracy/low", "success/high")} <= set(found)
+        for end in ("accuracy/mean", "sequence_accuracy/mean", "succeeded", "runs"):
             assert found[f"{place}/dnc/{name}/{end}"]["value"] == found[f"{place}/dnc/at_{size}/{end}"]["value"]
     assert "sizes/copy/published/ntm/softmax_over=slots/at_4/accuracy/mean" in found
     assert not [name for name in found if name.startswith("sizes/nema")]

@@ -224,15 +224,15 @@ def test_cells_without_an_axis_do_not_take_the_rows_of_those_with_it(tables: Pro
 def test_every_memory_has_a_name_and_a_look_of_its_own(others: dict[str, Products]) -> None:
     found = series_of(others["mqar"].runs)
     assert [one.name for one in found][:2] == ["memory cell", "dynamic memory"]
-    assert [one.name for one in found][-3:] == ["memory Transformer", "LSTM", "causal Transformer"]
+    assert [one.name for one in found][-4:] == ["MANN", "memory Transformer", "LSTM", "causal Transformer"]
     looks = [one.look for one in found]
     assert len({to_rgb(look.color) for look in looks}) == len({look.marker for look in looks}) == len(looks)
 
 
 def test_all_memories_of_the_library_are_told_apart() -> None:
     looks = [look for (axis, _), look in style.CELLS.items() if axis == "memory"]
-    looks += [style.MODELS[model] for model in ("memory_transformer", "lstm", "causal_transformer")]
-    assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks) == 12
+    looks += [style.MODELS[model] for model in ("mann", "memory_transformer", "lstm", "causal_transformer")]
+    assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks) == 13
     assert {value for axis, value in style.CELLS if axis == "memory"} <= set(style.VALUES["memory"])
 
 

@@ -90,8 +90,13 @@ def trajectories(
     if not drawn:
         raise DataError(f"tables: {', '.join(metrics)}: no value of {', '.join(one.model for one in shown)}")
     figure.align_ylabels()
-    panels.legend(figure, [panels.key(one.look, one.name, line=True) for one in shown if one in drawn])
+    keys = [panels.key(one.look, one.name, line=True) for one in shown if one in drawn]
+    panels.legend(figure, keys, columns=6 if len(keys) < MANY else 5)
     return figure
+
+
+MANY = 9
+"""Series of which a legend has fewer columns, as some of their names are long."""
 
 
 def _lines(panel: Any, table: pd.DataFrame, shown: Sequence[Series], x: str, metric: str) -> list[Series]:

@@ -283,7 +283,7 @@ def _of_row(
 def _of_sizes(root: Path) -> Iterator[Number]:
     """Scores of every cell by the size of sequences, how many of its runs succeeded, and which sizes there are.
 
-    A size has its own name, and one by its place: the ``largest``, and the ``largest_trained``.
+    A size has its own name, with means, and one by its place, with all: the ``largest``, and the ``largest_trained``.
     """
     table, file = read_rates(root / GENERALISATION), GENERALISATION.as_posix()
     inputs, axes = {file: sha256(root / GENERALISATION)}, axes_of(table)
@@ -299,25 +299,41 @@ def _of_sizes(root: Path) -> Iterator[Number]:
             cell = cell_of(row, axes)
             base = "/".join(filter(None, [where, row["model"], cell_path(cell)]))
             selects = {key: row[key] for key in KEYS} | cell | {"slice": int(row["slice"])}
-            for name in [f"at_{int(row['slice'])}", *(name for name, size in sizes.items() if size == row["slice"])]:
-                yield from _of_size(f"{base}/{name}", row, selects, file, inputs)
+            at = f"{base}/at_{int(row['slice'])}"
+            yield from _of_size(at, row, selects, file, inputs, _OF_EVERY_SIZE)
+            for name in [name for name, size in sizes.items() if size == row["slice"]]:
+                yield from _of_size(f"{base}/{name}", row, selects, file, inputs, _OF_A_PLACE)
+
+
+_OF_EVERY_SIZE = {
+    "runs": "runs",
+    "succeeded": "succeeded",
+    "accuracy/mean": "accuracy_mean",
+    "sequence_accuracy/mean": "sequence_accuracy_mean",
+}
+"""What the prose may name of every size: end of the name → column of the table of sizes."""
+_OF_A_PLACE = {
+    "n": "n",
+    **_OF_EVERY_SIZE,
+    **{
+        f"{metric}/{part}": f"{metric}_{part}"
+        for metric in ("accuracy", "sequence_accuracy")
+        for part in ("low", "high")
+    },
+    "success/mean": "success_rate",
+    "success/low": "success_low",
+    "success/high": "success_high",
+}
+"""The same of the sizes that are known by their place."""
 
 
 def _of_size(
-    name: str, row: dict[str, Any], selects: dict[str, Any], file: str, inputs: dict[str, str]
+    name: str, row: dict[str, Any], selects: dict[str, Any], file: str, inputs: dict[str, str], columns: dict[str, str]
 ) -> Iterator[Number]:
-    for column in ("n", "runs", "succeeded"):
-        yield Number(f"{name}/{column}", int(row[column]), _text(int(row[column])), file, selects, column, inputs)
-    columns = {f"{metric}/{part}": f"{metric}_{part}" for metric in SCORES for part in ("mean", "low", "high")}
-    columns |= {"success/mean": "success_rate", "success/low": "success_low", "success/high": "success_high"}
     for ending, column in columns.items():
         value = _plain(row[column])
         if value is not None:
             yield Number(f"{name}/{ending}", value, _text(value), file, selects, column, inputs)
-
-
-SCORES = ("accuracy", "sequence_accuracy")
-"""Scores by size whose mean and interval the prose may name."""
 
 
 def _of_claims(root: Path) -> Iterator[Number]:

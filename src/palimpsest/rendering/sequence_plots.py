@@ -252,7 +252,8 @@ def _heat(
             panel.set_xlabel({"link": "slot"}.get(kind, "step") if row == len(rows) - 1 else "")
         words = [one.name.replace(" ", "\n", 1), *([track] if len({track for track, _, _ in rows}) > 1 else []), "slot"]
         grid[row][0].set_ylabel("\n".join(words))
-    figure.colorbar(image, ax=[panel for line in grid for panel in line], label=unit, aspect=40, pad=0.01)  # pyright: ignore[reportArgumentType]
+    every = [panel for line in grid for panel in line]
+    figure.colorbar(image, ax=every, label=unit, aspect=40, pad=0.01, ticks=[0, 0.1, 0.4, 1])  # pyright: ignore[reportArgumentType]
     panels.legend(figure, [_asked_key()])
     return figure
 

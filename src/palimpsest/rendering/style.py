@@ -44,7 +44,7 @@ SERIES = (
 MODELS = {
     "ntm": Look("#0072B2", "o"),
     "dnc": Look("#D55E00", "s", (0, (5, 3))),
-    "mann": Look("#009E73", "^", (0, (2, 4))),
+    "mann": Look("#8C510A", "*", (0, (2, 2, 6, 2))),
     "memory_transformer": Look("#882255", "h", (0, (8, 6))),
     "lstm": Look("#000000", "v", (0, (4, 2, 1, 2))),
     "causal_transformer": Look("#777777", ">", (0, (6, 1, 1, 1, 1, 1))),

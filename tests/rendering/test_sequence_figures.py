@@ -159,7 +159,7 @@ class TestWeightings:
         figure = drawn(drawing, others["mqar"])
         labels = [panel.get_ylabel().split("\n") for panel in figure.axes[:-1:2]]
         assert labels[:2] == [["memory", "cell", "slot"], ["dynamic", "memory", "slot"]]
-        assert len(labels) == len(fake.MEMORIES)
+        assert len(labels) == len(fake.MEMORIES) + 1  # and the MANN
 
     def test_usage_and_links_are_of_memories_that_have_them(self, tables: Products) -> None:
         figure = drawn(COPY["usage_and_links"], tables)

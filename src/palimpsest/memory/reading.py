@@ -136,7 +136,7 @@ class SigmoidRead(_ProjectedRead):
     gate open for every token.
     """
 
-    def address(
+    def address(  # pyright: ignore[reportIncompatibleMethodOverride]  # only some reads look at ages
         self,
         projected: Float[Tensor, "runs batch queries dim"],
         slots: Float[Tensor, "runs batch slots dim"],
@@ -175,7 +175,7 @@ class AttentionRead(_ProjectedRead):
         super().reset_parameters(generators)
         self.forgetting.fill_(self.decay)
 
-    def address(
+    def address(  # pyright: ignore[reportIncompatibleMethodOverride]  # only some reads look at ages
         self,
         projected: Float[Tensor, "runs batch queries dim"],
         slots: Float[Tensor, "runs batch slots dim"],

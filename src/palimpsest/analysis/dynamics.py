@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from palimpsest.analysis.frames import COUNT, IDENTITY, INTEGER, NUMBER, SHARE, Layout, one_of, read_frame
-from palimpsest.analysis.runs import asked, axes, run_frame
+from palimpsest.analysis.runs import axes, run_frame
+from palimpsest.analysis.traces import Array, Trace, key_of, read_trace, traces
 from palimpsest.config import Params
 from palimpsest.errors import DataError
-from palimpsest.specs import RunSpec
-from palimpsest.tensors import read_tensors
 
 WRITE_POSITIONS = Layout(
     IDENTITY,
@@ -57,8 +55,6 @@ WITHIN_SEQUENCE = Layout(
     },
     metrics=False,
 )
-Array = NDArray[Any]
-Trace = dict[str, Array]
 
 
 def write_positions(params: Params, root: Path, experiment: str) -> DataFrame:
@@ -79,24 +75,11 @@ def write_positions(params: Params, root: Path, experiment: str) -> DataFrame:
         ParameterError: the preset has no such experiment.
     """
     rows = [
-        {**_key(spec), **row}
-        for path, spec in _traces(params, root, experiment)
-        for row in _run_rows(path, _read_trace(path))
+        {**key_of(spec), **row}
+        for path, spec in traces(params, root, experiment)
+        for row in _run_rows(path, read_trace(path))
     ]
     return run_frame(rows, axes(params, experiment), list(WRITE_POSITIONS.middle))
-
-
-def _traces(params: Params, root: Path, experiment: str) -> Iterator[tuple[Path, RunSpec]]:
-    for cell, spec in asked(params, experiment):
-        yield root / cell.directory(spec.seed) / "trace.safetensors", spec
-
-
-def _key(spec: RunSpec) -> dict[str, Any]:
-    return {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
-
-
-def _read_trace(path: Path) -> Trace:
-    return {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
 
 
 def _run_rows(path: Path, trace: Trace) -> list[dict[str, Any]]:
@@ -183,15 +166,15 @@ def lifecycle(params: Params, root: Path, experiment: str) -> DataFrame:
     """
     rows: list[dict[str, Any]] = []
     first = min(params.seeds)
-    for path, spec in _traces(params, root, experiment):
+    for path, spec in traces(params, root, experiment):
         if spec.seed != first:
             continue
-        trace = _read_trace(path)
+        trace = read_trace(path)
         operations = _operations(path, trace)
         if operations is None:
             continue
         answer = answer_step(path, trace, *operations.shape[:2])
-        head = {**_key(spec), "example": 0, "answer_step": int(answer[0])}
+        head = {**key_of(spec), "example": 0, "answer_step": int(answer[0])}
         rows += [
             {**head, "step": step, "slot": slot, "operation": OPERATIONS[code]}
             for step, codes in enumerate(operations[0].tolist())
@@ -217,11 +200,11 @@ def within_sequence(params: Params, root: Path, experiment: str) -> DataFrame:
         ParameterError: the preset has no such experiment.
     """
     rows: list[dict[str, Any]] = []
-    for path, spec in _traces(params, root, experiment):
-        trace = _read_trace(path)
+    for path, spec in traces(params, root, experiment):
+        trace = read_trace(path)
         operations = _operations(path, trace)
         if operations is not None:
-            rows += [{**_key(spec), **row} for row in _by_step(path, trace, operations)]
+            rows += [{**key_of(spec), **row} for row in _by_step(path, trace, operations)]
     return run_frame(rows, axes(params, experiment), list(WITHIN_SEQUENCE.middle))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -25,13 +25,13 @@ from palimpsest.analysis.frames import (
     read_frame,
     records,
 )
-from palimpsest.analysis.runs import asked, axes, collect, read_final, run_frame
+from palimpsest.analysis.runs import axes, collect, read_final, run_frame
 from palimpsest.analysis.statistics import mean_interval, proportion_interval
+from palimpsest.analysis.traces import Array, Trace, key_of, read_trace, traces
 from palimpsest.config import Params, Section
 from palimpsest.errors import DataError
 from palimpsest.layers.encoding import bit_codes
 from palimpsest.specs import RunSpec, task_config
-from palimpsest.tensors import read_tensors
 
 TRAINED = one_of("yes", "no", "unknown")
 """Whether sequences of a size stood in the training stream; unknown of a task that this module has not heard of."""
@@ -78,7 +78,6 @@ LONGEST = 128
 MOST_SLOTS = 256
 """Slots that are shown of a memory at most: the first ones."""
 DECIMALS = 4
-Array = NDArray[Any]
 
 _SCORE = re.compile(r"test_(accuracy|loss|sequence_accuracy)_at_(\d+)")
 _TRAINED: dict[str, Callable[[Any, int], bool]] = {
@@ -188,7 +187,7 @@ class Shown(NamedTuple):
     key: dict[str, Any]
     """Experiment, track, model, axes, seed, and ``slice``: the size of the example."""
     path: Path
-    trace: dict[str, Array]
+    trace: Trace
     """Every field of the trace, of this example alone."""
     task: ModuleType
     config: Any
@@ -207,21 +206,20 @@ def shown(params: Params, root: Path, experiment: str) -> Iterator[Shown]:
         DataError: a run or its trace is missing, corrupt or of another shape.
         ParameterError: the preset has no such experiment.
     """
-    cells: dict[str, list[tuple[float, int, Path, RunSpec]]] = {}
-    for cell, spec in asked(params, experiment):
-        directory = root / cell.directory(spec.seed)
-        final = read_final(directory / "final.json", spec)
+    cells: dict[Path, list[tuple[float, int, Path, RunSpec]]] = {}
+    for path, spec in traces(params, root, experiment):
+        final = read_final(path.with_name("final.json"), spec)
         accuracy = final.metrics.get("test_accuracy_on")
         if final.status == "completed" and accuracy is not None:
-            cells.setdefault(cell.base, []).append((accuracy, spec.seed, directory / "trace.safetensors", spec))
+            cells.setdefault(path.parents[1], []).append((accuracy, spec.seed, path, spec))
     for runs in cells.values():
         _, _, path, spec = sorted(runs, key=lambda run: run[:2])[(len(runs) - 1) // 2]
-        trace = {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
+        trace = read_trace(path)
         if "slice" in trace:
             yield _example(path, spec, trace)
 
 
-def _example(path: Path, spec: RunSpec, trace: dict[str, Array]) -> Shown:
+def _example(path: Path, spec: RunSpec, trace: Trace) -> Shown:
     task = tasks.load(spec.task["name"])
     config = task.Config.model_validate({key: value for key, value in spec.task.items() if key not in ("name", "seed")})
     sizes, lengths, inputs = (_field(path, trace, name) for name in ("slice", "length", "inputs"))
@@ -238,12 +236,11 @@ def _example(path: Path, spec: RunSpec, trace: dict[str, Array]) -> Shown:
     known = [at for at in places if trained(spec.task["name"], config, int(sizes[at])) == "yes"] or list(places)
     short = [at for at in known if lengths[at] <= LONGEST]
     chosen = max(short, key=lambda at: (lengths[at], -at)) if short else min(known, key=lambda at: (lengths[at], at))
-    key = {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
     own = {name: value[chosen] for name, value in trace.items() if value.ndim > 1 and len(value) == len(sizes)}
-    return Shown({**key, "slice": int(sizes[chosen])}, path, own, task, config, int(lengths[chosen]))
+    return Shown({**key_of(spec), "slice": int(sizes[chosen])}, path, own, task, config, int(lengths[chosen]))
 
 
-def _field(path: Path, trace: Mapping[str, Array], name: str) -> Array:
+def _field(path: Path, trace: Trace, name: str) -> Array:
     if name not in trace:
         raise DataError(f"{path}: {name}: missing; allowed: what a model of sequences records")
     return trace[name]
@@ -309,7 +306,8 @@ def _of_steps(one: Shown, name: str, shape: tuple[int, ...]) -> Array:
 def weightings(params: Params, root: Path, experiment: str) -> DataFrame:
     """Where one example was written and read: one row a head and step, one column a slot; see :func:`shown`.
 
-    ``write`` and ``read`` are weightings, ``usage`` is that of every slot after the step, all in [0, 1]. Of ``link``,
+    ``write`` and ``read`` are weightings, ``usage`` is that of every slot at the step, all in [0, 1]; the DNC's counts
+    the writes of the steps before, as its step looks for a free slot by it. Of ``link``,
     ``step`` counts slots: entry (i, j) says how surely slot i was written right after slot j, when the example's own
     steps were over (:func:`link_after`). Of a memory with more than ``MOST_SLOTS`` slots the first ones are given.
 

@@ -1,0 +1,49 @@
+"""What single runs recorded on the probe batch: where each trace lies, whose it is, and its tensors as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from palimpsest.analysis.runs import asked
+from palimpsest.config import Params
+from palimpsest.specs import RunSpec
+from palimpsest.tensors import read_tensors
+
+Array = NDArray[Any]
+Trace = dict[str, Array]
+"""Field → values; most fields have an entry an example along their first axis."""
+
+
+def traces(params: Params, root: Path, experiment: str) -> Iterator[tuple[Path, RunSpec]]:
+    """The trace's path and the specification of every run of an experiment; sorted by path, then by seed.
+
+    Nothing is read, so that a caller may leave runs out.
+
+    Args:
+        params: the preset.
+        root: product directory.
+        experiment: one of its experiments.
+
+    Raises:
+        ParameterError: the preset has no such experiment.
+    """
+    for cell, spec in asked(params, experiment):
+        yield root / cell.directory(spec.seed) / "trace.safetensors", spec
+
+
+def key_of(spec: RunSpec) -> dict[str, Any]:
+    """What a row of a table is known by: experiment, track, model, the cell's axes, and seed."""
+    return {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
+
+
+def read_trace(path: Path) -> Trace:
+    """Every field of a trace.
+
+    Raises:
+        DataError: the file is missing or corrupt.
+    """
+    return {name: tensor.numpy() for name, tensor in read_tensors(path).items()}

@@ -116,6 +116,20 @@ class TestPictures:
         figure = drawn(COPY["pictures"], part(tables, said=tables.said[~lost]))
         assert [text.get_text() for text in figure.axes[4].texts] == ["no run was completed"]
 
+    def test_count_steps_below_the_last_picture_of_each_track(self, tables: Products) -> None:
+        figure = drawn(COPY["pictures"], tables)
+        for column in (figure.axes[::2], figure.axes[1::2]):
+            painted = [panel for panel in column if panel.images]
+            shown = [[text.get_text() for text in panel.get_xticklabels() if text.get_text()] for panel in painted]
+            labels = [
+                words if panel.xaxis.get_tick_params()["labelbottom"] else []
+                for panel, words in zip(painted, shown, strict=True)
+            ]
+            assert len(labels[-1]) > 1
+            assert not any(labels[:-1])
+            assert [panel.get_xlabel() for panel in column if panel.get_xlabel()] == ["step"]
+            assert painted[-1].get_xlabel() == "step"
+
     def test_have_the_level_above_the_bits(self, others: dict[str, Products]) -> None:
         (drawing,) = (one for one in figures.DRAWINGS["priority_sort"] if one.name == "pictures")
         heard = np.asarray(drawn(drawing, others["priority_sort"]).axes[0].images[0].get_array())
@@ -174,7 +188,7 @@ class TestWeightings:
 
     def test_a_memory_that_is_only_read_says_so(self, tables: Products) -> None:
         figure = drawn(COPY["weightings"], part(tables, weightings=tables.weightings.query("kind == 'read'")))
-        assert [text.get_text() for text in figure.axes[0].texts] == ["no place is written"]
+        assert [text.get_text() for text in figure.axes[0].texts] == ["no write weights"]
 
     @pytest.mark.parametrize(("name", "kinds"), [("weightings", "write, read"), ("usage_and_links", "usage")])
     def test_without_any_there_is_nothing_to_draw(self, name: str, kinds: str, tables: Products) -> None:

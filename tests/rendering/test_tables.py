@@ -173,6 +173,16 @@ def test_sizes_count_the_seeds_that_have_learnt_them(products: Path, preset: Par
     assert "NTM, without the defect" in shown
 
 
+def test_repeat_copy_counts_vectors_and_repeats(tmp_path: Path) -> None:
+    preset = fake.params(seeds=(0,), experiments=["repeat_copy"])
+    fake.write(tmp_path, preset)
+    tables.write_tables(preset, tmp_path, claims=CLAIMS, published=PUBLISHED)
+    shown = text(tmp_path, "generalisation.tex")
+    assert shown.count(r"$8\times4$\,$^{*}$ &") == 3
+    assert shown.count(r"$4\times4$ &") == 3
+    assert "404" not in shown
+
+
 @pytest.mark.parametrize("experiments", [["nema_lite"], ["nema_lc"], ["nema_lc_lra"], ["priority_sort", "mqar"]])
 def test_a_preset_of_one_experiment_has_every_table(experiments: list[str], tmp_path: Path) -> None:
     preset = fake.params(seeds=(0,), experiments=experiments)

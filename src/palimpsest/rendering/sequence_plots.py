@@ -146,16 +146,23 @@ def pictures(
         for line in grid:
             if line[column].images:
                 line[column].axvline(asked - 0.5, **ASKED)
-                line[column].tick_params(labelbottom=line is grid[-1])
-        grid[-1][column].set_xlabel("step")
-    for line, name in zip(grid, ["input", "to be said", *(one.name for one in present)], strict=True):
-        line[0].set_ylabel(name.replace(" ", "\n", 1), rotation=0, ha="right", va="center")
+                line[column].tick_params(labelbottom=False)
+        last = [line[column] for line in grid if line[column].images][-1]  # what was not run has no steps to count
+        last.tick_params(labelbottom=True)
+        last.set_xlabel("step")
+    for line, name in zip(grid, ["input", "to be said", *(_in_two(one.name) for one in present)], strict=True):
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     shades = [Patch(facecolor=color, edgecolor="#999999", label=text, linewidth=0.4) for color, text in _SHADES]
     panels.legend(figure, [*shades, _asked_key()])
     return figure
 
 
 _SHADES = (("#FFFFFF", "0"), ("#808080", "probability ½"), ("#000000", "1"), (BLANK, "nothing asked"))
+
+
+def _in_two(name: str) -> str:
+    """A name of several words in two lines, so that it fits beside a panel."""
+    return name.replace(" ", "\n", 1)
 
 
 def _asked_key() -> Any:
@@ -250,7 +257,7 @@ def _heat(
             if kind != "link":
                 panel.axvline(asked - 0.5, **ASKED)
             panel.set_xlabel({"link": "slot"}.get(kind, "step") if row == len(rows) - 1 else "")
-        words = [one.name.replace(" ", "\n", 1), *([track] if len({track for track, _, _ in rows}) > 1 else []), "slot"]
+        words = [_in_two(one.name), *([track] if len({track for track, _, _ in rows}) > 1 else []), "slot"]
         grid[row][0].set_ylabel("\n".join(words))
     every = [panel for line in grid for panel in line]
     figure.colorbar(image, ax=every, label=unit, aspect=40, pad=0.01, ticks=[0, 0.1, 0.4, 1])  # pyright: ignore[reportArgumentType]
@@ -258,7 +265,8 @@ def _heat(
     return figure
 
 
-_LACKING = {"write": "no place is written", "read": "no place is read", "usage": "no usage", "link": "no links"}
+_LACKING = {"write": "no write weights", "read": "no read weights", "usage": "no usage", "link": "no links"}
+"""What is said in place of a kind that a memory does not have, as one whose gates write every slot has no weights."""
 
 
 def _slots(rows: pd.DataFrame) -> Matrix:

@@ -31,7 +31,7 @@ def generalisation_table(table: pd.DataFrame, titles: Mapping[str, str], confide
         name = escape(style.label(row["model"])) + (f", {cell_text(cell)}" if cell else "")
         cells = [
             name if here != last else "",
-            number(int(row["slice"])) + ("" if row["trained"] == "yes" else r"\,$^{*}$"),
+            size_text(row["experiment"], int(row["slice"])) + ("" if row["trained"] == "yes" else r"\,$^{*}$"),
             interval(*(row[f"accuracy_{part}"] for part in ("mean", "low", "high"))),
             interval(*(row[f"sequence_accuracy_{part}"] for part in ("mean", "low", "high"))),
             f"{number(int(row['succeeded']))}/{number(int(row['runs']))}",
@@ -44,11 +44,21 @@ def generalisation_table(table: pd.DataFrame, titles: Mapping[str, str], confide
         "Test scores by the size of sequences: share that is right of what was to be said, and of sequences without an "
         f"error, with half widths of Student-$t$ intervals at {level}; seeds of which at least "
         f"{number(SUCCESS, 2)} is right, and the exact binomial interval of their share. "
-        "Sizes with a star were not trained. Of repeat copy, a size is a hundred times the vectors, and the repeats."
+        "Sizes with a star were not trained. A size counts the vectors, items or pairs of a sequence; of repeat "
+        r"copy it is vectors $\times$ repeats."
     )
     header = ["track", "model", "size", "right", "sequences right", "seeds", "interval"]
     rows = grouped(entries, titles, len(header), "no test of this preset has sequences of several sizes")
     return longtable("@{}llrllrl@{}", header, rows, caption, "tab:generalisation")
+
+
+def size_text(experiment: str, size: int) -> str:
+    r"""A size as a reader sees it, as LaTeX; repeat copy counts a hundred times the vectors, and the repeats.
+
+    >>> size_text("copy", 120), size_text("repeat_copy", 2010)
+    ('$120$', '$20\\times10$')
+    """
+    return rf"${size // 100}\times{size % 100}$" if experiment == "repeat_copy" else number(size)
 
 
 def _place(row: Mapping[str, Any], axes: list[str]) -> tuple[Any, ...]:

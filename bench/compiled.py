@@ -12,20 +12,11 @@ from bench import workload
 from bench.clock import interleaved
 from bench.scaling import STEPS, epoch_of
 from palimpsest.errors import ParameterError
+from palimpsest.rendering import bench_columns
 from palimpsest.specs import RunSpec
 from palimpsest.training import machine
 
-COLUMNS = (
-    "device",
-    "track",
-    "runs",
-    "batch",
-    "eager_ms_per_run_step",
-    "compiled_ms_per_run_step",
-    "ratio",
-    "seconds_to_compile",
-    "steps_to_pay",
-)
+COLUMNS = bench_columns.COLUMNS["compiled"]
 TRACKS = ("published", "repaired")
 
 

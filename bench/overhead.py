@@ -21,8 +21,9 @@ from bench.clock import bar
 from palimpsest.config import read_params
 from palimpsest.errors import DataError, ParameterError, ToolError
 from palimpsest.files import write_text
+from palimpsest.rendering import bench_columns
 
-COLUMNS = ("device", "quantity", "value", "unit")
+COLUMNS = bench_columns.COLUMNS["overhead"]
 SEEDS, CELLS_A_SIDE = 100, 10
 SNAKEMAKE = ("snakemake", "--cores", "all")
 

@@ -17,22 +17,10 @@ from bench import workload
 from bench.clock import interleaved
 from bench.scaling import epoch_of
 from palimpsest.errors import ParameterError
+from palimpsest.rendering import bench_columns
 from palimpsest.training import machine
 
-COLUMNS = (
-    "device",
-    "preset",
-    "track",
-    "runs",
-    "batch",
-    "gflop_per_step",
-    "step_ms",
-    "products_ms",
-    "peak_gflops",
-    "step_of_peak",
-    "products_of_peak",
-    "products_of_step",
-)
+COLUMNS = bench_columns.COLUMNS["peak"]
 PRESETS = ("default", "paper")
 TRACKS = ("published", "repaired")
 LARGE = {"cpu": ((1, 512), (1, 1024), (1, 2048), (8, 256), (8, 512)), "cuda": ((1, 4096), (1, 8192), (16, 2048))}

@@ -10,10 +10,11 @@ from typing import Any
 from bench import workload
 from bench.clock import interleaved
 from palimpsest.errors import ParameterError
+from palimpsest.rendering import bench_columns
 from palimpsest.specs import RunSpec
 from palimpsest.training import loop, machine
 
-COLUMNS = ("device", "axis", "value", "track", "runs", "batch", "sequence_length", "capacity", "ms_per_run_step")
+COLUMNS = bench_columns.COLUMNS["scaling"]
 LENGTHS = SLOTS = (16, 32, 64, 128, 256)
 STEPS = 4
 """Steps of the epoch that is timed; it is repeated until it fills the time of a measurement."""

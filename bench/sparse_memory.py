@@ -15,20 +15,10 @@ from palimpsest.errors import ParameterError
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.memory import neighbours, recency
 from palimpsest.memory.sparse import SparseMemory, SparseState
+from palimpsest.rendering import bench_columns
 from palimpsest.training import machine
 
-COLUMNS = (
-    "device",
-    "batch",
-    "num_slots",
-    "slot_dim",
-    "num_read_heads",
-    "top_k",
-    "forward_ms",
-    "step_ms",
-    "exponent_forward",
-    "exponent_step",
-)
+COLUMNS = bench_columns.COLUMNS["sparse_memory"]
 D_IN, SLOT_DIM, HEADS, TOP_K = 16, 32, 4, 4
 STEPS = 20
 """Of the sequence that is timed; it begins with the full memory every time."""

@@ -16,18 +16,10 @@ from bench.clock import bar
 from bench.processes import Cost
 from palimpsest.errors import ParameterError, ToolError
 from palimpsest.files import write_json
+from palimpsest.rendering import bench_columns
 from palimpsest.specs import RunSpec
 
-COLUMNS = (
-    "method",
-    "device",
-    "runs",
-    "batch",
-    "runs_steps_per_s",
-    "ratio_to_process_per_run",
-    "ratio_to_loop",
-    "peak_memory_mb",
-)
+COLUMNS = bench_columns.COLUMNS["sweep"]
 PLAIN = str(Path(__file__).with_name("plain.py").relative_to(workload.ROOT))
 Commands = list[list[str]]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench import compiled, overhead, peak, record, scaling, sweep
+from bench import compiled, peak, record, scaling
 from palimpsest.files import write_json
+from palimpsest.rendering.bench_columns import COLUMNS
 
 METHODS = ("process_per_run", "process_per_run_own", "two_processes", "loop", "packed_5", "packed_20")
 MACHINE = {
@@ -23,15 +24,17 @@ MACHINE = {
 
 def write(results: Path, devices: tuple[str, ...] = ("cpu",)) -> Path:
     """Write all tables and their notes as `python -m bench` would; returns the folder."""
-    for name, module, rows in (
-        ("sweep", sweep, _sweep),
-        ("scaling", scaling, _scaling),
-        ("peak", peak, _peak),
-        ("compiled", compiled, _compiled),
-        ("overhead", overhead, _overhead),
+    for name, rows in (
+        ("sweep", _sweep),
+        ("scaling", _scaling),
+        ("peak", _peak),
+        ("compiled", _compiled),
+        ("cells", _cells),
+        ("sparse_memory", _sparse_memory),
+        ("overhead", _overhead),
     ):
         for device in devices:
-            record.save(results, name, module.COLUMNS, rows(device), about(name, device), device)
+            record.save(results, name, COLUMNS[name], rows(device), about(name, device), device)
     return results
 
 
@@ -98,6 +101,51 @@ def _compiled(device: str) -> list[record.Row]:
     seconds |= {("repaired", "eager"): 0.3, ("repaired", "compiled"): 0.2}
     once = {(track, "compiled"): 30.0 for track in compiled.TRACKS}
     return [compiled.row(track, options, once, seconds) for track in compiled.TRACKS]
+
+
+def _cells(device: str) -> list[record.Row]:
+    """Of public code on a CPU only, as where it is measured; eager first, as if compiled had been measured later."""
+    references = {"naive": 100.0} if device == "cuda" else {"naive": 100.0, "pytorch": 150.0}
+    return [
+        {
+            "cell": cell,
+            "device": device,
+            "runs": runs,
+            "batch": batch,
+            "steps": 41,
+            "compiled": compiled,
+            "reference": f"{name}-{cell}",
+            "ours_ms": theirs * batch / ratio,
+            "reference_ms": theirs * batch,
+            "ratio": ratio,
+        }
+        for compiled in (False, True)
+        for cell in ("ntm", "dnc")
+        for batch in (1, 16)
+        for runs in (1, 5)
+        for name, theirs in references.items()
+        for ratio in [theirs / 50 * runs * (1 + compiled)]
+    ]
+
+
+def _sparse_memory(device: str) -> list[record.Row]:
+    """Growth below the goal on a CPU, above it on a GPU."""
+    power = 0.1 if device == "cpu" else 0.4
+    return [
+        {
+            "device": device,
+            "batch": 1,
+            "num_slots": slots,
+            "slot_dim": 32,
+            "num_read_heads": 4,
+            "top_k": 4,
+            "forward_ms": 2.0 * slots**0.05,
+            "step_ms": 3.0 * slots**power,
+            "exponent_forward": 0.05,
+            "exponent_step": power,
+        }
+        for slots in (1000, 100_000, 10_000)
+    ]
 
 
 def _overhead(device: str) -> list[record.Row]:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from palimpsest import cli
 from palimpsest.errors import DataError
-from palimpsest.rendering import bench, paper, style
+from palimpsest.rendering import bench, bench_parts, paper, style
+from palimpsest.rendering.bench_columns import COLUMNS
 from tests.bench import made_up
 from tests.rendering.conftest import PROJECT
 
@@ -46,6 +47,8 @@ def test_tables_and_figures_are_written(root: Path) -> None:
     assert sorted(str(path.relative_to(root)) for path in root.rglob("*.*")) == [
         "plots/bench/scaling.pdf",
         "plots/bench/scaling.png",
+        "plots/bench/sparse_memory.pdf",
+        "plots/bench/sparse_memory.png",
         "plots/bench/sweep.pdf",
         "plots/bench/sweep.png",
         "tables/bench.tex",
@@ -54,7 +57,8 @@ def test_tables_and_figures_are_written(root: Path) -> None:
 
 def test_the_tables_show_every_row_with_as_many_cells_as_the_header(root: Path) -> None:
     found = list(map(rows, tables(root)))
-    assert list(map(len, found)) == [1 + 2 * 2 * len(made_up.METHODS), 1 + 2 * 8, 1 + 2 * 2, 1 + 2 * 2]
+    cells = 2 * 2 * 2 * 2 * 2  # devices, cells, batch sizes, packs, eager and compiled
+    assert list(map(len, found)) == [1 + 2 * 2 * len(made_up.METHODS), 1 + 2 * 8, 1 + 2 * 2, 1 + cells, 1 + 2 * 2]
     for shown in found:
         assert len({line.count("&") for line in shown}) == 1
 
@@ -67,17 +71,24 @@ def test_ratios_are_those_of_the_file_and_a_missing_one_is_a_dash(root: Path) ->
 
 
 def test_every_table_says_machine_and_command(root: Path) -> None:
-    for table, name in zip(tables(root), ("sweep", "peak", "compiled", "overhead"), strict=True):
+    for table, name in zip(tables(root), ("sweep", "peak", "compiled", "cells", "overhead"), strict=True):
         for device in ("cpu", "cuda"):
             assert rf"\texttt{{python -m bench {name} -{{}}-device {device}}}" in table
         assert "Abacus 2000, 2 cores, 8 GB, torch 9.9, mkl, oneDNN 3.0, Python 3.11.0, Linux." in table
         assert "Loom 1, Abacus 2000" in table
 
 
-@pytest.mark.parametrize("name", ["sweep", "scaling"])
+def test_a_machine_that_others_kept_busy_is_said_to_be(results: Path) -> None:
+    measured = bench_parts.read(results)
+    for busy, said in ((0.0, "Linux"), (0.1, "Linux"), (0.37, "Linux, 37 % busy with other work")):
+        measured.notes["cells"]["cpu"] = {**measured.notes["cells"]["cpu"], "busy": busy}
+        assert bench_parts.made_with(measured, "cells")[0][0].endswith(said)
+
+
+@pytest.mark.parametrize("name", bench.FIGURES)
 def test_every_figure_says_machine_and_command(name: str, results: Path) -> None:
     with style.sized_for_print():
-        figure = getattr(bench, f"{name}_figure")(bench.read(results))
+        figure = bench.FIGURES[name](bench_parts.read(results))
     said = figure.get_supxlabel().replace("\n", " ")
     assert f"python -m bench {name} --device cpu" in said
     assert f"python -m bench {name} --device cuda" in said
@@ -86,7 +97,7 @@ def test_every_figure_says_machine_and_command(name: str, results: Path) -> None
 
 def test_every_method_is_a_bar_with_its_rate(results: Path) -> None:
     with style.sized_for_print():
-        figure = bench.sweep_figure(bench.read(results))
+        figure = bench.sweep_figure(bench_parts.read(results))
     assert len(figure.axes) == 4
     for panel, batch in zip(figure.axes, (32, 8, 32, 8), strict=True):
         assert [bar.get_width() for bar in panel.patches] == [100.0 * place + batch for place in range(1, 7)]
@@ -99,7 +110,7 @@ def test_every_method_is_a_bar_with_its_rate(results: Path) -> None:
 
 def test_every_value_of_an_axis_is_a_point_of_a_line_named_at_its_end(results: Path) -> None:
     with style.sized_for_print():
-        figure = bench.scaling_figure(bench.read(results))
+        figure = bench.scaling_figure(bench_parts.read(results))
     assert len(figure.axes) == 6
     for panel, name in zip(figure.axes, [*bench.AXES.values()] * 2, strict=True):
         assert panel.get_xlabel() == name
@@ -110,7 +121,7 @@ def test_every_value_of_an_axis_is_a_point_of_a_line_named_at_its_end(results: P
         assert max(np.max(line.get_ydata()) for line in panel.lines) < panel.get_ylim()[1]
 
 
-@pytest.mark.parametrize("name", ["sweep", "scaling"])
+@pytest.mark.parametrize("name", bench.FIGURES)
 def test_nothing_is_cut_off(name: str, root: Path) -> None:
     assert_margins_are_empty(root / f"plots/bench/{name}.png")
 
@@ -124,14 +135,14 @@ def assert_margins_are_empty(path: Path) -> None:
 
 
 def test_a_long_command_is_broken_into_lines_that_fit(results: Path, tmp_path: Path) -> None:
-    measured = bench.read(results)
+    measured = bench_parts.read(results)
     command = "python -m bench sweep " + " ".join(f"--option-{index} {index}" for index in range(40))
     measured.notes["sweep"]["cpu"] = {**measured.notes["sweep"]["cpu"], "command": command}
     with style.sized_for_print():
         figure = bench.sweep_figure(measured)
         saved = style.save(figure, tmp_path / "sweep")[1]
     lines = figure.get_supxlabel().splitlines()
-    assert len(max(lines, key=len)) > bench.CHARACTERS - 20
+    assert len(max(lines, key=len)) > bench_parts.CHARACTERS - 20
     assert command in " ".join(lines)
     assert_margins_are_empty(saved)
 
@@ -141,11 +152,11 @@ def test_the_same_results_give_the_same_bytes(results: Path, root: Path, tmp_pat
         assert path.read_bytes() == (root / path.relative_to(tmp_path)).read_bytes(), path.name
 
 
-@pytest.mark.parametrize("name", bench.COLUMNS)
+@pytest.mark.parametrize("name", COLUMNS)
 def test_a_missing_result_is_named_with_the_command_that_makes_it(name: str, tmp_path: Path) -> None:
     (made_up.write(tmp_path) / f"{name}.csv").unlink()
     with pytest.raises(DataError, match=rf"{name}\.csv: no such file; `python -m bench {name}` makes it$"):
-        bench.read(tmp_path)
+        bench_parts.read(tmp_path)
 
 
 def test_a_broken_result_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
@@ -153,22 +164,25 @@ def test_a_broken_result_is_named_with_the_command_that_makes_it(tmp_path: Path)
     for text, wrong in (
         ("", "not a table"),
         ("method,device\n", "no column 'runs'"),
-        (",".join(bench.COLUMNS["sweep"]) + "\n", "no row"),
-        (",".join(bench.COLUMNS["sweep"]) + "\nloop,cpu,20,32,fast,,,\n", "runs_steps_per_s: not all are numbers"),
+        (",".join(COLUMNS["sweep"]) + "\n", "no row"),
+        (",".join(COLUMNS["sweep"]) + "\nloop,cpu,20,32,fast,,,\n", "runs_steps_per_s: not all are numbers"),
+        (",".join(COLUMNS["sweep"]) + "\nloop,cpu,20,32,True,,,\n", "runs_steps_per_s: not all are numbers"),
+        (",".join(COLUMNS["sweep"]) + "\nloop,cpu,20,32,,,,\n", "runs_steps_per_s: a value is missing"),
+        (",".join(COLUMNS["sweep"]) + "\n,cpu,20,32,7,,,\n", "method: a value is missing"),
     ):
         (tmp_path / "sweep.csv").write_text(text)
         with pytest.raises(DataError, match=rf"sweep\.csv: {wrong}; `python -m bench sweep` makes it anew$"):
-            bench.read(tmp_path)
+            bench_parts.read(tmp_path)
 
 
 @pytest.mark.parametrize("content", [{}, [], {"sweep": {"cpu": {"command": "x", "machine": {"cpu": "y"}}}}])
 def test_a_result_without_its_machine_is_refused(content: object, tmp_path: Path) -> None:
     made_up.notes(made_up.write(tmp_path), content)
     with pytest.raises(DataError, match=r"machine.json: sweep.cpu: missing or broken; `python -m bench sweep` makes"):
-        bench.read(tmp_path)
+        bench_parts.read(tmp_path)
     (tmp_path / "machine.json").unlink()
     with pytest.raises(DataError, match=r"machine.json: no such file; `python -m bench sweep` makes it$"):
-        bench.read(tmp_path)
+        bench_parts.read(tmp_path)
 
 
 def test_the_command_renders_and_refuses_in_one_line(

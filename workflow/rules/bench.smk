@@ -1,12 +1,15 @@
 """Measurements of speed, rendered from what `python -m bench` wrote: made by hand and committed, by no rule."""
 
-BENCH = ["tables/bench.tex"] + expand("plots/bench/{figure}.{kind}", figure=["sweep", "scaling"], kind=["pdf", "png"])
+MEASUREMENTS = ["sweep", "scaling", "peak", "compiled", "cells", "sparse_memory", "overhead"]
+BENCH = ["tables/bench.tex"] + expand(
+    "plots/bench/{figure}.{kind}", figure=["sweep", "scaling", "sparse_memory"], kind=["pdf", "png"]
+)
 
 
 rule bench:
     input:
         notes=source("bench/results/machine.json"),
-        results=[source(f"bench/results/{name}.csv") for name in ["sweep", "scaling", "peak", "compiled", "overhead"]],
+        results=[source(f"bench/results/{name}.csv") for name in MEASUREMENTS],
         lock=source("requirements.lock"),
     output:
         BENCH,

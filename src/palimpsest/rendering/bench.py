@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from palimpsest.errors import DataError
-from palimpsest.files import read_json, write_text
+from palimpsest.files import write_text
 from palimpsest.rendering import style
+from palimpsest.rendering.bench_memories import cells_table, goals_macro, growth_macro, sparse_memory_figure
+from palimpsest.rendering.bench_parts import Measured, environment, read, sign, significant, times, whole
 from palimpsest.rendering.frames import records, select
 from palimpsest.rendering.latex import escape, number, tabular
-
-COLUMNS = {
-    "sweep": (
-        "method",
-        "device",
-        "runs",
-        "batch",
-        "runs_steps_per_s",
-        "ratio_to_process_per_run",
-        "ratio_to_loop",
-        "peak_memory_mb",
-    ),
-    "scaling": ("device", "axis", "value", "track", "runs", "batch", "ms_per_run_step"),
-    "peak": (
-        "device",
-        "preset",
-        "track",
-        "runs",
-        "batch",
-        "gflop_per_step",
-        "step_ms",
-        "products_ms",
-        "peak_gflops",
-        "step_of_peak",
-        "products_of_peak",
-        "products_of_step",
-    ),
-    "compiled": (
-        "device",
-        "track",
-        "runs",
-        "batch",
-        "eager_ms_per_run_step",
-        "compiled_ms_per_run_step",
-        "ratio",
-        "seconds_to_compile",
-        "steps_to_pay",
-    ),
-    "overhead": ("device", "quantity", "value", "unit"),
-}
-"""Columns that are rendered of each measurement, by its name."""
 
 METHODS = {
     "process_per_run": "a process a run, plain PyTorch",
@@ -70,21 +28,11 @@ AXES = {
     "length": "tokens of a sequence",
     "slots": "slots of the memory",
 }
-CHARACTERS = 170
-"""Of a line below a figure: as many as fit its width."""
 _PLAIN, _OURS = style.SERIES[-1], style.SERIES[0]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """The tables of all measurements, and of each, by device, what it was made with and on."""
-
-    tables: dict[str, pd.DataFrame]
-    notes: dict[str, dict[str, Any]]
-
-
 def write_bench(results: Path, root: Path) -> list[Path]:
-    """Write ``tables/bench.tex`` and ``plots/bench/{sweep,scaling}`` as PDF and PNG.
+    """Write ``tables/bench.tex`` and ``plots/bench/{sweep,scaling,sparse_memory}`` as PDF and PNG.
 
     Args:
         results: folder of the CSVs, ``bench/results``.
@@ -97,76 +45,13 @@ def write_bench(results: Path, root: Path) -> list[Path]:
         DataError: a result is missing or broken; names the command that makes it.
     """
     measured = read(results)
-    text = "\n".join(table(measured) for table in (sweep_table, peak_table, compiled_table, overhead_table))
-    write_text(root / "tables/bench.tex", text)
+    parts = (goals_macro, growth_macro, sweep_table, peak_table, compiled_table, cells_table, overhead_table)
+    write_text(root / "tables/bench.tex", "\n".join(part(measured) for part in parts))
     written = [root / "tables/bench.tex"]
     with style.sized_for_print():
-        for name, draw in (("sweep", sweep_figure), ("scaling", scaling_figure)):
+        for name, draw in FIGURES.items():
             written += style.save(draw(measured), root / "plots/bench" / name)
     return written
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def read(results: Path) -> Measured:
-    """Every measurement with its notes.
-
-    Raises:
-        DataError: as :func:`write_bench`.
-    """
-    tables = {name: _read_table(results / f"{name}.csv", name) for name in COLUMNS}
-    notes_file = results / "machine.json"
-    if not notes_file.is_file():
-        raise DataError(f"{notes_file}: no such file; `python -m bench sweep` makes it")
-    notes = read_json(notes_file)
-    for name, table in tables.items():
-        for device in table["device"].unique():
-            note = notes.get(name, {}).get(device, {}) if isinstance(notes, dict) else {}
-            if not {"command", "machine"} <= set(note) or not {"cpu", "cores", "torch"} <= set(note["machine"]):
-                raise DataError(f"{notes_file}: {name}.{device}: missing or broken; `{_command(name)}` makes it")
-    return Measured(tables, notes)
-
-
-def _command(name: str) -> str:
-    return f"python -m bench {name}"
-
-
-def _read_table(path: Path, name: str) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; `{_command(name)}` makes it") from None
-    except (ValueError, UnicodeDecodeError):
-        raise DataError(f"{path}: not a table; `{_command(name)}` makes it anew") from None
-    missing = [column for column in COLUMNS[name] if column not in table.columns]
-    if missing or table.empty:
-        wrong = f"no column {missing[0]!r}" if missing else "no row"
-        raise DataError(f"{path}: {wrong}; `{_command(name)}` makes it anew")
-    texts = {"method", "device", "axis", "track", "preset", "quantity", "unit"}
-    for column in set(COLUMNS[name]) - texts:
-        if not pd.api.types.is_numeric_dtype(table[column]):
-            raise DataError(f"{path}: {column}: not all are numbers; `{_command(name)}` makes it anew")
-    return table
-
-
-def made_with(measured: Measured, name: str) -> list[tuple[str, str]]:
-    """Machine and command of a measurement, one pair a device."""
-    return [
-        (_machine(note["machine"]), str(note["command"]))
-        for device, note in sorted(measured.notes[name].items())
-        if device in set(measured.tables[name]["device"])
-    ]
-
-
-def _machine(about: dict[str, Any]) -> str:
-    parts = [about.get("gpu"), about["cpu"], f"{about['cores']} cores"]
-    if "memory_gb" in about:
-        parts.append(f"{about['memory_gb']} GB")
-    parts.append(f"torch {about['torch']}")
-    libraries = [about.get("blas"), f"oneDNN {about['onednn']}" if "onednn" in about else None]
-    system = [f"Python {about['python']}" if "python" in about else None, about.get("system")]
-    return ", ".join(str(part) for part in [*parts, *libraries, *system] if part)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -180,16 +65,16 @@ def sweep_table(measured: Measured) -> str:
         group = (row["device"], row["runs"], row["batch"])
         if last not in (None, group):
             rows.append(None)
-        first = ["", "", ""] if last == group else [escape(row["device"]), _whole(row["batch"]), _whole(row["runs"])]
+        first = ["", "", ""] if last == group else [escape(row["device"]), whole(row["batch"]), whole(row["runs"])]
         last = group
         rows.append(
             [
                 *first,
                 escape(method_name(row["method"])),
-                _significant(row["runs_steps_per_s"]),
-                _times(row["ratio_to_process_per_run"]),
-                _times(row["ratio_to_loop"]),
-                _whole(row["peak_memory_mb"]),
+                significant(row["runs_steps_per_s"]),
+                times(row["ratio_to_process_per_run"]),
+                times(row["ratio_to_loop"]),
+                whole(row["peak_memory_mb"]),
             ]
         )
     header = [
@@ -197,7 +82,7 @@ def sweep_table(measured: Measured) -> str:
     ]  # fmt: skip
     spans = r"& & & & & \multicolumn{2}{c}{rate relative to} & \\ \cmidrule(lr){6-7}"
     said = "One grid of NeMA-Lite runs, trained in several ways: run-steps a second with all that is done for them"
-    return _environment(
+    return environment(
         tabular("@{}lrrlrrrr@{}", header, rows, above=spans),
         f"{said}, and the most memory that the processes held together.",
         "bench-sweep",
@@ -221,9 +106,9 @@ def peak_table(measured: Measured) -> str:
         rows.append(
             [
                 *first,
-                _whole(row["batch"]),
-                _whole(row["runs"]),
-                *(_significant(row[column]) for column in numbers),
+                whole(row["batch"]),
+                whole(row["runs"]),
+                *(significant(row[column]) for column in numbers),
                 *(number(row[column], 2) for column in shares),
             ]
         )
@@ -234,16 +119,16 @@ def peak_table(measured: Measured) -> str:
         "products of the step. Of the peak, the step reaches a fraction (of peak); its products alone, without all "
         "else, would reach what their shapes allow (allowed); the step spends a part of its time on them (in products)."
     )
-    return _environment(tabular("@{}lllrrrrrrrrr@{}", header, rows), said, "bench-peak", measured, "peak")
+    return environment(tabular("@{}lllrrrrrrrrr@{}", header, rows), said, "bench-peak", measured, "peak")
 
 
 def compiled_table(measured: Measured) -> str:
     """What torch.compile gains on a step, and when it has paid."""
     columns = ("eager_ms_per_run_step", "compiled_ms_per_run_step", "ratio", "seconds_to_compile", "steps_to_pay")
     rows = [
-        [escape(row["device"]), escape(row["track"]), _whole(row["batch"]), _whole(row["runs"])]
-        + [_significant(row[column]) for column in columns[:-1]]
-        + [_whole(row["steps_to_pay"])]
+        [escape(row["device"]), escape(row["track"]), whole(row["batch"]), whole(row["runs"])]
+        + [significant(row[column]) for column in columns[:-1]]
+        + [whole(row["steps_to_pay"])]
         for row in records(measured.tables["compiled"])
     ]
     header = ["device", "track", "batch", "runs", "eager, ms", "compiled, ms", "gain", "compiling, s", "pays after"]
@@ -251,35 +136,19 @@ def compiled_table(measured: Measured) -> str:
         "A run-step as PyTorch runs it and after \\texttt{torch.compile}, in one thread. Compiling is what the first "
         "steps take longer; it pays after so many steps of the pack, or never (--)."
     )
-    return _environment(tabular("@{}llrrrrrrr@{}", header, rows), said, "bench-compiled", measured, "compiled")
+    return environment(tabular("@{}llrrrrrrr@{}", header, rows), said, "bench-compiled", measured, "compiled")
 
 
 def overhead_table(measured: Measured) -> str:
     """The pipeline beside its training."""
     rows = [
-        [escape(row["quantity"]), _significant(row["value"]), "" if pd.isna(row["unit"]) else escape(row["unit"])]
+        [escape(row["quantity"]), significant(row["value"]), "" if pd.isna(row["unit"]) else escape(row["unit"])]
         for row in records(measured.tables["overhead"])
     ]
     said = "The pipeline beside its training, and commands that find nothing to do."
-    return _environment(
+    return environment(
         tabular("@{}lrl@{}", ["quantity", "value", "unit"], rows), said, "bench-overhead", measured, "overhead"
     )
-
-
-def _environment(table: str, said: str, label: str, measured: Measured, name: str) -> str:
-    origins = " ".join(
-        rf"Measured with \texttt{{{escape(command)}}} on {escape(machine)}."
-        for machine, command in made_with(measured, name)
-    )
-    lines = [
-        r"\begin{table}[htbp]",
-        r"\centering\scriptsize\tight",
-        rf"\caption{{{said} {origins}}}\label{{tab:{label}}}",
-        table.rstrip("\n"),
-        r"\end{table}",
-        "",
-    ]
-    return "\n".join(lines)
 
 
 def method_name(method: str) -> str:
@@ -296,28 +165,6 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of a device and batch size together, largest batch first, methods as they were measured."""
     order = table.assign(_row=range(len(table)), _batch=-table["batch"])
     return order.sort_values(["device", "runs", "_batch", "_row"]).drop(columns=["_row", "_batch"])
-
-
-def _whole(value: Any) -> str:
-    return "--" if pd.isna(value) else number(round(value))
-
-
-def _times(value: Any) -> str:
-    return "--" if pd.isna(value) else f"{number(float(value), 2)}"
-
-
-def _significant(value: Any) -> str:
-    r"""Three significant digits, without a power of ten.
-
-    >>> _significant(12.345), _significant(0.01234), _significant(10000)
-    ('$12.3$', '$0.0123$', '$10\\,000$')
-    """
-    if pd.isna(value):
-        return "--"
-    if float(value) == round(value):
-        return number(round(value))
-    decimals = max(0, 2 - int(f"{abs(value):e}".partition("e")[2]))
-    return number(float(value), decimals) if decimals else number(round(value))
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
@@ -351,7 +198,7 @@ def sweep_figure(measured: Measured) -> Figure:
         panel.set_xlim(0, 1.25 * max(rates))
         panel.set_title(f"{device}, batch {batch}, {runs} runs", loc="left")
     panels[-1][0].set_xlabel("run-steps a second, start-up, data and evaluation included")
-    _sign(figure, measured, "sweep")
+    sign(figure, measured, "sweep")
     return figure
 
 
@@ -370,7 +217,7 @@ def scaling_figure(measured: Measured) -> Figure:
         for (axis, name), panel in zip(AXES.items(), row, strict=True):
             _scaling_panel(panel, select(table, device=device, axis=axis), name)
         row[0].set_ylabel(f"{device}: ms a run-step")
-    _sign(figure, measured, "scaling")
+    sign(figure, measured, "scaling")
     return figure
 
 
@@ -399,8 +246,5 @@ def _scaling_panel(panel: Any, table: pd.DataFrame, name: str) -> None:
     panel.set_xlabel(name)
 
 
-def _sign(figure: Figure, measured: Measured, name: str) -> None:
-    """Say below a figure on what machine and with which command it was measured."""
-    origins = [text for pair in made_with(measured, name) for text in pair]
-    lines = [line for text in origins for line in textwrap.wrap(text, CHARACTERS, break_on_hyphens=False)]
-    figure.supxlabel("\n".join(lines), fontsize="xx-small", color="#555555", x=0.01, ha="left")
+FIGURES = {"sweep": sweep_figure, "scaling": scaling_figure, "sparse_memory": sparse_memory_figure}
+"""What is drawn below ``plots/bench``, by name."""

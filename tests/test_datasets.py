@@ -148,6 +148,21 @@ def test_the_card_of_sequences_simulates_the_ceiling_where_something_is_asked(
             lambda t: t.update({"train.inputs": torch.zeros(96, 14), "train.targets": torch.zeros(96, 14)}),
             r"train\.inputs: shape \(96, 14\); allowed: \(96, 13\)",
         ),
+        (
+            "copy",
+            lambda t: t.update({"train.inputs": torch.tensor(3)}),
+            r"train\.inputs: shape \(\); allowed: \(96, 13\)",
+        ),
+        ("copy", lambda t: t.pop("train.extras.length"), r"train\.extras\.length: missing; allowed: what"),
+        ("mqar", lambda t: t.pop("test.extras.slice"), r"test\.extras\.slice: missing"),
+        ("copy", lambda t: t.pop("train.extras.group"), r"train\.extras\.group: missing"),
+        ("copy", lambda t: t["train.extras.length"].fill_(10), r"train\.extras\.length: value 10; allowed: 1 to 9"),
+        ("copy", lambda t: t["test.extras.length"].fill_(0), r"test\.extras\.length: value 0; allowed: 1 to 13"),
+        (
+            "copy",
+            lambda t: t.update({"test.extras.slice": t["test.extras.slice"][:5].contiguous()}),
+            r"test\.extras\.slice: shape \(5,\); allowed: an entry for each of 12 examples",
+        ),
         ("mqar", lambda t: t.pop("test.targets"), r"test\.targets: missing; allowed: what `palimpsest data` writes"),
     ],
 )

@@ -149,6 +149,34 @@ def test_a_model_of_sequences_is_told_its_task(tmp_path: Path) -> None:
         assert (spec.training.order, spec.training.optimiser, spec.training.clip_value) == ("stream", "rmsprop", 10)
 
 
+@pytest.mark.parametrize(
+    ("task", "model", "line"),
+    [
+        ("copy", "nema_lite", "'nema_lite' does not take 'code' of task 'copy'; allowed: .* something at every step"),
+        ("copy", "no_memory", "'no_memory' does not take 'code' of task 'copy'; allowed: .* something at every step"),
+        ("delayed_qa", "lstm", "'lstm' does not take 'cls_position' of task 'delayed_qa'; .* one class an example"),
+        ("delayed_qa", "ntm", "'ntm' does not take 'cls_position' of task 'delayed_qa'; .* one class an example"),
+    ],
+)
+def test_a_model_that_cannot_say_what_its_task_asks_for_is_refused(task: str, model: str, line: str) -> None:
+    content = presets.sequence_content(order="shuffled")
+    track = content["experiments"]["copy"]["tracks"]["repaired"]
+    track["task"] = {"name": task}
+    track["grids"] = {"here": {"model": model}}
+    del track["shared"], content["experiments"]["mqar"]
+    with pytest.raises(ParameterError, match=rf"params: .*grids\.here\.model: {line}") as caught:
+        specs.check(Params.model_validate(content))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stream_has_a_step_for_every_epoch(tmp_path: Path) -> None:
+    assert specs.check(presets.read_sequences(tmp_path, num_epochs=6))
+    params = presets.read_sequences(tmp_path, num_epochs=7)
+    with pytest.raises(ParameterError, match=r"num_epochs: 7: the stream has 6 steps of 8 examples; allowed: 1 to 6"):
+        specs.check(params)
+    assert specs.check(presets.read_sequences(tmp_path, num_epochs=70, order="shuffled"))
+
+
 @pytest.mark.parametrize("key", ["code", "num_outputs"])
 def test_what_a_task_sets_no_grid_may_set(tmp_path: Path, key: str) -> None:
     content = presets.sequence_content()

@@ -95,8 +95,8 @@ def load(directory: Path, config: Section, device: str = "cpu", asked: Scored = 
         if missing:
             raise DataError(f"{file}: {missing[0]}: missing; allowed: what `palimpsest data` writes")
         inputs, targets = tensors[f"{name}.inputs"].long(), tensors[f"{name}.targets"].long()
-        if asked != "class":  # a split is as long as its own longest sequence
-            length = min(length, inputs.shape[-1])
+        if asked != "class" and inputs.dim() == 2:  # a split is as long as its own longest sequence
+            length = min(length, inputs.shape[1])
         for key, value, shape, least, limit in (
             ("inputs", inputs, (size, length), 0, interface["num_tokens"]),
             ("targets", targets, (size,) if asked == "class" else (size, length), lowest, classes),
@@ -108,8 +108,25 @@ def load(directory: Path, config: Section, device: str = "cpu", asked: Scored = 
                 raise DataError(f"{file}: {name}.{key}: value {worst}; allowed: {least} to {limit - 1}")
         prefix = f"{name}.extras."
         extras = {key.removeprefix(prefix): value.long() for key, value in tensors.items() if key.startswith(prefix)}
+        _check_extras(extras, size, length, asked, f"{file}: {name}.extras")
         splits.append(Examples(inputs, targets, extras))
     return tasks.on_device(Splits(*splits), device)
+
+
+def _check_extras(extras: dict[str, torch.Tensor], size: int, time: int, asked: Scored, where: str) -> None:
+    """Every example has its extras, and a sequence says how long it is."""
+    for key, value in extras.items():
+        if value.shape[:1] != (size,):
+            raise DataError(f"{where}.{key}: shape {tuple(value.shape)}; allowed: an entry for each of {size} examples")
+    if asked == "class":
+        return
+    for key in ("length", "group", "slice"):
+        if key not in extras:
+            raise DataError(f"{where}.{key}: missing; allowed: what `palimpsest data` writes")
+    shortest, longest = int(extras["length"].min()), int(extras["length"].max())
+    if shortest < 1 or longest > time:
+        worst = longest if longest > time else shortest
+        raise DataError(f"{where}.length: value {worst}; allowed: 1 to {time}")
 
 
 def load_card(directory: Path) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     for_training, for_model = _split_axes(grid, cell.values, known, f"{file}: {here}.axes")
     interface = {key: value for key, value in task.interface().items() if key in known}  # type: ignore[attr-defined]
     shared = _shared(track, known, interface, f"{file}: {where}.shared")
+    _check_kinds(task, track.task.name, cell.model, known, f"{file}: {here}.model")
     taken = sorted({*grid.config, *for_model} & set(interface))
     if taken:
         raise ParameterError(f"{file}: {here}.config: {taken[0]!r} is set by the task; allowed: every other key")
@@ -63,6 +64,7 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     training = checked(
         Training, {**track.training.model_dump(), **grid.training, **for_training}, file, f"{here}.training"
     )
+    _check_stream(training, task, f"{file}: {here}.training")
     return [
         RunSpec(
             experiment=cell.experiment,
@@ -79,6 +81,27 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
         )
         for seed in cell.seeds
     ]
+
+
+def _check_kinds(task: Section, name: str, model: str, known: Any, where: str) -> None:
+    """A model takes all that its task tells it: one that answers once cannot say something at every step."""
+    told = task.interface()  # type: ignore[attr-defined]
+    missing = sorted(set(told) - set(known))
+    if missing:
+        kind = "something at every step" if "num_outputs" in told else "one class an example"
+        raise ParameterError(
+            f"{where}: {model!r} does not take {missing[0]!r} of task {name!r}; allowed: models that say {kind}"
+        )
+
+
+def _check_stream(training: Training, task: Section, where: str) -> None:
+    """Every epoch of a stream has one step or more."""
+    steps = -(-task.num_train // training.batch_size)  # type: ignore[attr-defined]
+    if training.order == "stream" and training.num_epochs > steps:
+        raise ParameterError(
+            f"{where}.num_epochs: {training.num_epochs}: the stream has {steps} steps of {training.batch_size} "
+            f"examples; allowed: 1 to {steps}"
+        )
 
 
 def _shared(track: Track, known: Any, interface: dict[str, Any], where: str) -> dict[str, Any]:

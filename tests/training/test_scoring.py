@@ -103,6 +103,15 @@ def test_steps_that_are_not_asked_for_change_nothing_and_get_no_gradient(scored:
 
 
 @pytest.mark.parametrize("scored", ["classes", "bits"])
+def test_what_is_all_right_is_right_exactly_however_long_it_is(scored: Scored) -> None:
+    for time in range(1, 300):
+        logits = torch.tensor([9.0, -9.0, -9.0]).expand(1, 1, time, 3)
+        targets = torch.full((1, 1, time), 0 if scored == "classes" else 1)
+        found = scores(logits, targets, scored)
+        assert found["accuracy"].item() == found["sequence_accuracy"].item() == 1, time
+
+
+@pytest.mark.parametrize("scored", ["classes", "bits"])
 def test_padding_at_the_end_changes_nothing(scored: Scored) -> None:
     logits, targets = drawn(scored, 6, 3, 1)
     longer = torch.cat([logits, torch.randn(RUNS, 3, 5, 3, dtype=torch.float64)], 2)

@@ -57,12 +57,16 @@ def contents(root: Path) -> dict[str, bytes]:
 COPY, RECALL = "copy/track=repaired/model=lstm", "mqar/track=repaired/model=lstm"
 
 
-def test_a_training_that_stops_after_an_epoch_goes_on_to_the_same_files(tmp_path: Path, data: Path) -> None:
-    params = presets.read_sequences(tmp_path)
+@pytest.mark.parametrize("batch_size", [8, 9])
+def test_a_training_that_stops_after_an_epoch_goes_on_to_the_same_files(
+    tmp_path: Path, data: Path, batch_size: int
+) -> None:
+    """12 steps in three epochs of four; or 11, in epochs of three, four and four."""
+    params = presets.read_sequences(tmp_path, batch_size=batch_size)
     train(params, data, tmp_path / "whole", COPY)
 
     def stop(epoch: int, _: Any) -> None:
-        if epoch == 2:
+        if epoch == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -71,7 +75,7 @@ def test_a_training_that_stops_after_an_epoch_goes_on_to_the_same_files(tmp_path
     assert not contents(tmp_path / "halted")
     seen: list[int] = []
     train(params, data, tmp_path / "halted", COPY, progress=lambda epoch, _: seen.append(epoch))
-    assert seen == [2, 3]
+    assert seen == [3]
     whole = contents(tmp_path / "whole")
     assert len(whole) == 2 * len(plan.RUN_FILES)
     assert contents(tmp_path / "halted") == whole
@@ -89,6 +93,18 @@ def test_a_run_alone_has_the_bytes_that_it_has_in_a_pack_of_two(tmp_path: Path, 
         alone = contents(root)
         assert len(alone) == len(plan.RUN_FILES)
         assert all(pack[name] == content for name, content in alone.items())
+
+
+def test_a_run_of_a_shuffled_split_has_the_bytes_that_it_has_in_a_pack_whatever_the_others_lengths(
+    tmp_path: Path, data: Path
+) -> None:
+    params = presets.read_sequences(tmp_path, num_epochs=1, order="shuffled")
+    base = "copy/track=repaired/model=causal_transformer"
+    train(params, data, tmp_path / "pack", base)
+    train(params.model_copy(update={"seeds": (1,)}), data, tmp_path / "alone", base)
+    pack, alone = contents(tmp_path / "pack"), contents(tmp_path / "alone")
+    assert len(alone) == len(plan.RUN_FILES)
+    assert all(pack[name] == content for name, content in alone.items())
 
 
 @pytest.mark.parametrize("batch_size", [8, 5])

@@ -1,8 +1,8 @@
 """Checkpoints of packs: enough to go on after a kill and end with the bytes of an undisturbed run.
 
-All randomness is a function of (seed, epoch, step), so that parameters, Adam's moments, the history and the log of
-steps are all there is to keep. A checkpoint belongs to one specification and one version of the code: of another it is
-no use.
+All randomness is a function of (seed, epoch, step), so that parameters, the optimiser's state, the history and the log
+of steps are all there is to keep. A checkpoint belongs to one specification and one version of the code: of another it
+is no use.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def save(path: Path, pack: Pack, code: str) -> None:
     tensors |= {f"optimiser.{name}": value for name, value in pack.optimiser.state().items()}
     tensors["history"] = history
     of_steps = sorted(pack.log[0])
-    tensors["log"] = torch.stack([torch.stack([epoch[name] for name in of_steps]) for epoch in pack.log])
+    tensors["log"] = torch.stack([torch.cat([epoch[name] for epoch in pack.log]) for name in of_steps])
+    tensors["steps_of_epochs"] = torch.tensor([len(epoch[of_steps[0]]) for epoch in pack.log])
     tensors["metrics_of_steps"] = torch.tensor(list("\n".join(of_steps).encode()), dtype=torch.uint8)
     tensors["optimiser.steps"] = torch.tensor(pack.optimiser.steps)
     tensors["metrics"] = torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8)
@@ -61,7 +62,8 @@ def restore(path: Path, pack: Pack, code: str) -> bool:
         names = bytes(tensors["metrics"].tolist()).decode().split("\n")
         pack.history = [dict(zip(names, epoch, strict=True)) for epoch in tensors["history"]]
         of_steps = bytes(tensors["metrics_of_steps"].tolist()).decode().split("\n")
-        pack.log = [dict(zip(of_steps, epoch, strict=True)) for epoch in tensors["log"]]
+        epochs = tensors["log"].split(tensors["steps_of_epochs"].tolist(), 1)
+        pack.log = [dict(zip(of_steps, epoch, strict=True)) for epoch in epochs]
     except (KeyError, RuntimeError, ValueError) as error:
         raise DataError(f"{path}: corrupt: {error}; delete it to train from the start") from None
     return True

@@ -33,10 +33,11 @@ def scores(
     asked = targets >= 0
     known = targets.clamp_min(0)
     cost, right = _of_bits(logits, known) if scored == "bits" else _of_classes(logits, known)
-    share = asked.to(logits.dtype) / asked.sum(-1, keepdim=True).clamp_min(1)
+    count = asked.sum(-1, keepdim=True).clamp_min(1)
+    share = asked.to(logits.dtype) / count
     return {
         "loss": (cost * share).sum(-1),
-        "accuracy": (right * share).sum(-1),
+        "accuracy": (right * asked).sum(-1) / count.squeeze(-1),  # divided last, so that it is never above 1
         "sequence_accuracy": ((right == 1) | ~asked).all(-1).to(logits.dtype),
     }
 

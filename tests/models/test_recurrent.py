@@ -195,6 +195,17 @@ def test_training_goes_over_a_sequence_at_once_where_the_cell_can_and_says_the_s
     torch.testing.assert_close(at_once.state, stepwise.state)
 
 
+def test_a_cell_that_can_is_compiled_step_by_step_and_a_model_around_another_as_a_whole() -> None:
+    model = built(OfSum)
+    model.cell.compiled = False
+    model.compile()
+    assert model.cell.compiled is True
+    assert model._compiled_call_impl is None
+    whole = built(OfFading)
+    whole.compile(backend="eager")
+    assert whole._compiled_call_impl is not None
+
+
 def test_the_gradient_reaches_the_first_token_from_the_last_step() -> None:
     model = built(OfFading, training=True)
     model(batch(), {}).logits[:, :, -1].sum().backward()

@@ -8,32 +8,34 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 
 def product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch m n"]:
     """A b for every element of the batch.
 
     The result of one element does not depend on how many others there are. BLAS breaks that where a factor has a
-    side of length one: a batch of one then becomes a matrix-vector product, summed in another order. Such a side is
-    padded with zeros.
+    side of length one: a batch of one then becomes a matrix-vector product, summed in another order. Such a row or
+    column is taken twice; where the side is summed over, nothing is summed.
     """
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
-    if m == 1 or k == 1:
-        a = F.pad(a, (0, int(k == 1), 0, int(m == 1)))
-    if k == 1 or n == 1:
-        b = F.pad(b, (0, int(n == 1), 0, int(k == 1)))
-    left, right = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
-    y = torch.bmm(*_rounded(left, right)).to(a.dtype).view(*a.shape[:-2], a.shape[-2], b.shape[-1])
-    return y if y.shape[-2:] == (m, n) else y[..., :m, :n]  # a slice that takes all would cost a copy going back
+    left, right = (a, b) if a.dim() == 3 else (a.reshape(-1, m, k), b.reshape(-1, k, n))
+    if _low:
+        left, right = left.to(_low[-1]), right.to(_low[-1])
+    if k == 1:
+        y = left * right
+    else:
+        left = torch.cat([left, left], 1) if m == 1 else left
+        right = torch.cat([right, right], 2) if n == 1 else right
+        y = torch.bmm(left, right)
+        if m == 1 or n == 1:
+            y = y[:, :m, :n]
+    if _low:
+        y = y.to(a.dtype)
+    return y if a.dim() == 3 else y.view(*a.shape[:-1], n)
 
 
 _low: list[torch.dtype] = []
 """The type to which factors are rounded, last. One for the process: gradients on a GPU have a thread of their own."""
-
-
-def _rounded(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    return (left.to(_low[-1]), right.to(_low[-1])) if _low else (left, right)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 Control = Literal["on", "off", "shuffled", "random_writes"]
@@ -14,7 +14,7 @@ at random positions, which leaves a memory alone that has no hard writes."""
 CONTROLS: tuple[Control, ...] = ("on", "off", "shuffled", "random_writes")
 
 
-def seen(slots: Float[Tensor, "runs batch *rest"], control: Control) -> Float[Tensor, "runs batch *rest"]:
+def seen(slots: Shaped[Tensor, "runs batch *rest"], control: Control) -> Shaped[Tensor, "runs batch *rest"]:
     """What a read sees of a memory: under ``shuffled`` that of the neighbour in the batch."""
     return slots.roll(1, 1) if control == "shuffled" else slots
 

@@ -22,14 +22,19 @@ from palimpsest.layers.linear import Linear
 from palimpsest.layers.product import product
 from palimpsest.memory.addressing import allocation, content_weights, erase_and_add, read
 from palimpsest.memory.control import Control, heard, seen
-from palimpsest.memory.dnc_unrolled import Carried, Weights, unrolled
+from palimpsest.memory.dnc_unrolled import DNCAccess
 from palimpsest.memory.sizes import at_least_one, within
+from palimpsest.memory.unrolled import Carried, Weights, unrolled
 
 Slots = Float[Tensor, "runs batch slots dim"]
 PerSlot = Float[Tensor, "runs batch slots"]
 Reads = Float[Tensor, "runs batch heads slots"]
 Write = Float[Tensor, "runs batch 1 slots"]
 Link = Float[Tensor, "runs batch slots slots"]
+
+
+MEMORY = ("slots", "usage", "read_weights", "write_weights", "precedence", "link")
+"""What :class:`palimpsest.memory.dnc_unrolled.DNCAccess` takes of a state, in its order."""
 
 
 class SparseLink(NamedTuple):
@@ -282,7 +287,7 @@ class DNCCell(nn.Module):
         if sparse_links is not None:
             within("sparse_links", sparse_links, 1, num_slots)
         self.num_slots, self.slot_dim, self.num_read_heads = num_slots, slot_dim, num_read_heads
-        self.sparse_links = sparse_links
+        self.sparse_links, self.compiled = sparse_links, False
         said = d_hidden + num_read_heads * slot_dim
         self.d_out = said if d_out is None else d_out
         self.controller = LSTMCell(runs, d_in + num_read_heads * slot_dim, d_hidden)
@@ -342,10 +347,14 @@ class DNCCell(nn.Module):
             control: as in :meth:`step`.
         """
         if state.link is not None and control in ("on", "random_writes"):
-            said, after = unrolled(xs, _carried(state), self._weights())
-            hidden, memory, *rest = after
-            state = state._replace(**dict(zip(Carried._fields[2:], rest, strict=True)))
-            state = state._replace(controller=LSTMState(hidden, memory))
+            memory = tuple(getattr(state, name) for name in MEMORY)
+            carried = Carried(*state.controller, state.reads.flatten(2), memory)
+            access = DNCAccess(self.num_read_heads, self.slot_dim)
+            said, after = unrolled(access, xs, carried, self._weights(), compiled=self.compiled)
+            state = state._replace(
+                **dict(zip(MEMORY, after.memory, strict=True)), reads=after.reads.view_as(state.reads)
+            )
+            state = state._replace(controller=LSTMState(after.hidden, after.cell))
             return said if self.output is None else self.output(said), state
         everything = []
         for x in xs.unbind(2):
@@ -356,11 +365,6 @@ class DNCCell(nn.Module):
     def _weights(self) -> Weights:
         of_input, interface = self.controller.of_input, self.interface
         return Weights(of_input.weight, of_input.bias, self.controller.recurrent, interface.weight, interface.bias)
-
-
-def _carried(state: DNCState) -> Carried:
-    hidden, memory = state.controller
-    return Carried(hidden, memory, *(getattr(state, name) for name in Carried._fields[2:]))
 
 
 def access(told: Interface, state: DNCState, control: Control = "on") -> DNCState:
@@ -390,6 +394,4 @@ def _followed(state: DNCState, control: Control) -> tuple[Reads, Reads]:
     if state.link is not None:
         return follow(seen(state.link, control), state.read_weights)
     assert state.sparse_link is not None
-    neighbour = state.sparse_link.neighbour
-    neighbour = neighbour.roll(1, 1) if control == "shuffled" else neighbour  # `seen` of what is no number but a place
-    return follow_sparse(SparseLink(neighbour, seen(state.sparse_link.value, control)), state.read_weights)
+    return follow_sparse(SparseLink(*(seen(part, control) for part in state.sparse_link)), state.read_weights)

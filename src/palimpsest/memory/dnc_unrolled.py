@@ -1,194 +1,102 @@
-"""A whole sequence through a DNC as a single node of the graph, its gradient written by hand.
+"""A step of a DNC's memory, and its gradient, for :mod:`palimpsest.memory.unrolled`.
 
-What a step of a small memory costs is the number of its calls. :func:`unrolled` says what a loop over
-:meth:`palimpsest.memory.dnc.DNCCell.step` says, which is the readable form and what tests hold this one to: without a
-node for each of some eighty operations, without those that a general rule for gradients needs and this case does not,
-and with the gradients of all weights taken once, for all steps together.
+It says what :func:`palimpsest.memory.dnc.access` says, with dense links.
 
-Each part of a step is a pair of functions, an equation and its gradient; the equations' sources stand beside their
-readable forms. The first returns its result and what it keeps for the second. ``of_x`` is the gradient of the loss with
-respect to x.
-
-Axes: R runs, B batch, T time, G = R B, H read heads, K keys, N slots, W slot_dim.
+Axes: R runs, B batch, G = R B, H read heads, K keys, N slots, W slot_dim.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from palimpsest.layers.activation import sigmoid, softplus
-from palimpsest.layers.cells import lstm_gradient, lstm_step
-from palimpsest.layers.product import product
-from palimpsest.memory.addressing import NORM_FLOOR, USAGE_FLOOR
+from palimpsest.memory.addressing import USAGE_FLOOR
+from palimpsest.memory.unrolled import (
+    Kept,
+    Memory,
+    look,
+    look_gradient,
+    pull,
+    pull_gradient,
+    rewrite,
+    rewrite_gradient,
+    sigmoid_gradient,
+    softmax_gradient,
+    times,
+)
 
-Kept = tuple[Any, ...]
 _WHOLE = 64
 """Features to a multiple of which what goes through σ is filled up, so that no copy is needed to fill up vectors."""
-_softmax_gradient = torch.ops.aten._softmax_backward_data
-_sigmoid_gradient = torch.ops.aten.sigmoid_backward
 
 
-class Weights(NamedTuple):
-    """Parameters of the controller and of the interface."""
+@dataclass(frozen=True)
+class DNCAccess:
+    """One write head and all read heads.
 
-    of_input: Float[Tensor, "runs d_in_and_reads gates"]
-    bias: Float[Tensor, "runs gates"]
-    recurrent: Float[Tensor, "runs hidden gates"]
-    interface: Float[Tensor, "runs hidden features"]
-    interface_bias: Float[Tensor, "runs features"]
-
-
-class Carried(NamedTuple):
-    """What a step takes from the step before, and hands on."""
-
-    hidden: Float[Tensor, "runs batch hidden"]
-    cell: Float[Tensor, "runs batch hidden"]
-    reads: Float[Tensor, "runs batch heads dim"]
-    slots: Float[Tensor, "runs batch slots dim"]
-    usage: Float[Tensor, "runs batch slots"]
-    read_weights: Float[Tensor, "runs batch heads slots"]
-    write_weights: Float[Tensor, "runs batch 1 slots"]
-    precedence: Float[Tensor, "runs batch slots"]
-    link: Float[Tensor, "runs batch slots slots"]
-
-
-def unrolled(
-    xs: Float[Tensor, "runs batch time d_in"], carried: Carried, weights: Weights
-) -> tuple[Float[Tensor, "runs batch time d_out"], Carried]:
-    """(h_t, r_t) after every step, side by side, and what is carried on after the last.
+    The memory is (slots (G, N, W), usage (G, N), read weights (G, H, N), write weights (G, 1, N), precedence (G, N),
+    link (G, N, N)).
 
     Args:
-        xs: the sequence, of one step or more.
-        carried: from the steps before.
-        weights: parameters.
+        heads: H.
+        dim: W.
     """
-    said, *after = _Unrolled.apply(xs, *carried, *weights)  # pyright: ignore[reportGeneralTypeIssues]
-    return said, Carried(*after)
+
+    heads: int
+    dim: int
+
+    @property
+    def padding(self) -> int:
+        """Gates are told last; they are filled up to whole vectors."""
+        return -(self.dim + 2 * self.heads + 3) % _WHOLE
+
+    def step(self, told: Tensor, memory: Memory) -> tuple[Tensor, Memory, Kept]:
+        """What is read, (G, H, W), the memory after a step, and what is kept."""
+        slots, usage, reading, writing, precedence, link = memory
+        one = usage.new_ones(())
+        tell, heard = _tell(told, self.heads, self.dim)
+        usage, freed = _free(one, usage, writing.squeeze(1), reading, tell.free)
+        room, allocated = _allocate(one, usage)
+        alike, looked = look(tell.write_pull, slots)
+        written, weighed = _weigh(alike.squeeze(1), room, tell.allocation_gate, tell.write_gate)
+        slots, rewritten = rewrite(slots, written, tell.erase, tell.add)
+        link, linked = _relink(one, link, precedence, written)
+        precedence, preceded = _precede(one, precedence, written)
+        content, found = look(tell.read_pull, slots)
+        reading, went = _go(link, reading, content, tell.modes)
+        after = (slots, usage, reading, written[:, None], precedence, link)
+        kept = (heard, freed, allocated, looked, weighed, rewritten, linked, preceded, found, went, slots, reading)
+        return times(reading, slots), after, kept
+
+    def gradient(self, of_reads: Tensor, of_memory: Memory, kept: Kept) -> tuple[Tensor, Memory]:
+        """Of what was told and of the memory before; sums where paths meet."""
+        heard, freed, allocated, looked, weighed, rewritten, linked, preceded, found, went, slots, reading = kept
+        of_slots, of_usage, of_reading, of_writing, of_precedence, of_link = of_memory
+        of_reads = of_reads.reshape(-1, self.heads, self.dim)
+        of_went, of_reading, of_content, of_modes = _go_gradient(of_reading + times(of_reads, slots.mT), went)
+        of_read_pull, of_found = _of_slots(of_content, found)
+        of_precedence, of_preceded = _precede_gradient(of_precedence, preceded)
+        of_link, of_linked, of_linked_precedence = _relink_gradient(of_went.add_(of_link), linked)
+        of_slots = of_found.add_(of_slots).add_(times(reading.mT, of_reads))
+        of_slots, of_written, of_erase, of_add = rewrite_gradient(of_slots, rewritten)
+        of_written = of_written.add_(of_linked).add_(of_preceded).add_(of_writing.squeeze(1))
+        of_alike, of_room, of_gates = _weigh_gradient(of_written, weighed)
+        of_write_pull, of_looked = _of_slots(of_alike[:, None], looked)
+        of_usage = _allocate_gradient(of_room, allocated).add_(of_usage)
+        of_usage, of_writing, of_freed, of_free = _free_gradient(of_usage, freed)
+        of_told = _tell_gradient([of_read_pull, of_write_pull], of_add, of_modes, [of_erase, of_free, of_gates], heard)
+        of_precedence = of_precedence.add_(of_linked_precedence)
+        before = (of_slots.add_(of_looked), of_usage, of_reading.add_(of_freed), of_writing[:, None], of_precedence)
+        return of_told, (*before, of_link)
 
 
-class _Unrolled(torch.autograd.Function):
-    """Forward through time, and back."""
-
-    @staticmethod
-    def forward(ctx: Any, xs: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """See :func:`unrolled`."""
-        before, weights, shape = Carried(*rest[:9]), Weights(*rest[9:]), xs.shape[:2]
-        of_xs = product(xs.flatten(1, 2), weights.of_input[:, : xs.shape[-1]]).add_(weights.bias[:, None])
-        recurrent = torch.cat(
-            [weights.recurrent, weights.of_input[:, xs.shape[-1] :]], 1
-        )  # of (h, r), as a step says it
-        heads, dim = before.reads.shape[2:]
-        interface, offset = (F.pad(part, (0, -(dim + 2 * heads + 3) % _WHOLE)) for part in weights[3:])
-        said, cell = torch.cat([before.hidden, before.reads.flatten(2)], -1), before.cell
-        memory = _Memory(*(part.flatten(0, 1) for part in before[3:]))
-        everything, kept = [said], []
-        for of_x in of_xs.view(*xs.shape[:3], -1).unbind(2):
-            hidden, cell, advanced = lstm_step(product(said, recurrent).add_(of_x), cell)
-            vector = product(hidden, interface).add_(offset[:, None])
-            reads, memory, accessed = _access(vector, memory)
-            said = torch.cat([hidden, reads.view(*shape, -1)], -1)
-            everything.append(said)
-            kept.append((advanced, accessed))
-        ctx.save_for_backward(xs, recurrent, weights.of_input, weights.interface)
-        ctx.kept, ctx.everything = kept, torch.stack(everything, 2)
-        hidden, reads = said.split_with_sizes([cell.shape[-1], heads * dim], -1)
-        after = (hidden, cell, reads, *memory)
-        return ctx.everything[:, :, 1:], *(part.reshape(like.shape) for part, like in zip(after, before, strict=True))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, of_all: Tensor, *of_after: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Gradient of the sequence, of what was carried in and of the weights; the steps in reverse."""
-        xs, recurrent, of_input, interface = ctx.saved_tensors
-        of, size, shape = Carried(*of_after), of_after[0].shape[-1], xs.shape[:2]
-        of_said, of_cell = torch.cat([of.hidden, of.reads.flatten(2)], -1), of.cell
-        of_memory = _Memory(*(part.flatten(0, 1) for part in of[3:]))
-        of_gates, of_vectors = [], []
-        for (advanced, accessed), of_y in zip(reversed(ctx.kept), reversed(of_all.unbind(2)), strict=True):
-            of_said = of_said + of_y
-            of_reads = of_said[..., size:].reshape(-1, *of.reads.shape[2:])
-            of_vector, of_memory = _access_gradient(of_reads, of_memory, accessed)
-            of_vectors.append(of_vector.view(*shape, -1))
-            of_hidden = product(of_vectors[-1], interface.mT).add_(of_said[..., :size])
-            of_gate, of_cell = lstm_gradient(of_hidden, of_cell, advanced)
-            of_gates.append(of_gate)
-            of_said = product(of_gate, recurrent.mT)
-        every_gate, every_vector = (torch.stack(parts[::-1], 2).flatten(1, 2) for parts in (of_gates, of_vectors))
-        of_xs = product(every_gate, of_input[:, : xs.shape[-1]].mT).view(xs.shape)
-        of_before = (of_said[..., :size], of_cell, of_said[..., size:], *of_memory)
-        of_carried = (part.reshape(like.shape) for part, like in zip(of_before, of, strict=True))
-        return of_xs, *of_carried, *_of_weights(xs, ctx.everything, every_gate, every_vector, size)
-
-
-def _of_weights(xs: Tensor, everything: Tensor, of_gates: Tensor, of_vectors: Tensor, size: int) -> Weights:
-    """Of the parameters, one product for all steps; ``everything`` is what was said from before the first step on."""
-    of_recurrent = product(everything[:, :, :-1].flatten(1, 2).mT, of_gates)
-    return Weights(
-        of_input=torch.cat([product(xs.flatten(1, 2).mT, of_gates), of_recurrent[:, size:]], 1),
-        bias=of_gates.sum(1),
-        recurrent=of_recurrent[:, :size],
-        interface=product(everything[:, :, 1:, :size].flatten(1, 2).mT, of_vectors),
-        interface_bias=of_vectors.sum(1),
-    )
-
-
-class _Memory(NamedTuple):
-    """The part of :class:`Carried` that is the memory's, runs and batch as one axis."""
-
-    slots: Tensor
-    usage: Tensor
-    reading: Tensor
-    written: Tensor
-    precedence: Tensor
-    link: Tensor
-
-
-def _access(vector: Tensor, memory: _Memory) -> tuple[Tensor, _Memory, Kept]:
-    """What is read, and the memory after a step that is told ``vector``."""
-    slots, usage, reading, writing, precedence, link = memory
-    one = usage.new_ones(())
-    told, heard = _tell(vector, reading.shape[1], slots.shape[-1])
-    usage, freed = _free(one, usage, writing.squeeze(1), reading, told.free)
-    room, allocated = _allocate(one, usage)
-    alike, looked = _look(told.write_pull, slots)
-    written, weighed = _weigh(alike.squeeze(1), room, told.allocation_gate, told.write_gate)
-    slots, rewritten = _rewrite(one, slots, written, told.erase, told.add)
-    link, linked = _relink(one, link, precedence, written)
-    precedence, preceded = _precede(one, precedence, written)
-    content, found = _look(told.read_pull, slots)
-    reading, went = _go(link, reading, content, told.modes)
-    after = _Memory(slots, usage, reading, written[:, None], precedence, link)
-    kept = (heard, freed, allocated, looked, weighed, rewritten, linked, preceded, found, went, slots, reading)
-    return _times(reading, slots), after, kept
-
-
-def _access_gradient(of_reads: Tensor, of_after: _Memory, kept: Kept) -> tuple[Tensor, _Memory]:
-    """Of what was told and of the memory before; sums where paths meet."""
-    heard, freed, allocated, looked, weighed, rewritten, linked, preceded, found, went, slots, reading = kept
-    of_reading = of_after.reading + _times(of_reads, slots.mT)
-    of_went, of_reading, of_content, of_modes = _go_gradient(of_reading, went)
-    of_read_pull, of_found = _look_gradient(of_content, found)
-    of_precedence, of_preceded = _precede_gradient(of_after.precedence, preceded)
-    of_link, of_linked, of_linked_precedence = _relink_gradient(of_went.add_(of_after.link), linked)
-    of_slots = of_found.add_(of_after.slots).add_(_times(reading.mT, of_reads))
-    of_slots, of_written, of_erase, of_add = _rewrite_gradient(of_slots, rewritten)
-    of_written = of_written.add_(of_linked).add_(of_preceded).add_(of_after.written.squeeze(1))
-    of_alike, of_room, of_gates = _weigh_gradient(of_written, weighed)
-    of_write_pull, of_looked = _look_gradient(of_alike[:, None], looked)
-    of_usage = _allocate_gradient(of_room, allocated).add_(of_after.usage)
-    of_usage, of_writing, of_freed, of_free = _free_gradient(of_usage, freed)
-    of_vector = _tell_gradient([of_read_pull, of_write_pull], of_add, of_modes, [of_erase, of_free, of_gates], heard)
-    of_precedence = of_precedence.add_(of_linked_precedence)
-    of_reading = of_reading.add_(of_freed)
-    return of_vector, _Memory(
-        of_slots.add_(of_looked), of_usage, of_reading, of_writing[:, None], of_precedence, of_link
-    )
+def _of_slots(of_weights: Tensor, kept: Kept) -> tuple[Tensor, Tensor]:
+    """Of what was looked for and of the slots that it was looked for in."""
+    of_product, of_pull, shrink = look_gradient(of_weights, kept)
+    return of_pull, times(of_product.mT, kept[1]).sub_(shrink[..., None] * kept[0])
 
 
 class _Told(NamedTuple):
@@ -216,36 +124,24 @@ def _tell(vector: Tensor, heads: int, dim: int) -> tuple[_Told, Kept]:
     slope = sigmoid(gated).view(len(plain), -1)
     gates = slope[:, heads + 1 : dim + 2 * heads + 3]
     keys = keys.view(-1, heads + 1, dim)
-    inverse, still = _inverse_norms(keys)
-    scale = strength * inverse
+    pulls, pulled = pull(keys, strength)
     modes = modes.view(-1, heads, 3).softmax(-1)
-    read_pull, write_pull = (keys * scale[..., None]).split_with_sizes([heads, 1], 1)
+    read_pull, write_pull = pulls.split_with_sizes([heads, 1], 1)
     erase, free, allocation_gate, write_gate = gates.split_with_sizes([dim, heads, 1, 1], -1)
     told = _Told(read_pull, write_pull, add, modes, erase, free, allocation_gate, write_gate)
-    return told, (keys, inverse, still, scale, modes, slope, gates)
+    return told, (pulled, modes, slope, gates)
 
 
 def _tell_gradient(
     of_pull: list[Tensor], of_add: Tensor, of_modes: Tensor, of_gates: list[Tensor], kept: Kept
 ) -> Tensor:
-    """Of ξ. With s = β/|k| and p = s k: dk = s (dp − (dp · k)/|k|² k), dβ = (dp · k)/|k|."""
-    keys, inverse, still, scale, modes, slope, gates = kept
-    of_pulls = torch.cat(of_pull, 1)
-    of_strength = (of_pulls * keys).sum(-1) * inverse
-    of_keys = (of_pulls - keys * (of_strength * still)[..., None]) * scale[..., None]
-    of_modes = _softmax_gradient(of_modes, modes, -1, modes.dtype)
+    """Of ξ, its parts side by side."""
+    pulled, modes, slope, gates = kept
+    of_keys, of_strength = pull_gradient(torch.cat(of_pull, 1), pulled)
+    of_modes = softmax_gradient(of_modes, modes, -1, modes.dtype)
     of_strength = of_strength * slope[:, : modes.shape[1] + 1]
-    of_gated = _sigmoid_gradient(torch.cat(of_gates, -1), gates)
+    of_gated = sigmoid_gradient(torch.cat(of_gates, -1), gates)
     return torch.cat([of_keys.flatten(1), of_add, of_modes.flatten(1), of_strength, of_gated], -1)
-
-
-def _inverse_norms(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """1/|x| with the floor that :mod:`palimpsest.memory.addressing` puts under norms, and 0 in its place at the floor.
-
-    The latter stands where 1/|x| is a factor of its own derivative.
-    """
-    norms = torch.linalg.vector_norm(vectors, dim=-1)
-    return norms.clamp_min(NORM_FLOOR).reciprocal_(), F.threshold(norms, NORM_FLOOR, torch.inf).reciprocal_()
 
 
 def _free(one: Tensor, usage: Tensor, written: Tensor, reading: Tensor, gates: Tensor) -> tuple[Tensor, Kept]:
@@ -287,22 +183,6 @@ def _allocate_gradient(of_room: Tensor, kept: Kept) -> Tensor:
     return torch.empty_like(of_room).scatter_(-1, order, of_ordered.mul_(1 - floor))
 
 
-def _look(pull: Tensor, slots: Tensor) -> tuple[Tensor, Kept]:
-    """W = softmax(s) with s_i = p · m_i / |m_i|."""
-    inverse, still = _inverse_norms(slots)
-    score = _times(pull, slots.mT).mul_(inverse[:, None])
-    weights = score.softmax(-1)
-    return weights, (slots, pull, inverse, still, score, weights)
-
-
-def _look_gradient(of_weights: Tensor, kept: Kept) -> tuple[Tensor, Tensor]:
-    """Of p and m: dp = Σ_i q_i m_i and dm_i = Σ q_i p − (Σ q_i s_i / |m_i|) m_i with q = ds / |m|, sums over keys."""
-    slots, pull, inverse, still, score, weights = kept
-    of_product = _softmax_gradient(of_weights, weights, -1, weights.dtype).mul_(inverse[:, None])
-    shrink = (of_product * score).sum(1).mul_(still)
-    return _times(of_product, slots), _times(of_product.mT, pull).sub_(shrink[..., None] * slots)
-
-
 def _weigh(alike: Tensor, room: Tensor, allocation_gate: Tensor, write_gate: Tensor) -> tuple[Tensor, Kept]:
     """W = g_w (c + g_a (a − c))."""
     further = room - alike
@@ -317,21 +197,6 @@ def _weigh_gradient(of_written: Tensor, kept: Kept) -> tuple[Tensor, Tensor, Ten
     of_room = of_mixed * allocation_gate
     of_gates = torch.stack([of_mixed * further, of_written * mixed], 1).sum(-1)
     return of_mixed - of_room, of_room, of_gates
-
-
-def _rewrite(one: Tensor, slots: Tensor, written: Tensor, erase: Tensor, add: Tensor) -> tuple[Tensor, Kept]:
-    """m′_i = m_i r_i + w_i v with r_i = 1 − w_i e."""
-    weight, new = written[..., None], add[:, None]
-    left = one - weight * erase[:, None]
-    return (slots * left).add_(weight * new), (slots, weight, erase, new, left)
-
-
-def _rewrite_gradient(of_slots: Tensor, kept: Kept) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of m, w, e and v: dm_i = dm′_i r_i, dw_i = dm′_i · (v − m_i e), de = −Σ w_i dm′_i m_i, dv = Σ w_i dm′_i."""
-    slots, weight, erase, new, left = kept
-    of_written = (of_slots * (new - slots * erase[:, None])).sum(-1)
-    weighted = of_slots * weight
-    return of_slots * left, of_written, -(weighted * slots).sum(1), weighted.sum(1)
 
 
 def _precede(one: Tensor, precedence: Tensor, written: Tensor) -> tuple[Tensor, Kept]:
@@ -365,7 +230,7 @@ def _relink_gradient(of_link: Tensor, kept: Kept) -> tuple[Tensor, Tensor, Tenso
 
 def _go(link: Tensor, reading: Tensor, content: Tensor, modes: Tensor) -> tuple[Tensor, Kept]:
     """w′ = π₁ b + π₂ c + π₃ f with b = Lᵀ w and f = L w."""
-    ways = torch.stack([_times(reading, link), content, _times(reading, link.mT)], 2)
+    ways = torch.stack([times(reading, link), content, times(reading, link.mT)], 2)
     after = (modes[..., None] * ways).sum(2)
     return after, (link, reading, ways, modes)
 
@@ -375,18 +240,6 @@ def _go_gradient(of_after: Tensor, kept: Kept) -> tuple[Tensor, Tensor, Tensor, 
     link, reading, ways, modes = kept
     of_after = of_after[:, :, None]
     of_backward, of_content, of_forward = (modes[..., None] * of_after).unbind(2)
-    of_link = _times(reading.mT, of_backward) + _times(of_forward.mT, reading)
-    of_reading = _times(of_backward, link.mT) + _times(of_forward, link)
+    of_link = times(reading.mT, of_backward) + times(of_forward.mT, reading)
+    of_reading = times(of_backward, link.mT) + times(of_forward, link)
     return of_link, of_reading, of_content, (of_after * ways).sum(-1)
-
-
-def _times(a: Tensor, b: Tensor) -> Tensor:
-    """Products a b; where a side has length one they are sums, as BLAS then goes other ways for one than for many.
-
-    They are exact under mixed precision, too: a memory's products are too small to be worth rounding.
-    """
-    if a.shape[-1] == 1:
-        return a * b
-    if a.shape[-2] == 1:
-        return (a.mT * b).sum(-2, keepdim=True)
-    return (a * b.mT).sum(-1, keepdim=True) if b.shape[-1] == 1 else torch.bmm(a, b)

@@ -37,8 +37,9 @@ from palimpsest.memory.addressing import (
     read,
 )
 from palimpsest.memory.control import Control, heard, seen
-from palimpsest.memory.ntm_unrolled import Carried, Weights, unrolled
+from palimpsest.memory.ntm_unrolled import NTMAccess
 from palimpsest.memory.sizes import at_least_one, within
+from palimpsest.memory.unrolled import Carried, Weights, unrolled
 
 CONTROLLERS: dict[str, type[LSTMCell | GRUCell | FeedForwardCell]] = {
     "lstm": LSTMCell,
@@ -169,6 +170,7 @@ class NTMCell(nn.Module):
             2 * self.num_heads,  # strength and sharpness
             self.num_heads + num_write_heads * slot_dim,  # gate, and what is erased
         ]
+        self.compiled = False
         self.over_slots = softmax_over == "slots"
         usual = controller == "lstm" and similarity == "cosine" and self.over_slots
         self.is_common = usual and num_write_heads == 1
@@ -228,9 +230,14 @@ class NTMCell(nn.Module):
         """
         whole = xs.dtype in (torch.float32, torch.float64)
         if self.is_common and whole and control in ("on", "random_writes"):
-            hidden, memory = state.controller
-            said, after = unrolled(xs, Carried(hidden, memory, *state[1:]), self._weights(), self.parts)
-            return said, NTMState(LSTMState(after.hidden, after.memory), *after[2:])
+            found = torch.cat([state.read_weights, state.write_weights], 2)
+            hidden, cell = state.controller
+            carried = Carried(hidden, cell, state.reads, (state.slots, found))
+            said, after = unrolled(NTMAccess(tuple(self.parts)), xs, carried, self._weights(), compiled=self.compiled)
+            slots, found = after.memory
+            read_weights, write_weights = found.split(self._kinds(), 2)
+            controller = LSTMState(after.hidden, after.cell)
+            return said, NTMState(controller, slots, read_weights, write_weights, after.reads)
         everything = []
         for x in xs.unbind(2):
             said, state = self.step(x, state, control)

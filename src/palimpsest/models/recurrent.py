@@ -88,6 +88,13 @@ class RecurrentModel(nn.Module):
                 seen.append(Look(*(_detached(getattr(carried, name, None)) for name in Look._fields)))
         return ModelOutput(self.head(torch.stack(said, 2)), {}, _trace(seen, carried), carried)
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile a step where the cell can; as one program, a whole sequence would take minutes to compile."""
+        if hasattr(self.cell, "compiled"):
+            self.cell.compiled = True
+        else:
+            super().compile(*args, **kwargs)
+
     def under_controls(
         self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
     ) -> list[ModelOutput]:

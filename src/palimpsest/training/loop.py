@@ -17,7 +17,7 @@ from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch
 from palimpsest.specs import RunSpec, structure
 from palimpsest.tasks import Examples, Scored, Splits
-from palimpsest.training import seeding
+from palimpsest.training import machine, seeding
 from palimpsest.training.evaluation import (
     Metrics,
     add_sums,
@@ -85,7 +85,7 @@ def build_pack(specs: Sequence[RunSpec]) -> Pack:
     reset_parameters(model, [seeding.generator(spec.seed, "initialisation") for spec in specs])
     model.to(device).train()
     if specs[0].compiled:
-        model.compile()
+        machine.compile_model(model)
     optimiser = build_optimiser(model.parameters(), specs[0].training, hyper)
     return Pack(list(specs), model, hyper, optimiser, torch.tensor([spec.seed for spec in specs], device=device))
 
@@ -153,7 +153,9 @@ def train_epoch(pack: Pack, examples: Examples, epoch: int) -> tuple[Metrics, Lo
     total: Metrics = {}
     steps: list[Metrics] = []
     state, seen = None, 0
-    lengths = examples.lengths()
+    # In a stream the examples of all runs are as long as each other at every step. Elsewhere a batch is not cut to its
+    # longest: a run's sums would be grouped according to its company.
+    lengths = examples.lengths() if pack.training.order == "stream" else None
     for places in _batches(pack, examples, epoch):
         time = None if lengths is None else int(lengths[places].max())
         part = examples.rows(places.to(examples.targets.device), time)

@@ -6,6 +6,7 @@ import ctypes
 import os
 
 import torch
+from torch import nn
 from torch.utils import deterministic
 
 # glibc's mallopt: keep freed memory instead of handing it back to the kernel, which would zero it again for the next
@@ -22,7 +23,8 @@ def prepare(device: str = "cpu") -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+    # as use_deterministic_algorithms, which loads the compiler as well: a second that runs without it need not wait
+    torch.set_deterministic_debug_mode("error" if device == "cpu" else "warn")
     # nothing here reads what it has not written; the switch is a property that the module gets when it is loaded
     deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     try:
@@ -32,6 +34,13 @@ def prepare(device: str = "cpu") -> None:
         libc.mallopt(_M_TOP_PAD, 1 << 26)
     except (OSError, AttributeError):
         pass
+
+
+def compile_model(model: nn.Module) -> None:
+    """Have torch.compile fuse a model, by deterministic means if this process asks for them."""
+    warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=warn)
+    model.compile()
 
 
 def backend(device: str) -> dict[str, str]:

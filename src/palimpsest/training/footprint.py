@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from palimpsest import models, tasks
 from palimpsest.config import Packing
@@ -20,25 +25,42 @@ HEADROOM = 1.25
 def bytes_per_run(spec: RunSpec) -> int:
     """Memory that one more run adds to a pack, in bytes: parameters and optimiser, and what a step saves to go back.
 
-    Counted on one forward pass on the ``meta`` device, which computes shapes and nothing else.
+    Counted on one forward pass on the ``meta`` device, which computes shapes and nothing else: what is still there
+    after it is there for the way back.
     """
     module = models.load(spec.model)
     with torch.device("meta"):
         model: nn.Module = module.Model(module.Config.model_validate(spec.config), 1)
         hyper = {name: torch.empty(1) for name in {*spec.config, *spec.training.model_dump()}}
         batch, targets = _batch(spec)
-        saved: dict[int, int] = {}
-
-        def count(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            saved[storage._cdata] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        with _Made() as made:
             output = model(batch, hyper)
-            task_loss(output.logits, targets, tasks.scored(tasks.load(spec.task["name"])))
+            loss = task_loss(output.logits, targets, tasks.scored(tasks.load(spec.task["name"])))
+        saved = made.still_there()
+        del output, loss
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    return round(COPIES_OF_PARAMETERS * parameters + HEADROOM * sum(saved.values()))
+    return round(COPIES_OF_PARAMETERS * parameters + HEADROOM * saved)
+
+
+class _Made(TorchDispatchMode):
+    """Every storage that is made in the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The operation itself; views are of a storage that is known, or was there before."""
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor) and not func.is_view:
+                storage = tensor.untyped_storage()
+                self.storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        return made
+
+    def still_there(self) -> int:
+        """Bytes of those that somebody holds."""
+        return sum(size for storage, size in self.storages.values() if not storage.expired())
 
 
 def _batch(spec: RunSpec) -> tuple[Batch, Tensor]:

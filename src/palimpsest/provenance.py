@@ -91,7 +91,7 @@ def _imports(path: Path) -> list[str]:
 @functools.cache
 def _meaning(path: Path) -> str:
     """The syntax tree as text, without docstrings and bare strings behind attributes; alike in every Python."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    tree = _tree(path)  # what is taken out of it imports nothing
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ from torch import nn
 
 from palimpsest.config import checked
 from palimpsest.errors import ParameterError
+from palimpsest.layers.places import sinusoids
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch, causal_transformer
-from palimpsest.models.causal_transformer import sinusoids
 from palimpsest.tasks import copy
 
 TASK = copy.Config(bits=3, max_length=4, test_lengths=(4,), num_train=12)
@@ -92,17 +91,6 @@ def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(cut: int) -> 
     assert second.logits.shape == (2, 3, 9 - cut, 3)
     torch.testing.assert_close(torch.cat([first.logits, second.logits], 2), whole.logits)
     assert torch.equal(second.state.tokens, batch().inputs)
-
-
-@pytest.mark.parametrize(("time", "width"), [(1, 1), (5, 4), (7, 5), (241, 32)])
-def test_places_have_the_code_of_the_paper(time: int, width: int) -> None:
-    found = sinusoids(time, width)
-    assert found.shape == (time, width)
-    for place in range(time):
-        for feature in range(width):
-            angle = place / 10000 ** (2 * (feature // 2) / width)
-            expected = math.cos(angle) if feature % 2 else math.sin(angle)
-            assert found[place, feature].item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_more_tokens_than_there_are_places_are_refused() -> None:

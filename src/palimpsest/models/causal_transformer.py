@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from palimpsest.layers.embedding import Embedding
 from palimpsest.layers.encoding import SequenceConfig, TokenInput
 from palimpsest.layers.linear import Linear
+from palimpsest.layers.places import sinusoids
 from palimpsest.layers.transformer import EncoderConfig, EncoderLayer, causal_window
 from palimpsest.memory.control import Control
 from palimpsest.memory.trace import MemoryTrace
@@ -44,20 +45,6 @@ class Heard(NamedTuple):
 
     tokens: Int[Tensor, "runs batch time"]
     """Tokens so far."""
-
-
-def sinusoids(time: int, width: int) -> Float[Tensor, "time width"]:
-    """A code of every place [Vaswani et al. 2017, section 3.5].
-
-    PE(t, 2i) = sin(t / 10000^(2i / width)),  PE(t, 2i + 1) = cos(t / 10000^(2i / width))
-
-    Args:
-        time: places 0 … time − 1.
-        width: features.
-    """
-    pairs = -(-width // 2)
-    angles = torch.arange(time).double()[:, None] / 10000 ** (2 * torch.arange(pairs).double() / width)
-    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :width].to(torch.get_default_dtype())
 
 
 class Model(nn.Module):

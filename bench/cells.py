@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from bench.scaling import STEPS, epoch_of
 from palimpsest import models, tasks
 from palimpsest.config import Training
 from palimpsest.errors import ParameterError
+from palimpsest.rendering import bench_columns
 from palimpsest.specs import RunSpec
 from palimpsest.training import machine
 
-COLUMNS = ("cell", "device", "runs", "batch", "steps", "reference", "ours_ms", "reference_ms", "ratio")
+COLUMNS = bench_columns.COLUMNS["cells"]
 TRAINING = {"optimiser": "rmsprop", "learning_rate": 1e-4, "alpha": 0.95, "momentum": 0.9, "clip_value": 10.0}
 """How pytorch-ntm trains on copy; so do all here."""
 Seconds = dict[tuple[str | int, ...], float]
@@ -31,13 +33,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="batch sizes (1 16)")
     parser.add_argument("--steps", type=int, default=41, help="steps of a sequence, 2 L + 1 for L vectors (41)")
     parser.add_argument("--repeats", type=int, default=7, help="interleaved rounds, of which the median is taken (7)")
-    parser.add_argument("--compiled", action="store_true", help="our models after torch.compile")
+    parser.add_argument(
+        "--eager", action="store_true", help="leave out our models after torch.compile, which takes minutes"
+    )
     for name, public in PUBLIC.items():
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", help=f"a clone of {public.home}")
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Time a training step of each cell, pack and batch size, and of each reference at the same batch size, in turn.
+
+    Ours are timed as PyTorch runs them and after torch.compile.
 
     Raises:
         ParameterError: an option is out of range, or a folder is no clone of what it should be.
@@ -48,12 +54,17 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     steps: dict[tuple[str | int, ...], Callable[[], Any]] = {}
     for batch in options.batch:
         for cell in SIZES:
-            for runs in options.runs:
-                steps[cell, runs, batch] = epoch_of(specs(cell, runs, batch, options))
+            for runs, compiled in itertools.product(options.runs, modes(options)):
+                steps[cell, runs, batch, compiled] = epoch_of(specs(cell, runs, batch, options, compiled))
         for name in [*NAIVE, *networks]:
             steps[name, batch] = reference(name, batch, options, networks)
     clock = cpu_time if options.device == "cpu" else wall_time
     return rows(options, interleaved(steps, options.repeats, "cells", options.device, clock=clock))
+
+
+def modes(options: argparse.Namespace) -> tuple[bool, ...]:
+    """Whether ours are compiled: no, and unless it was left out, yes."""
+    return (False,) if options.eager else (False, True)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -82,7 +93,7 @@ def notes(options: argparse.Namespace) -> dict[str, Any]:
     return {"references": {name: record.commit(folder, ()) for name, folder in clones(options).items()}}
 
 
-def specs(cell: str, runs: int, batch: int, options: argparse.Namespace) -> list[RunSpec]:
+def specs(cell: str, runs: int, batch: int, options: argparse.Namespace, compiled: bool = False) -> list[RunSpec]:
     """Our runs: copy at one length, as many examples as fill :data:`bench.scaling.STEPS` steps of training."""
     length = options.steps // 2
     lengths = {"min_length": length, "max_length": length, "test_lengths": [length]}
@@ -96,7 +107,7 @@ def specs(cell: str, runs: int, batch: int, options: argparse.Namespace) -> list
         cell={},
         seed=0,
         device=options.device,
-        compiled=options.compiled,
+        compiled=compiled,
         task={"name": "copy", "seed": 0, **task.model_dump(mode="json")},
         config=config.model_dump(mode="json"),
         training=Training.model_validate({**TRAINING, "batch_size": batch}),
@@ -114,22 +125,22 @@ def reference(name: str, batch: int, options: argparse.Namespace, networks: dict
 
 
 def rows(options: argparse.Namespace, seconds: Seconds) -> list[dict[str, Any]]:
-    """A row for each cell, batch size, pack and reference of that cell.
+    """A row for each cell, batch size, pack, mode and reference of that cell.
 
     Args:
         options: of the command.
-        seconds: of :data:`bench.scaling.STEPS` steps of ours, by cell, runs and batch, and of one step of a reference,
-            by name and batch.
+        seconds: of :data:`bench.scaling.STEPS` steps of ours, by cell, runs, batch and whether compiled, and of one
+            step of a reference, by name and batch.
     """
     cell_of = {name: cell for name, (cell, _) in NAIVE.items()} | {name: PUBLIC[name].cell for name in clones(options)}
     found = []
     for cell in SIZES:
         for batch in options.batch:
-            for runs in options.runs:
-                ours = seconds[cell, runs, batch] / STEPS / runs
+            for runs, compiled in itertools.product(options.runs, modes(options)):
+                ours = seconds[cell, runs, batch, compiled] / STEPS / runs
                 for name in (name for name, of in cell_of.items() if of == cell):
                     theirs = seconds[name, batch]
-                    numbers = {"ours_ms": 1e3 * ours, "reference_ms": 1e3 * theirs, "ratio": theirs / ours}
-                    sizes = {"runs": runs, "batch": batch, "steps": options.steps}
-                    found.append({"cell": cell, "device": options.device, **sizes, "reference": name, **numbers})
+                    sizes = (cell, options.device, runs, batch, options.steps)
+                    numbers = (1e3 * ours, 1e3 * theirs, theirs / ours)
+                    found.append(dict(zip(COLUMNS, (*sizes, name, *numbers, compiled), strict=True)))
     return found

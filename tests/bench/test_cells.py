@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -297,22 +298,26 @@ def test_a_clone_that_cannot_be_imported_is_refused_in_one_line(text: str, why: 
 
 def test_a_row_is_the_time_of_one_run() -> None:
     asked = options("--runs", "5", "--batch", "2", "--steps", "7", "--pytorch-dnc", "anywhere")
-    seconds = {("ntm", 5, 2): 0.4, ("dnc", 5, 2): 0.2, ("naive-ntm", 2): 0.3, ("naive-dnc", 2): 0.1}
-    found = cells.rows(asked, {**seconds, ("pytorch-dnc", 2): 0.05})
-    assert [tuple(row) for row in found] == [cells.COLUMNS] * 3
-    assert [(row["cell"], row["reference"]) for row in found] == [
-        ("ntm", "naive-ntm"), ("dnc", "naive-dnc"), ("dnc", "pytorch-dnc")
+    eager = {("ntm", 5, 2, False): 0.4, ("dnc", 5, 2, False): 0.2}
+    compiled = {("ntm", 5, 2, True): 0.1, ("dnc", 5, 2, True): 0.05}
+    references = {("naive-ntm", 2): 0.3, ("naive-dnc", 2): 0.1, ("pytorch-dnc", 2): 0.05}
+    found = cells.rows(asked, {**eager, **compiled, **references})
+    assert [tuple(row) for row in found] == [cells.COLUMNS] * 6
+    assert [(row["cell"], row["reference"], row["compiled"]) for row in found] == [
+        ("ntm", "naive-ntm", False), ("ntm", "naive-ntm", True),
+        ("dnc", "naive-dnc", False), ("dnc", "pytorch-dnc", False),
+        ("dnc", "naive-dnc", True), ("dnc", "pytorch-dnc", True),
     ]  # fmt: skip
-    assert [row["ours_ms"] for row in found] == pytest.approx([20.0, 10.0, 10.0])
-    assert [row["reference_ms"] for row in found] == pytest.approx([300.0, 100.0, 50.0])
-    assert [row["ratio"] for row in found] == pytest.approx([15.0, 10.0, 5.0])
+    assert [row["ours_ms"] for row in found] == pytest.approx([20.0, 5.0, 10.0, 10.0, 2.5, 2.5])
+    assert [row["reference_ms"] for row in found] == pytest.approx([300.0, 300.0, 100.0, 50.0, 100.0, 50.0])
+    assert [row["ratio"] for row in found] == pytest.approx([15.0, 60.0, 10.0, 5.0, 40.0, 20.0])
     assert {(row["runs"], row["batch"], row["steps"], row["device"]) for row in found} == {(5, 2, 7, "cpu")}
 
 
 def test_everything_has_its_turn_and_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    order = []
+    order, compiled = [], []
 
     def interleaved(functions: Any, rounds: int, title: str, device: str, **_: Any) -> dict[Any, float]:
         for key, function in functions.items():
@@ -323,17 +328,23 @@ def test_everything_has_its_turn_and_is_written(
     monkeypatch.setattr(cells, "interleaved", interleaved)
     monkeypatch.setattr(machine, "prepare", lambda device: None)
     monkeypatch.setattr(record, "about", lambda command, device: {"command": command})
+    monkeypatch.setattr(machine, "compile_model", compiled.append)
     words = ["--runs", "1", "2", "--batch", "2", "--steps", "5", "--repeats", "1", "--results", str(tmp_path)]
     clones = ["--pytorch-ntm", str(ntm_clone(tmp_path)), "--pytorch-dnc", str(dnc_clone(tmp_path))]
     assert command_line.main(["cells", *words, *clones]) == 0
+    assert len(compiled) == 4
     assert order == [
-        ("ntm", 1, 2), ("ntm", 2, 2), ("dnc", 1, 2), ("dnc", 2, 2),
+        ("ntm", 1, 2, False), ("ntm", 1, 2, True), ("ntm", 2, 2, False), ("ntm", 2, 2, True),
+        ("dnc", 1, 2, False), ("dnc", 1, 2, True), ("dnc", 2, 2, False), ("dnc", 2, 2, True),
         ("naive-ntm", 2), ("naive-dnc", 2), ("pytorch-ntm", 2), ("pytorch-dnc", 2),
     ]  # fmt: skip
     with (tmp_path / "cells.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["cell"], row["runs"], row["reference"]) for row in rows] == [
-        (cell, runs, f"{kind}-{cell}") for cell in ("ntm", "dnc") for runs in "12" for kind in ("naive", "pytorch")
+    assert [(row["cell"], row["runs"], row["compiled"], row["reference"]) for row in rows] == [
+        (cell, runs, compiled, f"{kind}-{cell}")
+        for cell, runs, compiled, kind in itertools.product(
+            ("ntm", "dnc"), "12", ("False", "True"), ("naive", "pytorch")
+        )
     ]
     notes = (tmp_path / "machine.json").read_text()
     assert "--pytorch-ntm ../pytorch-ntm --pytorch-dnc ../pytorch-dnc" in notes
@@ -345,7 +356,7 @@ def test_everything_has_its_turn_and_is_written(
 def test_without_clones_ours_is_compared_with_the_naive_references(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells, "interleaved", lambda functions, *_, **__: dict.fromkeys(functions, 1.0))
     monkeypatch.setattr(machine, "prepare", lambda device: None)
-    rows = cells.measure(options("--runs", "1", "--batch", "1", "--steps", "3"))
+    rows = cells.measure(options("--runs", "1", "--batch", "1", "--steps", "3", "--eager"))
     assert [row["reference"] for row in rows] == ["naive-ntm", "naive-dnc"]
 
 

@@ -1,11 +1,14 @@
 """Notebooks: executed in this interpreter, twice the same bytes, a failing cell is one line."""
 
+import io
 import os
 import shutil
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -75,10 +78,44 @@ def test_the_notebook_of_memories_is_small_and_shows_what_the_tables_hold(
     assert "001-" not in cells["claims"].outputs[0]["data"]["text/plain"]
 
 
+class TestASmallFigure:
+    @staticmethod
+    def drawn(path: Path, width: int, height: int) -> Path:
+        """A picture of every shade, which no palette holds."""
+        across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+        PIL.Image.fromarray(np.stack([across, down, 255 - across], axis=2).astype(np.uint8)).save(path)
+        return path
+
+    @pytest.mark.parametrize(
+        ("width", "height", "expected"), [(1100, 790, (700, 503)), (300, 2, (300, 2)), (5600, 3, (700, 1))]
+    )
+    def test_is_no_wider_than_a_notebook_and_keeps_its_shape(
+        self, width: int, height: int, expected: tuple[int, int], tmp_path: Path
+    ) -> None:
+        content = notebook.small_figure(self.drawn(tmp_path / "a.png", width, height))
+        with PIL.Image.open(io.BytesIO(content)) as picture:
+            assert (picture.format, picture.size) == ("PNG", expected)
+            assert len(picture.getcolors() or []) <= notebook.COLOURS
+
+    def test_is_the_same_bytes_twice_and_fewer_than_the_figure(self, tmp_path: Path) -> None:
+        figure = self.drawn(tmp_path / "a.png", 1100, 790)
+        assert notebook.small_figure(figure) == notebook.small_figure(figure)
+        assert len(notebook.small_figure(figure)) < figure.stat().st_size
+
+    @pytest.mark.parametrize(("content", "words"), [(None, "no such file"), (b"no", "not a picture; allowed: PNG")])
+    def test_of_no_picture_is_named(self, content: bytes | None, words: str, tmp_path: Path) -> None:
+        path = tmp_path / "a.png"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"^{path}: {words}$"):
+            notebook.small_figure(path)
+
+
 def test_the_lifecycle_notebook_shows_what_the_tables_hold(tmp_path: Path, products: Path, preset: Params) -> None:
     root = shutil.copytree(products, tmp_path / "products")
     figures.write_figures(preset, root, "nema_lc")
     notebook.execute(LIFECYCLE, Path("out.ipynb"), root)
+    assert (root / "out.ipynb").stat().st_size < 700_000
     cells = {cell.id: cell for cell in nbformat.read(root / "out.ipynb", as_version=4).cells}
 
     def shown(cell: str) -> str:

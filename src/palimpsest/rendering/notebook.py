@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -20,6 +21,8 @@ from palimpsest.files import write_text
 KERNEL = "palimpsest"
 INJECTED = "injected-parameters"
 SECONDS = 600
+WIDTH, COLOURS = 700, 32
+"""Pixels across, and colours of a figure in a notebook; the ones for print are below ``plots/``."""
 _STRIPPED = ["metadata.papermill", "metadata.language_info", "cell.metadata.papermill", "cell.metadata.execution"]
 
 
@@ -41,6 +44,34 @@ def execute(source: Path, target: Path, root: Path, parameters: dict[str, Any] |
     with _kernel() as folder:
         executed = _run(notebook, Path(folder), root, parameters or {}, source)
     write_text(root / target, normalised(executed))
+
+
+def small_figure(figure: Path) -> bytes:
+    """A figure as PNG, small enough to stand in a notebook; the same file gives the same bytes.
+
+    Args:
+        figure: PNG of any size.
+
+    Returns:
+        PNG of at most ``WIDTH`` pixels across, in ``COLOURS`` colours.
+
+    Raises:
+        DataError: there is no such file, or it is no picture.
+    """
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(figure) as picture:
+            width = min(WIDTH, picture.width)
+            size = (width, max(1, round(picture.height * width / picture.width)))
+            small = picture.convert("RGB").resize(size, PIL.Image.Resampling.LANCZOS)
+    except FileNotFoundError:
+        raise DataError(f"{figure}: no such file") from None
+    except OSError:
+        raise DataError(f"{figure}: not a picture; allowed: PNG") from None
+    buffer = io.BytesIO()
+    small.quantize(COLOURS, dither=PIL.Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
 
 
 def _read(source: Path) -> nbformat.NotebookNode:

@@ -175,6 +175,12 @@ class TestWeightings:
         assert labels[:2] == [["memory", "cell", "slot"], ["dynamic", "memory", "slot"]]
         assert len(labels) == len(fake.MEMORIES) + 1  # and the MANN
 
+    def test_of_many_memories_fit_on_a_page(self, others: dict[str, Products]) -> None:
+        (drawing,) = (one for one in figures.DRAWINGS["mqar"] if one.name == "weightings")
+        figure = drawn(drawing, others["mqar"])
+        assert len(figure.axes) == 2 * 10 + 1
+        assert 7 < figure.get_figheight() < 8.3  # of nine inches, with a caption
+
     def test_usage_and_links_are_of_memories_that_have_them(self, tables: Products) -> None:
         figure = drawn(COPY["usage_and_links"], tables)
         usage, link = self.images(figure)[:2]

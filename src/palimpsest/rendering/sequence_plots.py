@@ -26,6 +26,8 @@ TRAINED = {"color": "#009E73", "alpha": 0.12, "linewidth": 0, "zorder": 0}
 """How sizes that stood in training are shaded."""
 ASKED = {"color": "#CC4778", "linewidth": 0.9, "linestyle": (0, (2, 1.5))}
 """The line from which on a model is asked."""
+TALLEST = 7.7
+"""Inches of all rows of a figure at most, so that it fits on a page with its caption."""
 BLANK, WEIGHTS = "#E8EEF2", "magma_r"
 Matrix = NDArray[np.float64]
 
@@ -241,7 +243,7 @@ def _heat(
     ]
     if not rows:
         raise DataError(f"weightings.csv: no row of {', '.join(needed)}; allowed: a completed run that has one")
-    figure, grid = style.panels(len(rows), len(kinds), 1.25 if len(rows) < 5 else 0.85)
+    figure, grid = style.panels(len(rows), len(kinds), min(1.25, TALLEST / len(rows)))
     image = None
     for row, (track, one, own) in enumerate(rows):
         asked = _first_asked(one.rows_of(select(products.said, track=track)))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from palimpsest import tasks
+from palimpsest.analysis.claims import read_verdicts
 from palimpsest.config import Params
 from palimpsest.errors import DataError, ToolError
 from palimpsest.files import read_json, write_json
@@ -256,6 +257,59 @@ def test_text_says_how_memory_and_lstm_compare(
     text = paper.render(SOURCE, root)
     assert said in text
     assert ("of an LSTM of as many parameters" in text or "than an LSTM" in text) == bool(said)
+
+
+def _library(products: Path, root: Path, changed: dict[str, float]) -> str:
+    """The paper's text, in one line, where some numbers are others or there are more of them."""
+    shutil.copytree(products, root)
+    content = read_json(root / numbers.NUMBERS)
+    for name, value in changed.items():
+        content[name] = {**content.get(name, content["claims/all"]), "value": value}
+    write_json(root / numbers.NUMBERS, content)
+    return " ".join(paper.render(SOURCE, root).split())
+
+
+@pytest.mark.parametrize("succeeded", [0, 1])
+def test_text_says_that_no_memory_has_learnt_a_task(succeeded: int, products: Path, tmp_path: Path) -> None:
+    changed = {"sizes/associative_recall/repaired/ntm/largest_trained/succeeded": succeeded}
+    text = _library(products, tmp_path / "products", changed)
+    recalled = text.partition("Associative recall, repaired.")[2].partition(r"\paragraph")[0]
+    assert ("No seed of a model with a memory has learnt this task" in recalled) == (not succeeded)
+
+
+SLOTS = "params/experiments.copy.tracks.repaired.grids.dnc.config.num_slots"
+
+
+@pytest.mark.parametrize(("slots", "said"), [(24, True), (128, False)])
+def test_text_says_where_the_dnc_has_fewer_slots_than_vectors(
+    slots: int, said: bool, products: Path, tmp_path: Path
+) -> None:
+    tested = {f"sizes/copy/repaired/ntm/at_100/{end}": 1 for end in ("succeeded", "runs", "accuracy/mean")}
+    text = _library(products, tmp_path / "products", {SLOTS: slots, **tested})
+    assert ("The DNC fails by the size that we gave it" in text) == said
+    assert "Of the NTM's seeds" in text
+
+
+@pytest.mark.parametrize(("off", "said"), [(0.0, True), (0.01, False)])
+def test_text_says_where_the_use_of_the_memory_follows_from_sizes(
+    off: float, said: bool, products: Path, tmp_path: Path
+) -> None:
+    claimed = next(
+        row.estimate for row in read_verdicts(products / "tables/claims.csv").itertuples() if row.claim == "004-f"
+    )
+    slots, start = 32, "data/copy/repaired/config.test_lengths."
+    known = [name for name in read_json(products / numbers.NUMBERS) if name.startswith(start)]
+    each = (claimed + off) * slots - 1  # as many vectors, and the end mark, in every sequence
+    text = _library(products, tmp_path / "products", {SLOTS: slots, **dict.fromkeys(known, each)})
+    assert known
+    assert ("This is what follows from sizes alone" in text) == said
+
+
+def test_reasons_do_not_end_in_a_group_s_name(products: Path) -> None:
+    text = paper.render(SOURCE, products)
+    told = text.partition(r"\label{sec:ml_results}")[2].partition("What the use of the memory")[0]
+    assert told.count("The test that decided: ") == told.count(r"\paragraph{Claim 004-") > 0
+    assert not re.search(r"; (ntm|dnc)\b", told)
 
 
 def test_what_is_said_of_the_sources_long_task_is_computed() -> None:

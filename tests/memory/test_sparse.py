@@ -58,7 +58,12 @@ def dense_sam(cell: Any, xs: Tensor, run: int, example: int, forget_before: int 
             alike = {i: cosine(key, memory[i]) for i in there}
             chosen = sorted(there, key=lambda i: (-float(alike[i].detach()), i))[:KEPT]
             shares = torch.softmax(torch.stack([beta * alike[i] for i in chosen]), 0)
-            weights.append(sum(share * torch.eye(num_slots)[i] for i, share in zip(chosen, shares, strict=True)))
+            weights.append(
+                sum(
+                    share * torch.eye(num_slots, dtype=torch.float64)[i]
+                    for i, share in zip(chosen, shares, strict=True)
+                )
+            )
             rows.append(sum(share * memory[i] for i, share in zip(chosen, shares, strict=True)))
         previous = torch.stack(weights)
         for i in range(num_slots):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -94,6 +95,7 @@ def _resolve(params: Params, file: Path | str) -> Schedule:
     from palimpsest.provenance import code_of, fingerprint
     from palimpsest.training import footprint
 
+    code = functools.cache(code_of)
     sizes: dict[str, int] = {}
     kinds, data = {}, {}
     for base, runs in specs.check(params, file).items():
@@ -102,7 +104,7 @@ def _resolve(params: Params, file: Path | str) -> Schedule:
             sizes[alike] = footprint.bytes_per_run(runs[0])
         kinds[base] = Kind(
             _plain({**_beside_the_path(runs[0]), "trace_examples": params.trace_examples}),
-            code_of(runs[0].model, runs[0].task["name"]),
+            code(runs[0].model, runs[0].task["name"]),
             footprint.runs_per_pack(sizes[alike], params.packing),
             sizes[alike] / 2**20,
         )

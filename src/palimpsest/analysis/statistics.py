@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
 from pandas import DataFrame
-from scipy import stats
 
 from palimpsest.analysis.frames import COUNT, IDENTITY, Layout, metrics_of, read_frame, records, tidy
 
@@ -60,7 +60,7 @@ def mean_interval(values: ArrayLike, confidence: float) -> Interval:
         point = float(np.sort(sample)[0]) + 0.0  # zero has no sign
         return Interval(n, point, 0.0, point, point)
     mean, sd = math.fsum(sample) / n, float(np.sort(sample).std(ddof=1))
-    reach = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
+    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
     return Interval(n, mean, sd, mean - reach, mean + reach)
 
 
@@ -82,7 +82,7 @@ def proportion_interval(successes: int, n: int, confidence: float) -> Interval:
     """
     if n == 0:
         return Interval(0, math.nan, math.nan, math.nan, math.nan)
-    limits = stats.binomtest(successes, n).proportion_ci(confidence, method="exact")
+    limits = scipy.stats.binomtest(successes, n).proportion_ci(confidence, method="exact")
     return Interval(n, successes / n, math.nan, float(limits.low), float(limits.high))
 
 
@@ -100,7 +100,7 @@ def proportion_beyond(successes: int, n: int, bound: float, *, above: bool) -> P
     if n == 0:
         return PValues(math.nan, math.nan)
     upper, lower = (
-        float(stats.binomtest(successes, n, bound, alternative=side).pvalue) for side in ("greater", "less")
+        float(scipy.stats.binomtest(successes, n, bound, alternative=side).pvalue) for side in ("greater", "less")
     )
     return PValues(upper, lower) if above else PValues(lower, upper)
 
@@ -108,7 +108,7 @@ def proportion_beyond(successes: int, n: int, bound: float, *, above: bool) -> P
 def interquartile_mean(values: ArrayLike) -> float:
     """Mean of the middle half; NaN for fewer than eight values, of which it says nothing."""
     sample = np.asarray(values, dtype=np.float64).reshape(-1)
-    return float(stats.trim_mean(sample, 0.25)) if len(sample) >= LEAST_FOR_IQM else math.nan
+    return float(scipy.stats.trim_mean(sample, 0.25)) if len(sample) >= LEAST_FOR_IQM else math.nan
 
 
 def paired_difference(minuend: Mapping[int, float], subtrahend: Mapping[int, float]) -> dict[int, float]:
@@ -139,7 +139,7 @@ def mean_beyond(values: ArrayLike, bound: float, *, above: bool, inclusive: bool
         return PValues(float(not beyond), float(beyond))
     standard_error = float(np.sort(distance).std(ddof=1)) / math.sqrt(len(distance))
     t = math.fsum(distance) / len(distance) / standard_error
-    return PValues(float(stats.t.sf(t, len(distance) - 1)), float(stats.t.cdf(t, len(distance) - 1)))
+    return PValues(float(scipy.stats.t.sf(t, len(distance) - 1)), float(scipy.stats.t.cdf(t, len(distance) - 1)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -160,7 +160,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def above_chance(right: int, examples: int, chance: float) -> float:
     """Exact one-sided binomial p value of ``right`` correct answers among ``examples`` if all were guesses."""
-    return float(stats.binomtest(right, examples, chance, alternative="greater").pvalue)
+    return float(scipy.stats.binomtest(right, examples, chance, alternative="greater").pvalue)
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
@@ -173,7 +173,7 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
         return math.nan
     if (pair == pair[:, :1]).all(1).any():
         return 0.0
-    return float(np.corrcoef(stats.rankdata(pair[0]), stats.rankdata(pair[1]))[0, 1])
+    return float(np.corrcoef(scipy.stats.rankdata(pair[0]), scipy.stats.rankdata(pair[1]))[0, 1])
 
 
 def summarise(runs: DataFrame, axes: list[str], confidence: float) -> DataFrame:

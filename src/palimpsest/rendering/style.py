@@ -294,7 +294,6 @@ def save(figure: Figure, path: Path) -> list[Path]:
     ):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix[1:], metadata=metadata)
-        figure.set_layout_engine("none")  # what was laid out for the one stays where it is in the other
         write_bytes(path.with_name(path.name + suffix), buffer.getvalue())
         written.append(path.with_name(path.name + suffix))
     return written

@@ -59,7 +59,8 @@ check: venv ## lint and types alone
 	basedpyright
 
 test: check tex ## lint, types, unit tests, and the real pipeline at smoke size, twice, from scratch to PDF
-	python -m pytest -n 2 --dist loadgroup
+	python -m pytest -n 2 --ignore=tests/workflow
+	python -m pytest tests/workflow # a build takes both cores by itself
 
 reproduce: venv tex ## rebuild all from a clone of HEAD without any stored result, and compare every product with HEAD's
 	rm -rf build/reproduce

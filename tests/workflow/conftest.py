@@ -7,13 +7,6 @@ import pytest
 from tests.workflow.project import Project, checkout
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the workflow share one build: where several processes test, one of them has them all."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("workflow"))
-
-
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project after `snakemake --cores 2`, from scratch to PDF; leave it as it is."""

@@ -72,7 +72,7 @@ def test_killed_in_mid_training_and_run_again(tmp_path: Path) -> None:
         command, cwd=disturbed.path, env=disturbed.environment(), start_new_session=True, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    patience = time.monotonic() + 120
+    patience = time.monotonic() + 600  # a slow machine is no failure
     while not list((disturbed.path / "checkpoints").glob("*.safetensors")):
         assert process.poll() is None, "training ended before it could be interrupted"
         assert time.monotonic() < patience, "no checkpoint was written"

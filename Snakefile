@@ -29,6 +29,12 @@ include: "workflow/rules/bench.smk"
 include: "workflow/rules/paper.smk"
 
 
+onstart:
+    # A GPU is not for a forked process to open, and another machine cannot be asked.
+    if workflow.is_main_process and workflow.local_exec and not GPUS:
+        prefork.start(JOB_VARIABLES)
+
+
 rule all:
     default_target: True
     input:

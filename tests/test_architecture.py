@@ -11,7 +11,7 @@ ROOT = Path(palimpsest.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 STOREYS: list[set[str]] = [
-    {"errors", "provenance", "catalogue"},
+    {"errors", "provenance", "catalogue", "prefork"},
     {"config", "files"},
     {"tensors"},
     {"plan", "layers", "sequences"},

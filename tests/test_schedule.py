@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from palimpsest import plan, schedule, specs
+from palimpsest import plan, provenance, schedule, specs
 from palimpsest.config import read_params
 from palimpsest.errors import DataError
 from palimpsest.provenance import code_of
+from palimpsest.training import footprint
 from tests.training import presets
 
 
@@ -44,11 +45,40 @@ def test_another_preset_or_other_code_is_resolved_anew(tmp_path: Path, monkeypat
     names = []
     for preset in (presets.read(tmp_path), presets.read(tmp_path, training={"num_epochs": 4})):
         schedule.read(preset, "file", kept)
-        names += [path.name for path in kept.iterdir()]
+        names += [path.name for path in kept.glob("schedule-*")]
     monkeypatch.setattr(schedule, "source_digest", lambda: "other")
     schedule.read(presets.read(tmp_path), "file", kept)
-    names += [path.name for path in kept.iterdir()]
+    names += [path.name for path in kept.glob("schedule-*")]
     assert len(set(names)) == len(names) == 3  # one at a time is kept
+
+
+def test_memory_is_counted_again_for_what_changed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+
+    def bytes_per_run(spec: specs.RunSpec) -> int:
+        counted.append(spec.model)
+        return 2**20
+
+    monkeypatch.setattr(footprint, "bytes_per_run", bytes_per_run)
+    schedule.read(presets.read(tmp_path), "file", tmp_path / "kept")
+    assert sorted(counted) == sorted(set(counted)) != []
+    everything = counted.copy()
+    counted.clear()
+    schedule.read(
+        presets.read(tmp_path, grids={"sweep": {"axes": {"mem_lambda": [0, 0.3]}}}), "file", tmp_path / "kept"
+    )
+    assert not counted
+    monkeypatch.setattr(
+        provenance, "code_of", lambda model, task: "other" if model == "no_memory" else code_of(model, task)
+    )
+    monkeypatch.setattr(schedule, "source_digest", lambda: "other")
+    schedule.read(presets.read(tmp_path), "file", tmp_path / "kept")
+    assert counted == ["no_memory"]
+    counted.clear()
+    monkeypatch.setattr(provenance, "fingerprint", lambda *modules: "counted in another way")
+    monkeypatch.setattr(schedule, "source_digest", lambda: "another")
+    schedule.read(presets.read(tmp_path), "file", tmp_path / "kept")
+    assert counted == everything
 
 
 def test_what_is_compared_about_a_run_does_not_depend_on_its_company(tmp_path: Path) -> None:

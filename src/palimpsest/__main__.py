@@ -1,5 +1,14 @@
-"""``python -m palimpsest``: the command line."""
+"""``python -m palimpsest``: the command line; where a process forks jobs, its command line."""
 
-from palimpsest.cli import main
+import sys
+
+from palimpsest import prefork
+
+if sys.argv[1:2] == [prefork.COMMAND]:
+    prefork.serve(int(sys.argv[2]))
+elif (status := prefork.ask(sys.argv[1:])) is not None:
+    sys.exit(status)
+
+from palimpsest.cli import main  # loads libraries, and so is below what only asks for a job
 
 main()

@@ -83,28 +83,32 @@ def read(params: Params, file: Path | str, folder: Path) -> Schedule:
             {base: Kind(**kind) for base, kind in content["kinds"].items()},
             {track: Data(**data) for track, data in content["data"].items()},
         )
-    schedule = _resolve(params, file)
+    sizes = folder / "sizes.json"
+    schedule, counted = _resolve(params, file, read_json(sizes) if sizes.exists() else {})
+    write_json(sizes, counted)
     for stale in folder.glob("schedule-*.json"):
         stale.unlink(missing_ok=True)
     write_json(path, asdict(schedule))
     return schedule
 
 
-def _resolve(params: Params, file: Path | str) -> Schedule:
+def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[Schedule, dict[str, int]]:
+    """The schedule, and how many bytes a run takes, by structure and code; these take longest, and some are known."""
     from palimpsest import specs
     from palimpsest.provenance import code_of, fingerprint
     from palimpsest.training import footprint
 
-    code = functools.cache(code_of)
+    code, counting = functools.cache(code_of), fingerprint("palimpsest.training.footprint")
     sizes: dict[str, int] = {}
     kinds, data = {}, {}
     for base, runs in specs.check(params, file).items():
-        alike = digest(specs.structure(runs[0]))
+        depends_on = code(runs[0].model, runs[0].task["name"])
+        alike = digest([specs.structure(runs[0]), depends_on, counting])
         if alike not in sizes:
-            sizes[alike] = footprint.bytes_per_run(runs[0])
+            sizes[alike] = known[alike] if alike in known else footprint.bytes_per_run(runs[0])
         kinds[base] = Kind(
             _plain({**_beside_the_path(runs[0]), "trace_examples": params.trace_examples}),
-            code(runs[0].model, runs[0].task["name"]),
+            depends_on,
             footprint.runs_per_pack(sizes[alike], params.packing),
             sizes[alike] / 2**20,
         )
@@ -115,7 +119,7 @@ def _resolve(params: Params, file: Path | str) -> Schedule:
         data[f"{experiment}/{name}"] = Data(
             values, fingerprint("palimpsest.datasets", f"palimpsest.tasks.{track.task.name}")
         )
-    return Schedule(kinds, data)
+    return Schedule(kinds, data), sizes
 
 
 def _beside_the_path(spec: Any) -> dict[str, Any]:

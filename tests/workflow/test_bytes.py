@@ -15,10 +15,10 @@ from tests.workflow.project import NEVER_HASHED, Project, checkout, kill
 
 @pytest.fixture(scope="module")
 def again(built: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A second build from scratch, of the same commit."""
+    """A second build from scratch, of the same commit; without its hook, Snakemake starts jobs by themselves."""
     project = Project(tmp_path_factory.mktemp("a second place") / "with another name")
     built.git("clone", "--quiet", str(built.path), str(project.path))
-    project.snakemake(TZ="Asia/Tokyo", PYTHONHASHSEED="2", LC_ALL="C")
+    project.snakemake("--no-hooks", TZ="Asia/Tokyo", PYTHONHASHSEED="2", LC_ALL="C")
     return project
 
 

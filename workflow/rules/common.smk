@@ -13,7 +13,7 @@ import sys
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT / "src"))
 
-from palimpsest import catalogue, plan, schedule
+from palimpsest import catalogue, plan, prefork, schedule
 from palimpsest.config import read_params
 from palimpsest.errors import PalimpsestError, ParameterError
 from palimpsest.provenance import fingerprint
@@ -22,9 +22,11 @@ from palimpsest.provenance import fingerprint
 # is not part of a rule's command, so that where things are installed decides nothing. One thread a process: see
 # palimpsest.training.machine.
 shell.executable("bash")
+JOB_VARIABLES = {"PYTHONPATH": str(PROJECT / "src"), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 shell.prefix(
-    f"set -euo pipefail; export PATH={Path(sys.executable).parent.as_posix()!r}:$PATH "
-    f"PYTHONPATH={(PROJECT / 'src').as_posix()!r} OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE; "
+    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
+    + " ".join(f"{name}={shlex.quote(value)}" for name, value in JOB_VARIABLES.items())
+    + "; "
 )
 
 

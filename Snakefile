@@ -30,8 +30,9 @@ include: "workflow/rules/paper.smk"
 
 
 onstart:
-    # A GPU is not for a forked process to open, and another machine cannot be asked.
-    if workflow.is_main_process and workflow.local_exec and not GPUS:
+    # Jobs on a GPU, in a container or on another machine start by themselves: they must not run where they were forked.
+    elsewhere = GPUS or workflow.deployment_settings.deployment_method or not workflow.local_exec
+    if workflow.is_main_process and not elsewhere:
         prefork.start(JOB_VARIABLES)
 
 

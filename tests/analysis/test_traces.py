@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from palimpsest.analysis import traces
+from palimpsest.analysis import runs, traces
 from palimpsest.errors import DataError, ParameterError
 from palimpsest.tensors import write_tensors
 from tests.analysis import made_up
@@ -22,13 +22,13 @@ def test_every_run_has_its_trace_and_its_key(tmp_path: Path) -> None:
     written = {path for path in (tmp_path / "results/tiny").rglob("seed=*") if path.is_dir()}
     assert {path.parent for path, _ in found} == written
     for path, spec in found:
-        key = traces.key_of(spec)
+        key = runs.key_of(spec)
         assert list(key)[:3] == ["experiment", "track", "model"]
         assert path.name == "trace.safetensors"
         assert path.parent.name == f"seed={key['seed']}"
         assert f"track={key['track']}" in path.parts
         assert f"model={key['model']}" in path.parts
-    assert len({tuple(traces.key_of(spec).items()) for _, spec in found}) == len(found)
+    assert len({tuple(runs.key_of(spec).items()) for _, spec in found}) == len(found)
 
 
 def test_finding_traces_reads_none(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from palimpsest.analysis.frames import COUNT, IDENTITY, INTEGER, NUMBER, SHARE, Layout, one_of, read_frame
-from palimpsest.analysis.runs import axes, run_frame
-from palimpsest.analysis.traces import Array, Trace, key_of, read_trace, traces
+from palimpsest.analysis.runs import axes, key_of, run_frame
+from palimpsest.analysis.traces import Array, Trace, read_trace, traces
 from palimpsest.config import Params
 from palimpsest.errors import DataError
 

@@ -107,6 +107,11 @@ def run_frame(rows: list[dict[str, Any]], axis_names: list[str], middle: list[st
     return tidy(frame.astype(dict.fromkeys(metrics, "float64")))
 
 
+def key_of(spec: RunSpec) -> dict[str, Any]:
+    """What a row of a table is known by: experiment, track, model, the cell's axes, and seed."""
+    return {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
+
+
 def collect(params: Params, root: Path, experiment: str | None = None) -> DataFrame:
     """One row for each run that the preset asks for, with its final metrics and what is odd about it.
 
@@ -129,11 +134,7 @@ def collect(params: Params, root: Path, experiment: str | None = None) -> DataFr
         final = read_final(root / cell.directory(spec.seed) / "final.json", spec)
         rows.append(
             {
-                "experiment": spec.experiment,
-                "track": spec.track,
-                "model": spec.model,
-                **spec.cell,
-                "seed": spec.seed,
+                **key_of(spec),
                 **final.model_dump(include={"status", "parameters", "epochs", "steps", "chance", "ceiling"}),
                 "flags": ";".join(flags(final)),
                 **final.metrics,
@@ -220,7 +221,7 @@ def histories(params: Params, root: Path, experiment: str) -> DataFrame:
     """
     rows = []
     for cell, spec in asked(params, experiment):
-        key = {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
+        key = key_of(spec)
         path = root / cell.directory(spec.seed) / "history.csv"
         rows += [{**key, **epoch, **_seen(spec, epoch["epoch"])} for epoch in _history(path, spec.training.num_epochs)]
     return run_frame(rows, axes(params, experiment), ["seed", "epoch"])

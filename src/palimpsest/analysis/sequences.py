@@ -25,9 +25,9 @@ from palimpsest.analysis.frames import (
     read_frame,
     records,
 )
-from palimpsest.analysis.runs import axes, collect, read_final, run_frame
+from palimpsest.analysis.runs import axes, collect, key_of, read_final, run_frame
 from palimpsest.analysis.statistics import mean_interval, proportion_interval
-from palimpsest.analysis.traces import Array, Trace, key_of, read_trace, traces
+from palimpsest.analysis.traces import Array, Trace, read_trace, traces
 from palimpsest.config import Params, Section
 from palimpsest.errors import DataError
 from palimpsest.layers.encoding import bit_codes

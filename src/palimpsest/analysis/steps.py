@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from palimpsest.analysis.frames import COUNT, IDENTITY, Layout, read_frame, read_rows
-from palimpsest.analysis.runs import asked, axes, read_final, run_frame
+from palimpsest.analysis.runs import asked, axes, key_of, read_final, run_frame
 from palimpsest.config import Params
 from palimpsest.errors import DataError
 
@@ -38,7 +38,7 @@ def steps(params: Params, root: Path, experiment: str) -> DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for cell, spec in asked(params, experiment):
-        key = {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
+        key = key_of(spec)
         directory = root / cell.directory(spec.seed)
         metrics, values = _read_run(directory / "steps.csv", read_final(directory / "final.json", spec).steps)
         rows += [

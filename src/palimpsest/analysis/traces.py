@@ -1,4 +1,4 @@
-"""What single runs recorded on the probe batch: where each trace lies, whose it is, and its tensors as arrays."""
+"""What single runs recorded on the probe batch: where each trace lies, and its tensors as arrays."""
 
 from __future__ import annotations
 
@@ -33,11 +33,6 @@ def traces(params: Params, root: Path, experiment: str) -> Iterator[tuple[Path, 
     """
     for cell, spec in asked(params, experiment):
         yield root / cell.directory(spec.seed) / "trace.safetensors", spec
-
-
-def key_of(spec: RunSpec) -> dict[str, Any]:
-    """What a row of a table is known by: experiment, track, model, the cell's axes, and seed."""
-    return {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
 
 
 def read_trace(path: Path) -> Trace:

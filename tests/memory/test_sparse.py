@@ -208,11 +208,27 @@ def test_what_is_found_is_read() -> None:
 def test_read_weights_over_all_slots_are_those_that_were_kept() -> None:
     cell = made(num_slots=9)
     state = unroll(cell, inputs(time=5, dtype=torch.float64))[1][-1]
-    weights = cell.read_weights(state)
+    weights = state.read_weights
     assert weights.shape == (2, 3, HEADS, 9)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, HEADS, dtype=torch.float64))
     assert ((weights > 0).sum(-1) == KEPT).all()
     assert torch.equal(weights.gather(-1, state.read_index), state.read_values)
+
+
+def test_write_weights_over_all_slots_are_what_was_added_where() -> None:
+    cell = made(num_slots=9)
+    xs = inputs(time=30, dtype=torch.float64)
+    with torch.no_grad():
+        state = cell.initial_state(xs.shape[1])
+        for t in range(30):
+            before, add = cell.slots(state), cell.project(xs[:, :, t])[..., HEADS * DIM : (HEADS + 1) * DIM]
+            state = cell.step(xs[:, :, t], state)[1]
+            unused = nn.functional.one_hot(state.write_index[..., -1], 9)[..., None]
+            (weights,) = state.write_weights.unbind(2)
+            torch.testing.assert_close(cell.slots(state), (1 - unused) * before + weights[..., None] * add[:, :, None])
+            assert (weights >= 0).all()
+            assert (weights.sum(-1) <= 1 + 1e-12).all()
+            assert ((weights > 0).sum(-1) <= cell.touched).all()
 
 
 def test_a_sparse_memory_on_disk_goes_on_as_if_it_had_stayed(tmp_path: Path) -> None:

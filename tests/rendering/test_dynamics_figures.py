@@ -1,5 +1,6 @@
 """Figures of what happens over time: every run is a line, every slot is painted, what is missing is said."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,12 @@ def test_lines_are_the_windows_of_the_table(name: str, tables: Products) -> None
     assert any(np.array_equal(line, steps[metric].to_numpy()) for line in lines)
     low, high = sorted(figure.axes[0].get_ylim())
     assert all(low < value < high for line in lines for value in line)
+
+
+def test_what_never_changes_has_one_tick(tables: Products) -> None:
+    flat = replace(tables, steps=tables.steps.assign(utilisation=0.0))
+    assert [list(panel.get_yticks()) for panel in drawn(LC["utilisation"], flat).axes] == [[0.0], [0.0]]
+    assert all(len(panel.get_yticks()) > 1 for panel in drawn(LC["utilisation"], tables).axes)
 
 
 @pytest.mark.parametrize("name", LC)

@@ -47,6 +47,24 @@ class SparseState(NamedTuple):
     """Slots that were read; slot 0, with weight 0, where fewer were found than could be read."""
     read_values: Float[Tensor, "runs batch heads kept"]
     """w^R at those slots; sums to one, or to zero where nothing was found."""
+    write_index: Touched
+    """Slots that were written, one of them more than once perhaps."""
+    write_values: Float[Tensor, "runs batch touched"]
+    """Their part of w^W, without gradient; sums to at most one."""
+
+    @property
+    def read_weights(self) -> Float[Tensor, "runs batch heads slots"]:
+        """w^R over all slots; takes room for N of them."""
+        return self._over_all(self.read_index, self.read_values)
+
+    @property
+    def write_weights(self) -> Float[Tensor, "runs batch heads slots"]:
+        """w^W over all slots, of the one head that writes; takes room for N of them."""
+        return self._over_all(self.write_index[:, :, None], self.write_values[:, :, None])
+
+    def _over_all(self, index: Tensor, values: Tensor) -> Tensor:
+        nowhere = values.new_zeros(*values.shape[:3], self.memory.whole("event").shape[2])
+        return nowhere.scatter_add(-1, index, values)
 
 
 class _Read(NamedTuple):
@@ -139,13 +157,15 @@ class SparseMemory(nn.Module):
         }
         if self.hashing is not None:
             columns |= neighbours.empty_columns(runs, batch, self.hashing, device)
-        read = (runs, batch, self.num_read_heads, self.top_k)
+        read, written = (runs, batch, self.num_read_heads, self.top_k), (runs, batch, self.touched)
         return SparseState(
             memory=Version(columns),
             log=versioned.empty_log(weight, runs, batch, self.slot_dim),
             steps=0,
             read_index=torch.zeros(read, dtype=torch.int64, device=device),
             read_values=weight.new_zeros(read),
+            write_index=torch.zeros(written, dtype=torch.int64, device=device),
+            write_values=weight.new_zeros(written),
         )
 
     def step(
@@ -166,7 +186,7 @@ class SparseMemory(nn.Module):
         weights = torch.cat([values, found.weights.flatten(2)], -1).detach()
         accessed = _total(touched, weights) > ACCESS_THRESHOLD
         memory = recency.use(memory, touched, accessed, state.steps + 1, self.num_slots)
-        after = SparseState(memory, found.log, state.steps + 1, found.kept, found.weights)
+        after = SparseState(memory, found.log, state.steps + 1, found.kept, found.weights, written, values.detach())
         return heard(found.said, control).flatten(2), after
 
     def _where_to_write(
@@ -241,11 +261,6 @@ class SparseMemory(nn.Module):
     def slots(self, state: SparseState) -> Float[Tensor, "runs batch slots dim"]:
         """A copy of all slots, without gradient; takes time and room for N of them."""
         return state.memory.whole("rows").clone()
-
-    def read_weights(self, state: SparseState) -> Float[Tensor, "runs batch heads slots"]:
-        """The last weighting w^R over all slots; takes room for N of them."""
-        nowhere = state.read_values.new_zeros(*state.read_values.shape[:3], self.num_slots)
-        return nowhere.scatter_add(-1, state.read_index, state.read_values)
 
 
 def _per_head(keys: Keys, rows: Float[Tensor, "runs batch heads found dim"]) -> Float[Tensor, "runs batch heads found"]:

@@ -193,8 +193,15 @@ def levels(panel: Any, runs: pd.DataFrame) -> list[float]:
 
 
 def limits(panel: Any, values: Iterable[float]) -> None:
-    """Show all points and levels; an interval of very few seeds may leave the panel."""
-    panel.set_ylim(*with_room(values))
+    """Show all points and levels; an interval of very few seeds may leave the panel.
+
+    Where all are equal, that value has the only tick: others would be of what was not measured, and may not exist.
+    """
+    found = list(values)
+    panel.set_ylim(*with_room(found))
+    only = {value for value in found if np.isfinite(value)}
+    if len(only) == 1:
+        panel.set_yticks([*only])
 
 
 def with_room(values: Iterable[float]) -> tuple[float, float]:

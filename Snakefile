@@ -29,13 +29,6 @@ include: "workflow/rules/bench.smk"
 include: "workflow/rules/paper.smk"
 
 
-onstart:
-    # Jobs on a GPU, in a container or on another machine start by themselves: they must not run where they were forked.
-    elsewhere = GPUS or workflow.deployment_settings.deployment_method or not workflow.local_exec
-    if workflow.is_main_process and not elsewhere:
-        prefork.start(JOB_VARIABLES)
-
-
 rule all:
     default_target: True
     input:

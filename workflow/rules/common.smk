@@ -168,6 +168,13 @@ def params_file(wildcards, input):
     return os.path.relpath(PRESET_FILE)
 
 
+onstart:
+    # Jobs on a GPU, in a container or on another machine start by themselves: they must not run where they were forked.
+    elsewhere = GPUS or workflow.deployment_settings.deployment_method or not workflow.local_exec
+    if workflow.is_main_process and not elsewhere:
+        prefork.start(JOB_VARIABLES)
+
+
 wildcard_constraints:
     experiment="[a-z][a-z0-9_]*",
     track="[a-z]+",

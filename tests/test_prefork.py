@@ -16,6 +16,7 @@ from palimpsest import prefork
 
 SOURCE = Path(prefork.__file__).parents[1]
 PALIMPSEST = [sys.executable, "-m", "palimpsest"]
+pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="jobs are forked on Linux alone")
 
 
 @pytest.fixture(scope="module", autouse=True)

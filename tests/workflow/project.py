@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,25 @@ def checkout(path: Path) -> Project:
     return project
 
 
+def living(group: int) -> list[str]:
+    """Command lines of the processes of a group."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append(" ".join(words).strip())
+    return found
+
+
 def kill(process: subprocess.Popen[str]) -> None:
     """End a process and all that it started, as a machine that loses its power does."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    patience = time.monotonic() + 60
+    while left := living(process.pid):
+        assert time.monotonic() < patience, left
+        time.sleep(0.02)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.project import NEVER_HASHED, Project, checkout, kill
+from palimpsest import prefork
+from tests.workflow.project import NEVER_HASHED, Project, checkout, kill, living
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,8 @@ def test_killed_in_mid_training_and_run_again(tmp_path: Path) -> None:
         assert process.poll() is None, "training ended before it could be interrupted"
         assert time.monotonic() < patience, "no checkpoint was written"
         time.sleep(0.05)
+    forked = [words for words in living(process.pid) if f"palimpsest {prefork.COMMAND}" in words]
+    assert len(forked) >= 3, "the training is no forked job"  # who forks, who waits for the job, and the job
     kill(process)
     assert process.returncode == -signal.SIGKILL
     assert disturbed.products().keys() < undisturbed.products().keys()

@@ -135,6 +135,7 @@ def test_it_ends_with_its_maker(tmp_path: Path) -> None:
     maker.kill()
     maker.communicate()
     until(lambda: not is_there(forking))
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_loads_nothing_of_the_package_but_itself() -> None:

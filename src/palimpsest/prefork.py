@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -99,6 +100,7 @@ def serve(descriptor: int) -> None:
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:
+            shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)  # whose maker could not
             sys.exit()
         connection, _ = listener.accept()
         if os.fork() == 0:

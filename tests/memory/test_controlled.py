@@ -65,7 +65,8 @@ def test_what_can_be_seen_of_the_memory_can_be_seen_of_the_state(name: str) -> N
     cell = drawn(name)
     _, state = cell.step(inputs()[:, :, 0], cell.initial_state(3))
     for field in ("slots", "read_weights", "write_weights", "usage"):
-        assert getattr(state, field) is getattr(state.memory, field, None), field
+        seen, own = getattr(state, field), getattr(state.memory, field, None)
+        assert seen is own or torch.equal(seen, own), field  # a sparse memory makes its weights when they are asked for
 
 
 @EVERY

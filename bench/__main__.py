@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, write, and say where; an error that the user can mend is one line and exit status 2."""
     options = parse(arguments)
     from bench import record
-    from palimpsest.errors import PalimpsestError, ParameterError
+    from palimpsest.foundation.errors import PalimpsestError, ParameterError
 
     module = importlib.import_module(f"bench.{options.name}")
     try:

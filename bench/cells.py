@@ -15,11 +15,11 @@ from bench.clock import cpu_time, interleaved, wall_time
 from bench.references import BITS, NAIVE, PUBLIC, SIZES
 from bench.scaling import STEPS, epoch_of
 from palimpsest import models, tasks
-from palimpsest.config import Training
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.planning.parameters import Training
+from palimpsest.planning.specs import RunSpec
 from palimpsest.rendering import bench_columns
-from palimpsest.specs import RunSpec
-from palimpsest.training import machine
+from palimpsest.runtime import machine
 
 COLUMNS = bench_columns.COLUMNS["cells"]
 TRAINING = {"optimiser": "rmsprop", "learning_rate": 1e-4, "alpha": 0.95, "momentum": 0.9, "clip_value": 10.0}

@@ -11,10 +11,10 @@ from typing import Any
 from bench import workload
 from bench.clock import interleaved
 from bench.scaling import STEPS, epoch_of
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.planning.specs import RunSpec
 from palimpsest.rendering import bench_columns
-from palimpsest.specs import RunSpec
-from palimpsest.training import machine
+from palimpsest.runtime import machine
 
 COLUMNS = bench_columns.COLUMNS["compiled"]
 TRACKS = ("published", "repaired")

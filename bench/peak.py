@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from bench import workload
 from bench.clock import interleaved
 from bench.scaling import epoch_of
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.rendering import bench_columns
-from palimpsest.training import machine
+from palimpsest.runtime import machine
 
 COLUMNS = bench_columns.COLUMNS["peak"]
 PRESETS = ("default", "paper")

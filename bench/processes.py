@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from bench import workload
-from palimpsest.errors import ToolError
+from palimpsest.foundation.errors import ToolError
 
 SAMPLE_SECONDS = 0.5
 _THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

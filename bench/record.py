@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 
 from bench import clock, machine, workload
-from palimpsest.errors import DataError
-from palimpsest.files import read_json, write_json, write_text
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.files import read_json, write_json, write_text
 
 QUIET = 0.1
 """Share of the machine that others may use without a word about it."""

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import naive
-from palimpsest.config import Training
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.planning.parameters import Training
 
 SIZES: dict[str, dict[str, int]] = {
     "ntm": {"hidden": 100, "num_slots": 128, "slot_dim": 20},

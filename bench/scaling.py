@@ -9,10 +9,11 @@ from typing import Any
 
 from bench import workload
 from bench.clock import interleaved
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.planning.specs import RunSpec
 from palimpsest.rendering import bench_columns
-from palimpsest.specs import RunSpec
-from palimpsest.training import loop, machine
+from palimpsest.runtime import machine
+from palimpsest.training import loop
 
 COLUMNS = bench_columns.COLUMNS["scaling"]
 LENGTHS = SLOTS = (16, 32, 64, 128, 256)

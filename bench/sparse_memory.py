@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from bench.clock import cpu_time, interleaved, wall_time
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.memory import neighbours, recency
 from palimpsest.memory.sparse import SparseMemory, SparseState
 from palimpsest.rendering import bench_columns
-from palimpsest.training import machine
+from palimpsest.runtime import machine
 
 COLUMNS = bench_columns.COLUMNS["sparse_memory"]
 D_IN, SLOT_DIM, HEADS, TOP_K = 16, 32, 4, 4

@@ -14,10 +14,10 @@ from typing import Any
 from bench import machine, processes, workload
 from bench.clock import bar
 from bench.processes import Cost
-from palimpsest.errors import ParameterError, ToolError
-from palimpsest.files import write_json
+from palimpsest.foundation.errors import ParameterError, ToolError
+from palimpsest.foundation.files import write_json
+from palimpsest.planning.specs import RunSpec
 from palimpsest.rendering import bench_columns
-from palimpsest.specs import RunSpec
 
 COLUMNS = bench_columns.COLUMNS["sweep"]
 PLAIN = str(Path(__file__).with_name("plain.py").relative_to(workload.ROOT))

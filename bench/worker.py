@@ -15,10 +15,11 @@ import torch
 
 from bench import workload
 from palimpsest import tasks
-from palimpsest.files import digest, read_json
-from palimpsest.specs import RunSpec
+from palimpsest.foundation.files import digest, read_json
+from palimpsest.planning.specs import RunSpec
+from palimpsest.runtime import machine
 from palimpsest.tasks import Splits
-from palimpsest.training import job, machine
+from palimpsest.training import job
 
 TRACE_EXAMPLES = 128
 
@@ -62,7 +63,7 @@ def _card(spec: RunSpec, splits: Splits) -> dict[str, object]:
 
 
 def _keep_threads() -> None:
-    """Undo what :func:`palimpsest.training.machine.prepare` sets: it is part of what is compared."""
+    """Undo what :func:`palimpsest.runtime.machine.prepare` sets: it is part of what is compared."""
     threads, prepare = torch.get_num_threads(), machine.prepare
 
     def prepare_and_keep(*arguments: Any, **options: Any) -> None:

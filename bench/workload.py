@@ -6,10 +6,11 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from palimpsest import plan, tasks
-from palimpsest.config import read_params
-from palimpsest.errors import ParameterError
-from palimpsest.specs import RunSpec, resolve
+from palimpsest import tasks
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.planning import plan
+from palimpsest.planning.parameters import read_params
+from palimpsest.planning.specs import RunSpec, resolve
 from palimpsest.tasks import Splits
 
 ROOT = Path(__file__).parents[1]

@@ -11,19 +11,17 @@ ROOT = Path(palimpsest.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 STOREYS: list[set[str]] = [
-    {"errors", "provenance", "catalogue", "prefork"},
-    {"config", "files"},
-    {"tensors"},
-    {"plan", "layers", "sequences"},
+    {"foundation"},
+    {"catalogue", "runtime"},
+    {"layers"},
     {"memory"},
     {"models", "tasks"},
-    {"specs"},
-    {"datasets"},
+    {"planning"},
     {"training"},
     {"analysis"},
     {"rendering"},
+    {"faces"},
     {"architectures"},
-    {"params_file", "estimate", "single", "schedule"},
     {"cli"},
     {"__main__"},
 ]

@@ -8,9 +8,9 @@ import types
 import torch
 import yaml
 
-from palimpsest.config import Grid
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch, nema_lite
+from palimpsest.planning.parameters import Grid
 from tests.models.test_contract import REPAIRED, SMALL, TASKS, batch, hyper
 from tests.training.presets import PROJECT
 

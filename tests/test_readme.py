@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
 from palimpsest.rendering import readme
 from tests.training.presets import PROJECT
 

@@ -2,13 +2,13 @@
 
 import sys
 
-from palimpsest import prefork
+from palimpsest.runtime import prefork
 
 if sys.argv[1:2] == [prefork.COMMAND]:
     prefork.serve(int(sys.argv[2]))
 elif (status := prefork.ask(sys.argv[1:])) is not None:
     sys.exit(status)
 
-from palimpsest.cli import main  # loads libraries, and so is below what only asks for a job
+from palimpsest.cli.door import main  # loads libraries, and so is below what only asks for a job
 
 main()

@@ -11,12 +11,12 @@ import pandas as pd
 import torch
 import yaml
 
-from palimpsest import plan, specs
 from palimpsest.analysis.claim_file import Claims, read_claims
 from palimpsest.analysis.runs import RUNS, run_frame
-from palimpsest.config import Params
-from palimpsest.files import write_json, write_text
-from palimpsest.tensors import write_tensors
+from palimpsest.foundation.files import write_json, write_text
+from palimpsest.foundation.tensors import write_tensors
+from palimpsest.planning import plan, specs
+from palimpsest.planning.parameters import Params
 
 AXES = ["mem_lambda", "write_threshold"]
 SORTED_BY = ["track", "model", *AXES, "seed"]

@@ -16,8 +16,8 @@ from scipy import stats
 
 from palimpsest.analysis import claims
 from palimpsest.analysis.runs import read_runs
-from palimpsest.errors import DataError, ParameterError
-from palimpsest.files import write_json
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.files import write_json
 from tests.analysis import made_up
 from tests.analysis.made_up import cell, table
 from tests.training.presets import PROJECT

@@ -17,11 +17,11 @@ from palimpsest import catalogue
 from palimpsest.analysis import dynamics, sequences
 from palimpsest.analysis.runs import read_histories
 from palimpsest.analysis.steps import read_steps
-from palimpsest.cli import app
-from palimpsest.config import Params
-from palimpsest.errors import DataError
+from palimpsest.cli.door import app
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.tensors import write_tensors
 from palimpsest.memory import lifecycle
-from palimpsest.tensors import write_tensors
+from palimpsest.planning.parameters import Params
 from tests.analysis import made_up
 from tests.training import presets
 

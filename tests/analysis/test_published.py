@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from palimpsest.analysis import published, statistics
-from palimpsest.config import read_params
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.planning.parameters import read_params
 from tests.analysis import made_up
 from tests.training.presets import PROJECT
 

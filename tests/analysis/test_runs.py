@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from palimpsest import plan, specs
 from palimpsest.analysis import runs
 from palimpsest.analysis.frames import axes_of, metrics_of
-from palimpsest.config import Params, read_params
-from palimpsest.errors import DataError, ParameterError
-from palimpsest.files import read_json
-from palimpsest.plan import Cell
-from palimpsest.specs import RunSpec
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.files import read_json
+from palimpsest.planning import plan, specs
+from palimpsest.planning.parameters import Params, read_params
+from palimpsest.planning.plan import Cell
+from palimpsest.planning.specs import RunSpec
 from tests.analysis import made_up
 from tests.training import presets
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from palimpsest import datasets, plan, specs
 from palimpsest.analysis import runs, sequences
-from palimpsest.config import Params
-from palimpsest.errors import DataError
-from palimpsest.files import read_json, write_json
-from palimpsest.tensors import read_tensors, write_tensors
-from palimpsest.training import job
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.files import read_json, write_json
+from palimpsest.foundation.tensors import read_tensors, write_tensors
+from palimpsest.planning import plan, specs
+from palimpsest.planning.parameters import Params
+from palimpsest.training import datasets, job
 from tests.analysis import made_up
 
 COPY = {"bits": 2, "max_length": 2, "test_lengths": [1, 2, 3], "block": 4}

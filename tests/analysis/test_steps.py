@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest import plan, specs
 from palimpsest.analysis import steps
-from palimpsest.config import Params
-from palimpsest.errors import DataError, ParameterError
-from palimpsest.files import write_text
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.files import write_text
+from palimpsest.planning import plan, specs
+from palimpsest.planning.parameters import Params
 from tests.analysis import made_up
 from tests.training import presets
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from palimpsest.analysis import runs, traces
-from palimpsest.errors import DataError, ParameterError
-from palimpsest.tensors import write_tensors
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.tensors import write_tensors
 from tests.analysis import made_up
 from tests.training import presets
 

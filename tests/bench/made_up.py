@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench import compiled, peak, record, scaling
-from palimpsest.files import write_json
+from palimpsest.foundation.files import write_json
 from palimpsest.rendering.bench_columns import COLUMNS
 
 METHODS = ("process_per_run", "process_per_run_own", "two_processes", "loop", "packed_5", "packed_20")

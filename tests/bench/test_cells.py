@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from bench import __main__ as command_line
 from bench import cells, clock, naive, record, references, workload
 from palimpsest import models
-from palimpsest.config import Training
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch
-from palimpsest.training import loop, machine
+from palimpsest.planning.parameters import Training
+from palimpsest.runtime import machine
+from palimpsest.training import loop
 
 SMALL = {
     "ntm": {"hidden": 7, "num_slots": 6, "slot_dim": 4},

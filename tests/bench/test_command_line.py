@@ -8,7 +8,7 @@ import pytest
 
 from bench import __main__ as command_line
 from bench import record, scaling
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 
 
 @pytest.mark.parametrize("words", [[], ["--help"]])

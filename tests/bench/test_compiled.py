@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from bench import compiled
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 
 OPTIONS = argparse.Namespace(device="cpu", runs=5, batch=32, repeats=1)
 

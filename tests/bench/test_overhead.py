@@ -9,9 +9,9 @@ import pytest
 
 from bench import overhead
 from bench.processes import Cost
-from palimpsest import plan, specs
-from palimpsest.config import read_params
-from palimpsest.errors import DataError, ParameterError, ToolError
+from palimpsest.foundation.errors import DataError, ParameterError, ToolError
+from palimpsest.planning import plan, specs
+from palimpsest.planning.parameters import read_params
 
 HEADER = "s\th:m:s\tmax_rss\n"
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import peak, workload
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 
 
 def options(*words: str) -> argparse.Namespace:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from bench import plain, sweep, workload
 from palimpsest.models import CONTROLS, Batch
-from palimpsest.specs import RunSpec
+from palimpsest.planning.specs import RunSpec
+from palimpsest.tasks.shared.scoring import task_loss
 from palimpsest.training import loop
-from palimpsest.training.scoring import task_loss
 
 
 def spec_of(batch: int = 8, dropout: float = 0.1, capacity: int = 256, threshold: float = 0.5) -> RunSpec:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import machine, record
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
 
 COLUMNS = ("device", "name", "value")
 

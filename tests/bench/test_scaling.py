@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from bench import scaling
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 
 WORDS = ["--pack", "1", "3", "--batch", "2", "--length", "16", "--slots", "8", "--runs", "2", "--repeats", "1"]
 

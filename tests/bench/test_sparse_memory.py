@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bench import sparse_memory
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.memory import recency
-from palimpsest.training import machine
+from palimpsest.runtime import machine
 
 
 def options(*words: str) -> argparse.Namespace:

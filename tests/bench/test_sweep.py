@@ -11,9 +11,9 @@ import pytest
 
 from bench import plain, processes, sweep, workload
 from bench.processes import Cost
-from palimpsest.errors import ParameterError, ToolError
-from palimpsest.files import read_json
-from palimpsest.specs import RunSpec
+from palimpsest.foundation.errors import ParameterError, ToolError
+from palimpsest.foundation.files import read_json
+from palimpsest.planning.specs import RunSpec
 
 SPECS = [
     workload.sized(spec, device="cpu", batch=4, steps=2)

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from bench import sweep, worker, workload
-from palimpsest.files import read_json
-from palimpsest.plan import RUN_FILES
-from palimpsest.training import machine
+from palimpsest.foundation.files import read_json
+from palimpsest.planning.plan import RUN_FILES
+from palimpsest.runtime import machine
 
 
 def test_every_run_of_a_job_has_its_files_and_its_specification(tmp_path: Path) -> None:

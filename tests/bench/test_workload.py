@@ -3,7 +3,7 @@
 import pytest
 
 from bench import workload
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.training import loop
 
 PUBLISHED = workload.specs_of("default", "published")

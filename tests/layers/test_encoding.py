@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.config import checked
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import checked
 from palimpsest.layers.encoding import SequenceConfig, TokenInput, bit_codes
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.tasks import copy, priority_sort, repeat_copy

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.memory.adaptive import AdaptiveMemory
 from tests.memory.cells import D_IN, HEADS, NUM_SLOTS, SLOT_DIM, drawn, inputs, numpy_parameters, unroll
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.transformer import causal_window
 from palimpsest.memory.attention_memory import AttentionMemory
 from tests.memory.cells import D_IN, HEADS, NUM_SLOTS, SLOT_DIM, drawn, inputs, numpy_parameters, unroll

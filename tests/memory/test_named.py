@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.memory.hierarchical import HierarchicalMemory
 from palimpsest.memory.named import MemoryName, levels_of, named_memory

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from palimpsest import tensors
-from palimpsest.errors import DataError, PalimpsestError, ParameterError
+from palimpsest.foundation import tensors
+from palimpsest.foundation.errors import DataError, PalimpsestError, ParameterError
 from palimpsest.memory import episodic, lifecycle
 from palimpsest.memory.persistence import load_state, save_state
 from tests.memory.cells import CELLS, drawn, inputs, unroll

@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palimpsest.layers.transformer import reset_parameters
-from palimpsest.memory.reading import (
-    AttentionRead,
-    SigmoidRead,
-    cosine_similarity,
-    dot_product_read,
-    topk_cosine_read,
-)
+from palimpsest.memory.reading import AttentionRead, SigmoidRead, cosine_similarity, dot_product_read, topk_cosine_read
 
 GENERATOR = torch.Generator().manual_seed(3)
 QUERY, SLOTS = torch.randn(2, 3, 4, 5, generator=GENERATOR), torch.randn(2, 3, 6, 5, generator=GENERATOR)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.memory.sizes import at_least_one, within
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.memory import neighbours
 from palimpsest.memory.persistence import load_state, save_state

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from palimpsest.config import checked
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import checked
 from palimpsest.layers.places import sinusoids
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch, causal_transformer

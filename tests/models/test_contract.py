@@ -13,20 +13,11 @@ import torch
 from torch import Tensor
 
 from palimpsest import models
-from palimpsest.config import Section, as_number, checked, per_run_fields
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import Section, as_number, checked, per_run_fields
 from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.layers.transformer import EncoderConfig, reset_parameters
-from palimpsest.models import (
-    CONTROLS,
-    Batch,
-    ModelOutput,
-    full_attention,
-    nema_lc,
-    nema_lite,
-    no_memory,
-    window_only,
-)
+from palimpsest.models import CONTROLS, Batch, ModelOutput, full_attention, nema_lc, nema_lite, no_memory, window_only
 from palimpsest.tasks import copy, delayed_qa, mqar
 from palimpsest.training import seeding
 

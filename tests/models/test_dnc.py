@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from palimpsest.config import checked
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import checked
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch
 from palimpsest.models.dnc import Config, Model

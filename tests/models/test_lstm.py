@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from palimpsest.config import checked
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import checked
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch, lstm
-from palimpsest.models.recurrent import RecurrentModel
+from palimpsest.models.shared.recurrent import RecurrentModel
 from palimpsest.tasks import copy
 
 TASK = copy.Config(bits=3, max_length=4, test_lengths=(4,), num_train=12)

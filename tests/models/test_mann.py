@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from palimpsest.config import checked
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import checked
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch, mann, memory_rnn
 from palimpsest.tasks import copy

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from palimpsest.config import checked
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import checked
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.memory.named import MemoryName
 from palimpsest.models import Batch, memory_rnn

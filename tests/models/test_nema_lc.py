@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from palimpsest import models
-from palimpsest.config import as_number, per_run_fields
+from palimpsest.foundation.sections import as_number, per_run_fields
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import CONTROLS, Batch, ModelOutput, nema_lc
 from palimpsest.tasks import Examples, key_presence, key_value_stream
+from palimpsest.tasks.shared.scoring import task_loss
 from palimpsest.training import seeding
 from palimpsest.training.evaluation import memory_means, narrowed
-from palimpsest.training.scoring import task_loss
 
 POLICIES = ("fifo", "lru", "least_used", "random_replacement", "oracle_replacement")
 EVERY = ("nema_lc", *POLICIES)

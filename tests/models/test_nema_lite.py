@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from palimpsest.models import nema_lite, window_only
-from palimpsest.training.scoring import task_loss
+from palimpsest.tasks.shared.scoring import task_loss
 from tests.models.test_contract import TASKS, batch, build, hyper, run
 
 

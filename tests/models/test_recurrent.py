@@ -13,7 +13,7 @@ from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.memory.control import CONTROLS, Control, heard, seen
 from palimpsest.models import Batch
-from palimpsest.models.recurrent import RecurrentModel
+from palimpsest.models.shared.recurrent import RecurrentModel
 
 RUNS, SIZE, TIME, WIDTH, SLOTS = 2, 3, 6, 4, 5
 

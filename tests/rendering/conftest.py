@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from palimpsest.config import Params
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering import bench, numbers, tables
 from tests.bench import made_up
 from tests.rendering import fake

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest import plan
 from palimpsest.analysis import sequences, statistics
 from palimpsest.analysis.dynamics import LIFECYCLE as LIFECYCLE_TABLE
 from palimpsest.analysis.dynamics import WITHIN_SEQUENCE
 from palimpsest.analysis.frames import axes_of, tidy
 from palimpsest.analysis.runs import RUNS, run_frame
-from palimpsest.config import Params
-from palimpsest.files import write_json, write_text
+from palimpsest.foundation.files import write_json, write_text
+from palimpsest.planning import plan
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering.frames import records, select
 
 LEVELS = {

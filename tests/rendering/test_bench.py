@@ -12,8 +12,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from palimpsest import cli
-from palimpsest.errors import DataError
+from palimpsest.cli import door as cli
+from palimpsest.foundation.errors import DataError
 from palimpsest.rendering import bench, bench_parts, paper, style
 from palimpsest.rendering.bench_columns import COLUMNS
 from tests.bench import made_up

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.ticker import NullFormatter
 
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
 from palimpsest.rendering import bench_memories, bench_parts, style
 from palimpsest.rendering.bench_columns import COLUMNS
 from palimpsest.rendering.bench_parts import Measured

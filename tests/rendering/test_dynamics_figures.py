@@ -9,8 +9,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from palimpsest.analysis.dynamics import OPERATIONS
-from palimpsest.config import Params
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering import dynamics_plots, figures, style
 from palimpsest.rendering.panels import Products, series_of
 from tests.rendering import fake

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from palimpsest import catalogue
-from palimpsest.config import Params
-from palimpsest.errors import DataError, ParameterError
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering import figures, style
 from tests.rendering import fake
 

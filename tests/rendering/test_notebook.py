@@ -13,8 +13,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from palimpsest import catalogue
-from palimpsest.config import Params
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering import figures, notebook, tables
 from tests.rendering import fake
 from tests.rendering.conftest import CLAIMS, PROJECT, PUBLISHED

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from palimpsest.config import Params
-from palimpsest.errors import DataError, ParameterError
-from palimpsest.files import sha256
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.files import sha256
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering import numbers
 from tests.rendering import fake
 from tests.rendering.conftest import PUBLISHED

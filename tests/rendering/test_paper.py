@@ -8,9 +8,9 @@ import pytest
 
 from palimpsest import tasks
 from palimpsest.analysis.claims import read_verdicts
-from palimpsest.config import Params
-from palimpsest.errors import DataError, ToolError
-from palimpsest.files import read_json, write_json
+from palimpsest.foundation.errors import DataError, ToolError
+from palimpsest.foundation.files import read_json, write_json
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering import bench, figures, numbers, paper, tables
 from palimpsest.tasks import key_presence
 from tests.bench import made_up

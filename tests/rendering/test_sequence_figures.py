@@ -8,8 +8,8 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 
-from palimpsest.config import Params
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering import figures, sequence_plots, style
 from palimpsest.rendering.panels import Products, series_of
 from tests.rendering import fake

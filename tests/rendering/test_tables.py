@@ -8,9 +8,9 @@ import yaml
 
 from palimpsest import catalogue
 from palimpsest.analysis.claim_file import read_claims
-from palimpsest.config import Params, read_params
-from palimpsest.errors import DataError
-from palimpsest.files import write_json
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.files import write_json
+from palimpsest.planning.parameters import Params, read_params
 from palimpsest.rendering import tables
 from palimpsest.rendering.latex import escape
 from tests.rendering import fake

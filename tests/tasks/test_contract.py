@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from palimpsest import tasks
-from palimpsest.config import checked
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import checked
 from palimpsest.tasks import Examples
 
 SIZES = {"num_train": 12, "num_validation": 8, "num_test": 6}

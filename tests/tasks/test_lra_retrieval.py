@@ -11,9 +11,11 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from palimpsest import specs, tasks
-from palimpsest.config import checked, read_params
-from palimpsest.errors import DataError, ParameterError
+from palimpsest import tasks
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.sections import checked
+from palimpsest.planning import specs
+from palimpsest.planning.parameters import read_params
 from palimpsest.tasks import lra_retrieval
 from palimpsest.tasks.lra_retrieval import CLS, SEP, Config
 from tests.training.presets import PROJECT

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from palimpsest.config import Params, merge, read_params
+from palimpsest.foundation.sections import merge
+from palimpsest.planning.parameters import Params, read_params
 
 PROJECT = Path(__file__).parents[2]
 SIZES = {"width": 8, "num_heads": 2, "num_layers": 1, "feedforward": 8, "gate_hidden": 8}

@@ -11,11 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest import plan, specs, tasks
+from palimpsest import tasks
 from palimpsest.memory.lifecycle import COST
 from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import CONTROLS, Batch, ModelOutput
+from palimpsest.planning import plan, specs
 from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks.shared.scoring import scores, task_loss
 from palimpsest.training import loop, seeding
 from palimpsest.training.evaluation import (
     SHORTEST_FOR_SLOPE,
@@ -27,7 +29,6 @@ from palimpsest.training.evaluation import (
     slope_of_second_half,
     slots_written,
 )
-from palimpsest.training.scoring import scores, task_loss
 from tests.training.presets import read, read_lifecycle, read_sequences
 
 

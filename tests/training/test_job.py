@@ -17,11 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from palimpsest import datasets, plan, specs
-from palimpsest.config import Params
-from palimpsest.errors import DataError, ParameterError
-from palimpsest.provenance import code_of
-from palimpsest.training import checkpoint, job, loop
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.planning import plan, specs
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.provenance import code_of
+from palimpsest.training import checkpoint, datasets, job, loop
 from tests.training import presets
 
 

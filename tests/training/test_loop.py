@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from palimpsest import plan, specs, tasks
+from palimpsest import tasks
 from palimpsest.models import Batch
+from palimpsest.planning import plan, specs
 from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks.shared.scoring import scores
 from palimpsest.training import loop, seeding
-from palimpsest.training.scoring import scores
 from tests.training import presets
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from palimpsest.config import Training
+from palimpsest.planning.parameters import Training
 from palimpsest.training.optimiser import Adam, Optimiser, RMSprop, build_optimiser
 
 RATES, DECAYS = (0.1, 0.01, 0.003), (0.0, 0.1, 0.5)

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from palimpsest import datasets, plan
-from palimpsest.config import Params
-from palimpsest.training import job
+from palimpsest.planning import plan
+from palimpsest.planning.parameters import Params
+from palimpsest.training import datasets, job
 from tests.training import presets
 
 LENGTHS = (2, 4, 6)

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from palimpsest.config import merge, read_yaml
+from palimpsest.foundation.sections import merge, read_yaml
 
 HOME = Path(__file__).parents[2]
 NEVER_HASHED = {".snakemake", "logs", "benchmarks", "checkpoints"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from palimpsest import prefork
+from palimpsest.runtime import prefork
 from tests.workflow.project import NEVER_HASHED, Project, checkout, kill, living
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from palimpsest.config import merge, read_yaml
+from palimpsest.foundation.sections import merge, read_yaml
 from tests.workflow.project import HOME, Project, checkout
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from palimpsest import plan
-from palimpsest.config import read_params
-from palimpsest.files import read_json
+from palimpsest.foundation.files import read_json
+from palimpsest.planning import plan
+from palimpsest.planning.parameters import read_params
 from tests.workflow.project import AFTER_TRAINING, EVERYTHING, HOME, Project, checkout
 
 CELLS = {cell.base for cell in plan.cells(read_params(HOME / "params/smoke.yaml"))}

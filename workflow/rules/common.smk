@@ -2,7 +2,7 @@
 
 A result is stale when its command, its input files (by content), its parameters or its code changed. Parameters are
 the values that reach the job, defaults filled in, never the file that they were written in; code is a fingerprint
-of syntax trees (palimpsest.provenance). Neither a comment nor a time stamp nor a moved folder re-trains anything.
+of syntax trees (palimpsest.planning.provenance). Neither a comment nor a time stamp nor a moved folder re-trains anything.
 """
 
 import json
@@ -13,14 +13,16 @@ import sys
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT / "src"))
 
-from palimpsest import catalogue, plan, prefork, schedule
-from palimpsest.config import read_params
-from palimpsest.errors import PalimpsestError, ParameterError
-from palimpsest.provenance import fingerprint
+from palimpsest import catalogue
+from palimpsest.planning import plan, schedule
+from palimpsest.planning.parameters import read_params
+from palimpsest.foundation.errors import PalimpsestError, ParameterError
+from palimpsest.planning.provenance import fingerprint
+from palimpsest.runtime import prefork
 
 # Jobs run this interpreter and the package beside this Snakefile, whatever is installed or first in PATH. The prefix
 # is not part of a rule's command, so that where things are installed decides nothing. One thread a process: see
-# palimpsest.training.machine.
+# palimpsest.runtime.machine.
 shell.executable("bash")
 JOB_VARIABLES = {"PYTHONPATH": str(PROJECT / "src"), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 shell.prefix(

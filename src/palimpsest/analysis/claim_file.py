@@ -9,7 +9,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from palimpsest import models
-from palimpsest.config import Scalar, Section, TrackName, checked, read_yaml
+from palimpsest.foundation.sections import Scalar, Section, checked, read_yaml
+from palimpsest.planning.parameters import TrackName
 
 Kind = Literal["value", "difference", "reduction", "spearman", "count", "success_rate"]
 

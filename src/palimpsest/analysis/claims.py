@@ -17,7 +17,7 @@ from palimpsest.analysis.frames import COUNT, NAME, NUMBER, TEXT, Layout, axes_o
 from palimpsest.analysis.measure import Cell, Measured, TrackRuns, Verdict, measure
 from palimpsest.analysis.runs import run_directory
 from palimpsest.analysis.statistics import Interval, PValues, holm
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 
 VERDICTS = Layout(
     {

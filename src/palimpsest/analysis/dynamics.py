@@ -12,8 +12,8 @@ from pandas import DataFrame
 from palimpsest.analysis.frames import COUNT, IDENTITY, INTEGER, NUMBER, SHARE, Layout, one_of, read_frame
 from palimpsest.analysis.runs import axes, key_of, run_frame
 from palimpsest.analysis.traces import Array, Trace, read_trace, traces
-from palimpsest.config import Params
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.planning.parameters import Params
 
 WRITE_POSITIONS = Layout(
     IDENTITY,

@@ -14,8 +14,8 @@ import pandas as pd
 from pandas import DataFrame
 from pandas.api.types import is_float_dtype
 
-from palimpsest.config import Scalar, format_value
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.sections import Scalar, format_value
 
 
 class Column(NamedTuple):

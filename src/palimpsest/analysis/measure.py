@@ -23,8 +23,8 @@ from palimpsest.analysis.statistics import (
     proportion_interval,
     spearman,
 )
-from palimpsest.config import Scalar, format_value
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import Scalar, format_value
 
 Verdict = Literal["holds", "fails", "undecided"]
 

@@ -11,8 +11,9 @@ from pandas import DataFrame
 from pydantic import Field, model_validator
 
 from palimpsest.analysis.frames import axes_of, records, tidy
-from palimpsest.config import Scalar, Section, TrackName, checked, format_value, read_yaml
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import Scalar, Section, checked, format_value, read_yaml
+from palimpsest.planning.parameters import TrackName
 
 
 class Number(Section):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pandas import DataFrame
 
-from palimpsest import plan, specs, tasks
+from palimpsest import tasks
 from palimpsest.analysis.frames import (
     COUNT,
     IDENTITY,
@@ -25,11 +25,13 @@ from palimpsest.analysis.frames import (
     tidy,
 )
 from palimpsest.analysis.statistics import above_chance
-from palimpsest.config import Params, Section, checked, format_value
-from palimpsest.errors import DataError, ParameterError
-from palimpsest.files import read_json
-from palimpsest.plan import Cell
-from palimpsest.specs import RunSpec
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.files import read_json
+from palimpsest.foundation.sections import Section, checked, format_value
+from palimpsest.planning import plan, specs
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.plan import Cell
+from palimpsest.planning.specs import RunSpec
 
 CHANCE_LEVEL = 0.05
 """Level of the test that a run's accuracy is above chance."""

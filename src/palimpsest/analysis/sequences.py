@@ -14,24 +14,15 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from palimpsest import tasks
-from palimpsest.analysis.frames import (
-    COUNT,
-    IDENTITY,
-    NUMBER,
-    Layout,
-    axes_of,
-    metrics_of,
-    one_of,
-    read_frame,
-    records,
-)
+from palimpsest.analysis.frames import COUNT, IDENTITY, NUMBER, Layout, axes_of, metrics_of, one_of, read_frame, records
 from palimpsest.analysis.runs import axes, collect, key_of, read_final, run_frame
 from palimpsest.analysis.statistics import mean_interval, proportion_interval
 from palimpsest.analysis.traces import Array, Trace, read_trace, traces
-from palimpsest.config import Params, Section
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.sections import Section
 from palimpsest.layers.encoding import bit_codes
-from palimpsest.specs import RunSpec, task_config
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.specs import RunSpec, task_config
 
 TRAINED = one_of("yes", "no", "unknown")
 """Whether sequences of a size stood in the training stream; unknown of a task that this module has not heard of."""

@@ -12,8 +12,8 @@ from pandas import DataFrame
 
 from palimpsest.analysis.frames import COUNT, IDENTITY, Layout, read_frame, read_rows
 from palimpsest.analysis.runs import asked, axes, key_of, read_final, run_frame
-from palimpsest.config import Params
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.planning.parameters import Params
 
 STEPS = Layout(IDENTITY, {"seed": COUNT, "step": COUNT})
 WINDOWS = 50

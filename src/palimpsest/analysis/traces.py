@@ -9,9 +9,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from palimpsest.analysis.runs import asked
-from palimpsest.config import Params
-from palimpsest.specs import RunSpec
-from palimpsest.tensors import read_tensors
+from palimpsest.foundation.tensors import read_tensors
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.specs import RunSpec
 
 Array = NDArray[Any]
 Trace = dict[str, Array]

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from palimpsest.config import Section
+from palimpsest.foundation.sections import Section
 from palimpsest.layers.embedding import Embedding
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Generator, Tensor, nn
 
-from palimpsest.config import Section
+from palimpsest.foundation.sections import Section
 from palimpsest.layers.attention import SelfAttention
 from palimpsest.layers.embedding import Embedding
 from palimpsest.layers.linear import Linear

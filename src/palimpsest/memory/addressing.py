@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.activation import logarithm
 from palimpsest.layers.product import product
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.activation import softplus
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.product import product

@@ -22,9 +22,9 @@ from palimpsest.layers.linear import Linear
 from palimpsest.layers.product import product
 from palimpsest.memory.addressing import allocation, content_weights, erase_and_add, read
 from palimpsest.memory.control import Control, heard, seen
-from palimpsest.memory.dnc_unrolled import DNCAccess
+from palimpsest.memory.fast.dnc import DNCAccess
+from palimpsest.memory.fast.sequence import Carried, Weights, unrolled
 from palimpsest.memory.sizes import at_least_one, within
-from palimpsest.memory.unrolled import Carried, Weights, unrolled
 
 Slots = Float[Tensor, "runs batch slots dim"]
 PerSlot = Float[Tensor, "runs batch slots"]
@@ -34,7 +34,7 @@ Link = Float[Tensor, "runs batch slots slots"]
 
 
 MEMORY = ("slots", "usage", "read_weights", "write_weights", "precedence", "link")
-"""What :class:`palimpsest.memory.dnc_unrolled.DNCAccess` takes of a state, in its order."""
+"""What :class:`palimpsest.memory.fast.dnc.DNCAccess` takes of a state, in its order."""
 
 
 class SparseLink(NamedTuple):

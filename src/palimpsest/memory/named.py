@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.memory.adaptive import AdaptiveMemory
 from palimpsest.memory.associative import AssociativeMemory
 from palimpsest.memory.attention_memory import AttentionMemory
@@ -42,7 +42,7 @@ TOP_K = 4
 
 
 def named_memory(name: MemoryName, runs: int, d_in: int, num_slots: int, slot_dim: int, num_read_heads: int = 1) -> Any:
-    """The cell (:class:`palimpsest.models.recurrent.Cell`, an ``nn.Module``) of a name.
+    """The cell (:class:`palimpsest.models.shared.recurrent.Cell`, an ``nn.Module``) of a name.
 
     What a memory has beside these sizes is as it is by default; slots of a hierarchical memory are dealt out to its
     levels, the faster ones first.

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.activation import sigmoid, softplus
 from palimpsest.layers.cells import FeedForwardCell, GRUCell, LSTMCell, LSTMState
 from palimpsest.layers.linear import Linear
@@ -37,9 +37,9 @@ from palimpsest.memory.addressing import (
     read,
 )
 from palimpsest.memory.control import Control, heard, seen
-from palimpsest.memory.ntm_unrolled import NTMAccess
+from palimpsest.memory.fast.ntm import NTMAccess
+from palimpsest.memory.fast.sequence import Carried, Weights, unrolled
 from palimpsest.memory.sizes import at_least_one, within
-from palimpsest.memory.unrolled import Carried, Weights, unrolled
 
 CONTROLLERS: dict[str, type[LSTMCell | GRUCell | FeedForwardCell]] = {
     "lstm": LSTMCell,

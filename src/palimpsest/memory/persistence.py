@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from palimpsest.errors import DataError, ParameterError
-from palimpsest.tensors import read_tensors, write_tensors
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.tensors import read_tensors, write_tensors
 
 State = TypeVar("State")
 NUMBERS = (bool, int, float)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.activation import sigmoid, tanh
 from palimpsest.layers.attention import SelfAttention
 from palimpsest.layers.linear import Linear

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 
 
 def at_least_one(**sizes: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.memory.control import CONTROLS as CONTROLS
 from palimpsest.memory.control import Control
 from palimpsest.memory.trace import MemoryTrace
@@ -69,13 +69,9 @@ def loss_weights(model: nn.Module, hyper: dict[str, Tensor]) -> dict[str, Tensor
     return {term: hyper[name] for term, name in names.items()} if weighed is None else weighed(hyper)
 
 
-SHARED = frozenset({"recurrent"})
-"""Files that hold what several architectures have in common, and no model."""
-
-
 def names() -> list[str]:
-    """Every model: the files beside this one, but those that are shared."""
-    return sorted({module.name for module in pkgutil.iter_modules(__path__)} - SHARED)
+    """Every model: the files beside this one; a folder holds what several of them share."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def load(name: str, where: str = "model") -> ModuleType:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.memory.dnc import DNCCell
-from palimpsest.models.recurrent import RecurrentModel
+from palimpsest.models.shared.recurrent import RecurrentModel
 
 
 class Config(SequenceConfig):

@@ -15,7 +15,7 @@ from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.memory.control import Control
 from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import Batch, ModelOutput
-from palimpsest.models.recurrent import RecurrentModel
+from palimpsest.models.shared.recurrent import RecurrentModel
 
 
 class Config(SequenceConfig):

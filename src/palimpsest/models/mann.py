@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.memory.controlled import ControlledMemory
 from palimpsest.memory.least_recently_used import LeastRecentlyUsedAccess
-from palimpsest.models.recurrent import RecurrentModel
+from palimpsest.models.shared.recurrent import RecurrentModel
 
 
 class Config(SequenceConfig):

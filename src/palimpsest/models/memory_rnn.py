@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.memory.controlled import ControlledMemory
 from palimpsest.memory.named import MemoryName, named_memory
-from palimpsest.models.recurrent import RecurrentModel
+from palimpsest.models.shared.recurrent import RecurrentModel
 
 
 class Config(SequenceConfig):

@@ -12,7 +12,7 @@ from palimpsest.layers.linear import Linear
 from palimpsest.memory.segments import SegmentMemory
 from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import Batch, ModelOutput
-from palimpsest.models.recurrent import RecurrentModel
+from palimpsest.models.shared.recurrent import RecurrentModel
 
 
 class Config(SequenceConfig):

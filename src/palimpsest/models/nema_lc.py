@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from palimpsest.config import PerRun, as_number
+from palimpsest.foundation.sections import PerRun, as_number
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.noise import uniform
 from palimpsest.layers.transformer import EncoderConfig, TokenEncoder

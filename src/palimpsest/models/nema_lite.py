@@ -24,7 +24,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from palimpsest.config import PerRun
+from palimpsest.foundation.sections import PerRun
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.noise import uniform
 from palimpsest.layers.transformer import EncoderConfig, TokenEncoder

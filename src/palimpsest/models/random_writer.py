@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from palimpsest.config import PerRun
+from palimpsest.foundation.sections import PerRun
 from palimpsest.layers.noise import uniform
 from palimpsest.memory.write_gate import WriteDecision, fixed_writes
 from palimpsest.models import Batch, nema_lite

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from palimpsest.files import write_text
+from palimpsest.foundation.files import write_text
 from palimpsest.rendering import style
 from palimpsest.rendering.bench_memories import cells_table, goals_macro, growth_macro, sparse_memory_figure
 from palimpsest.rendering.bench_parts import Measured, environment, read, sign, significant, times, whole

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from palimpsest.errors import DataError
-from palimpsest.files import read_json
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.files import read_json
 from palimpsest.rendering.bench_columns import COLUMNS, FLAGS, MAY_BE_EMPTY, TEXTS
 from palimpsest.rendering.latex import escape, number
 

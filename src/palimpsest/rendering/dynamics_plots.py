@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from palimpsest.analysis.dynamics import OPERATIONS
-from palimpsest.config import Scalar
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.sections import Scalar
 from palimpsest.rendering import panels, style
 from palimpsest.rendering.frames import select
 from palimpsest.rendering.panels import Products, Series

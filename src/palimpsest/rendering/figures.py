@@ -12,8 +12,8 @@ from palimpsest.analysis.runs import read_histories, read_runs
 from palimpsest.analysis.sequences import read_generalisation, read_said, read_weightings
 from palimpsest.analysis.statistics import read_summary
 from palimpsest.analysis.steps import read_steps
-from palimpsest.config import Params
-from palimpsest.errors import DataError, ParameterError
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering import comparison_plots, dynamics_plots, plots, sequence_plots, style
 from palimpsest.rendering.frames import RUNS, SUMMARY, select
 from palimpsest.rendering.panels import Products

@@ -10,7 +10,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from palimpsest.analysis.frames import axes_of
-from palimpsest.config import Scalar, format_value
+from palimpsest.foundation.sections import Scalar, format_value
 
 RUNS = Path("tables/runs.csv")
 SUMMARY = Path("tables/summary_final_epoch.csv")

@@ -15,8 +15,8 @@ from typing import Any
 import nbformat
 
 import palimpsest
-from palimpsest.errors import DataError
-from palimpsest.files import write_text
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.files import write_text
 
 KERNEL = "palimpsest"
 INJECTED = "injected-parameters"

@@ -11,17 +11,17 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from palimpsest import plan
 from palimpsest.analysis.claims import read_verdicts
 from palimpsest.analysis.frames import axes_of
 from palimpsest.analysis.published import read_published
 from palimpsest.analysis.runs import read_runs
 from palimpsest.analysis.sequences import read_rates
 from palimpsest.analysis.statistics import read_summary
-from palimpsest.config import Params
-from palimpsest.datasets import load_card
-from palimpsest.errors import DataError, ParameterError
-from palimpsest.files import digest, read_json, sha256, write_json, write_text
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.files import digest, read_json, sha256, write_json, write_text
+from palimpsest.planning import plan
+from palimpsest.planning.cards import load_card
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering.frames import CLAIMS, KEYS, RUNS, SUMMARY, best_cells, cell_of, cell_path, records, select
 from palimpsest.rendering.latex import number
 from palimpsest.rendering.tables import flattened, value_text

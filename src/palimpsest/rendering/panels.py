@@ -12,8 +12,8 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from palimpsest.config import Scalar, format_value
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.sections import Scalar, format_value
 from palimpsest.rendering import style
 from palimpsest.rendering.frames import axes_with_values, cell_of, records, select
 from palimpsest.rendering.style import Look

@@ -19,8 +19,8 @@ from typing import Any
 import jinja2
 
 from palimpsest.analysis.claims import read_verdicts
-from palimpsest.errors import DataError, ToolError
-from palimpsest.files import write_bytes, write_text
+from palimpsest.foundation.errors import DataError, ToolError
+from palimpsest.foundation.files import write_bytes, write_text
 from palimpsest.rendering.frames import CLAIMS, records
 from palimpsest.rendering.latex import escape
 from palimpsest.rendering.numbers import NUMBERS, nearest, read_numbers

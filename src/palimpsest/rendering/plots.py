@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from palimpsest.config import format_value
+from palimpsest.foundation.sections import format_value
 from palimpsest.rendering import panels, style
 from palimpsest.rendering.frames import select
 from palimpsest.rendering.panels import MEAN, POINT, Products

@@ -7,7 +7,7 @@ from pathlib import Path
 from palimpsest.analysis.claim_file import read_claims
 from palimpsest.analysis.claims import read_verdicts
 from palimpsest.analysis.frames import records
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
 
 BEGIN, END = "<!-- claims: written by `palimpsest readme` -->", "<!-- end of claims -->"
 

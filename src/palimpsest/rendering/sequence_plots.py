@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from palimpsest.config import Scalar
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.sections import Scalar
 from palimpsest.rendering import panels, style
 from palimpsest.rendering.frames import records, select
 from palimpsest.rendering.panels import Products, Series

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from tueplots import axes as tue_axes
 from tueplots import fontsizes
 
-from palimpsest.config import Scalar, format_value
-from palimpsest.files import write_bytes
+from palimpsest.foundation.files import write_bytes
+from palimpsest.foundation.sections import Scalar, format_value
 
 TEXT_WIDTH = 5.5
 """Inches: the text width of NeurIPS and of the project's paper."""

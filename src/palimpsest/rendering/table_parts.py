@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from palimpsest.config import Params, Scalar, format_value
+from palimpsest.foundation.sections import Scalar, format_value
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering import style
 from palimpsest.rendering.latex import escape
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest import catalogue, plan
+from palimpsest import catalogue
 from palimpsest.analysis.claim_file import Claims, read_claims
 from palimpsest.analysis.claims import read_verdicts
 from palimpsest.analysis.frames import axes_of, tidy
@@ -17,10 +17,12 @@ from palimpsest.analysis.published import Published, PublishedResults, compare, 
 from palimpsest.analysis.runs import read_runs
 from palimpsest.analysis.sequences import by_size, rates
 from palimpsest.analysis.statistics import read_summary
-from palimpsest.config import Params, format_value
-from palimpsest.datasets import load_card
-from palimpsest.errors import DataError
-from palimpsest.files import read_json, write_text
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.files import read_json, write_text
+from palimpsest.foundation.sections import format_value
+from palimpsest.planning import plan
+from palimpsest.planning.cards import load_card
+from palimpsest.planning.parameters import Params
 from palimpsest.rendering import style
 from palimpsest.rendering.frames import (
     CLAIMS,

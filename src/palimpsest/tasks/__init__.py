@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from palimpsest.config import Section
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import Section
 
 Scored = Literal["class", "classes", "bits"]
 """What a task asks for: one class an example, or a class or a vector of bits at every step that is asked for."""
@@ -101,8 +101,8 @@ def sample(module: ModuleType, config: Section, size: int) -> Examples:
 
 
 def names() -> list[str]:
-    """Every task: the files beside this one."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """Every task: the files beside this one; a folder holds what several of them share."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def load(name: str, where: str = "task") -> ModuleType:

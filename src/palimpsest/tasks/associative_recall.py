@@ -22,8 +22,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from palimpsest.sequences import Part, StreamConfig, check_sizes, distinct, drawn_up_to, parts
 from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks.shared.sequences import Part, StreamConfig, check_sizes, distinct, drawn_up_to, parts
 
 SCORED = "bits"
 Items = Annotated[int, Field(ge=2, le=1000)]

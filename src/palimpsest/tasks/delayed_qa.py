@@ -26,7 +26,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from palimpsest.config import Section
+from palimpsest.foundation.sections import Section
 from palimpsest.tasks import Examples, Splits, drawn
 
 

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from palimpsest.config import Section
+from palimpsest.foundation.sections import Section
 from palimpsest.tasks import Examples, Splits, drawn
 
 SIMULATED_PAIRS = 200_000

@@ -17,8 +17,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from palimpsest.config import Section
-from palimpsest.errors import ParameterError
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import Section
 from palimpsest.tasks import Examples, Splits, drawn
 
 SENTENCE = 4

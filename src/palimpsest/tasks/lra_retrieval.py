@@ -33,8 +33,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from palimpsest.config import Section
-from palimpsest.errors import DataError
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.sections import Section
 from palimpsest.tasks import Examples, Splits
 
 GENERATED = False

@@ -27,8 +27,8 @@ from jaxtyping import Int
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from palimpsest.sequences import MAX_TOKENS, Part, StreamConfig, check_tested, distinct, parts
 from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks.shared.sequences import MAX_TOKENS, Part, StreamConfig, check_tested, distinct, parts
 
 SCORED = "classes"
 BLANK = 0

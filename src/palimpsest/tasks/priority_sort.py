@@ -22,8 +22,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from palimpsest.sequences import Part, Size, StreamConfig, check_sizes, check_tokens, distinct, parts
 from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks.shared.sequences import Part, Size, StreamConfig, check_sizes, check_tokens, distinct, parts
 
 SCORED = "bits"
 

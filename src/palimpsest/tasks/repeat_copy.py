@@ -23,8 +23,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from palimpsest.sequences import Part, Size, StreamConfig, check_sizes, check_tokens, parts
 from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks.shared.sequences import Part, Size, StreamConfig, check_sizes, check_tokens, parts
 
 SCORED = "bits"
 Repeats = Annotated[int, Field(ge=1, le=99)]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from palimpsest.errors import DataError
-from palimpsest.files import digest
-from palimpsest.tensors import read_tensors, write_tensors
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.files import digest
+from palimpsest.foundation.tensors import read_tensors, write_tensors
 from palimpsest.training.loop import Pack
 
 

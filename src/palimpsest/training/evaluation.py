@@ -13,7 +13,7 @@ from palimpsest.memory.lifecycle import FORGOTTEN, REPLACED, UPDATED, counted
 from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import Batch, Control, ModelOutput, under_controls
 from palimpsest.tasks import Examples
-from palimpsest.training.scoring import Scores
+from palimpsest.tasks.shared.scoring import Scores
 
 Metrics = dict[str, Float[Tensor, " runs"]]
 
@@ -21,7 +21,7 @@ Metrics = dict[str, Float[Tensor, " runs"]]
 def batch_sums(output: ModelOutput, batch: Batch, scores: Scores) -> Metrics:
     """Sums over one batch, in float64: dividing them by the number of examples gives the metrics of a split.
 
-    ``loss`` (nats), ``accuracy`` and what else there is of :func:`palimpsest.training.scoring.scores`, and
+    ``loss`` (nats), ``accuracy`` and what else there is of :func:`palimpsest.tasks.shared.scoring.scores`, and
     ``loss_<term>`` for every auxiliary term, unweighted; of models with a memory also what :func:`memory_means` finds
     in their trace.
     """

@@ -11,17 +11,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from palimpsest import datasets, models, plan, specs, tasks
-from palimpsest.config import Params
-from palimpsest.errors import DataError, ParameterError
-from palimpsest.files import digest, write_json, write_text
+from palimpsest import models, tasks
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.files import digest, write_json, write_text
+from palimpsest.foundation.tensors import write_tensors
 from palimpsest.layers.activation import sigmoid
 from palimpsest.models import Batch
-from palimpsest.provenance import code_of
-from palimpsest.specs import RunSpec
+from palimpsest.planning import plan, specs
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.provenance import code_of
+from palimpsest.planning.specs import RunSpec
+from palimpsest.runtime import machine
 from palimpsest.tasks import Examples, Splits
-from palimpsest.tensors import write_tensors
-from palimpsest.training import checkpoint, loop, machine, seeding
+from palimpsest.training import checkpoint, datasets, loop, seeding
 from palimpsest.training.evaluation import carries_state, slope_of_second_half
 
 Report = Callable[[str], None]

@@ -11,23 +11,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from palimpsest import models, tasks
-from palimpsest.config import Training, as_number, per_run_fields
+from palimpsest.foundation.sections import as_number, per_run_fields
 from palimpsest.layers.product import rounding
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch
-from palimpsest.specs import RunSpec, structure
+from palimpsest.planning.parameters import Training
+from palimpsest.planning.specs import RunSpec, structure
+from palimpsest.runtime import machine
 from palimpsest.tasks import Examples, Scored, Splits
-from palimpsest.training import machine, seeding
-from palimpsest.training.evaluation import (
-    Metrics,
-    add_sums,
-    batch_sums,
-    carries_state,
-    evaluate,
-    narrowed,
-)
+from palimpsest.tasks.shared.scoring import Scores, scores
+from palimpsest.training import seeding
+from palimpsest.training.evaluation import Metrics, add_sums, batch_sums, carries_state, evaluate, narrowed
 from palimpsest.training.optimiser import Optimiser, build_optimiser
-from palimpsest.training.scoring import Scores, scores
 
 EVALUATION_STEP = 1 << 31
 """Steps of training stay below it, so that evaluation never reuses a noise key of training."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from palimpsest.config import Training
+from palimpsest.planning.parameters import Training
 
 Flat = Float[Tensor, "runs elements"]
 

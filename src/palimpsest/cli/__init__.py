@@ -1,0 +1,1 @@
+"""The only door: people, rules and notebooks all come in here."""

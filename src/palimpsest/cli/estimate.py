@@ -1,0 +1,112 @@
+"""What a preset will cost: jobs, runs, steps, time and disk, from timing three steps of each architecture."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from palimpsest import tasks
+from palimpsest.planning import footprint, plan, specs
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.specs import RunSpec
+from palimpsest.runtime import machine
+from palimpsest.tasks import Splits, on_device, sample
+from palimpsest.training import job, loop
+
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one pack."""
+
+    steps: int
+    seconds: float
+    bytes: int
+
+
+def step_count(spec: RunSpec) -> int:
+    """Optimiser steps of a run."""
+    passes = 1 if spec.training.order == "stream" else spec.training.num_epochs
+    return passes * -(-spec.task["num_train"] // spec.training.batch_size)
+
+
+def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
+    """Cost of a pack: its steps, their time as three of them took, and the size of its files."""
+    training = runs[0].training
+    task = tasks.load(runs[0].task["name"])
+    config = {key: value for key, value in runs[0].task.items() if key not in ("name", "seed")}
+    checked = task.Config.model_validate(config)
+    parts = [sample(task, checked, size) for size in (training.batch_size * TIMED_STEPS, 2, max(2, trace_examples))]
+    splits = on_device(Splits(*parts), runs[0].device)
+    pack = loop.build_pack([_in_passes(run) for run in runs])
+    seconds = float("nan")
+    if timing:
+        loop.train_epoch(pack, splits.train, 0)  # the first steps allocate; they are not counted
+        start = time.perf_counter()
+        loop.train_epoch(pack, splits.train, 0)
+        seconds = (time.perf_counter() - start) / TIMED_STEPS * step_count(runs[0])
+    trace = job.probe(pack, splits, trace_examples)
+    weights = sum(parameter.numel() * 4 for parameter in pack.model.parameters())
+    return Cost(step_count(runs[0]), seconds, weights + sum(v.numel() * v.element_size() for v in trace.values()))
+
+
+def _in_passes(run: RunSpec) -> RunSpec:
+    """A run whose epoch is a pass over the few examples that are timed, be it a part of a stream otherwise."""
+    return run.model_copy(update={"training": run.training.model_copy(update={"order": "shuffled"})})
+
+
+def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bool) -> None:
+    """Print the plan of a preset: one line an experiment, track and model, or one a pack.
+
+    Raises:
+        ParameterError: a parameter is wrong.
+    """
+    machine.prepare(params.device)
+    here = params.device == "cpu" or torch.cuda.is_available()
+    if timing and not here:
+        console.print(f"{file}: device: {params.device!r}: not on this machine, so nothing is timed")
+    timing = timing and here
+    resolved = {base: _here(runs, here) for base, runs in specs.check(params, file).items()}
+    kinds = {base: _architecture(runs[0]) for base, runs in resolved.items()}
+    sizes = {kind: footprint.bytes_per_run(resolved[base][0]) for base, kind in kinds.items()}
+    known: dict[tuple[str, int], Cost] = {}
+    rows: dict[tuple[str, ...], list[float]] = {}
+    for pack in plan.packs(params, lambda cell: footprint.runs_per_pack(sizes[kinds[cell.base]], params.packing)):
+        kind = (kinds[pack.first.base], len(pack.runs))
+        if kind not in known:
+            together = [resolved[run.cell.base][run.cell.seeds.index(run.seed)] for run in pack.runs]
+            known[kind] = measure(together, params.trace_examples, timing=timing)
+        cost, size = known[kind], len(pack.runs)
+        cell = pack.first
+        key = (pack.name, pack.runs[0].name) if jobs else (cell.experiment, cell.track, cell.model)
+        row = rows.setdefault(key, [0.0] * 5)
+        for index, value in enumerate((1, size, cost.steps * size, cost.seconds, cost.bytes)):
+            row[index] += value
+    _print(rows, ("pack", "first run") if jobs else ("experiment", "track", "model"), console, params)
+
+
+def _here(runs: list[RunSpec], here: bool) -> list[RunSpec]:
+    """Runs of a device that this machine lacks are sized up on its CPU."""
+    return runs if here else [run.model_copy(update={"device": "cpu"}) for run in runs]
+
+
+def _architecture(spec: RunSpec) -> str:
+    """Runs that cost the same: all but seed and per-run hyper-parameters alike."""
+    return repr((spec.model, sorted(specs.structure(spec).items(), key=str)))
+
+
+def _print(rows: dict[tuple[str, ...], list[float]], names: tuple[str, ...], console: Console, params: Params) -> None:
+    table = Table(*names, title=f"preset {params.preset} on {params.device}")
+    for name in ("jobs", "runs", "run-steps", "one core, minutes", "disk, MB"):
+        table.add_column(name, justify="right")
+    total = [sum(column) for column in zip(*rows.values(), strict=True)]
+    for key, row in [*rows.items(), (("total", *[""] * (len(names) - 1)), total)]:
+        minutes = "?" if row[3] != row[3] else f"{row[3] / 60:.1f}"
+        table.add_row(*key, f"{row[0]:.0f}", f"{row[1]:.0f}", f"{row[2]:.0f}", minutes, f"{row[4] / 1e6:.1f}")
+    console.print(table)

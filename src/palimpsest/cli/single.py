@@ -1,0 +1,223 @@
+"""Runs outside the pipeline: one from command-line options, a sweep without Snakemake, a run evaluated again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from palimpsest import models, tasks
+from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.foundation.files import read_json
+from palimpsest.foundation.sections import checked, per_run_fields
+from palimpsest.foundation.tensors import read_tensors
+from palimpsest.planning import footprint, plan, specs
+from palimpsest.planning.parameters import Experiment, Grid, Params, Task, Track, Training, read_params
+from palimpsest.planning.specs import RunSpec
+from palimpsest.runtime import machine
+from palimpsest.training import datasets, job, loop
+
+Options = dict[str, Any]
+
+
+def options(words: Sequence[str]) -> Options:
+    """Read ``--mem-lambda 0.05 --width=64 --use-memory`` as {"mem_lambda": 0.05, "width": 64, "use_memory": True}.
+
+    An option without a value is a switch: true, or false if its name begins with ``no-``.
+
+    Raises:
+        ParameterError: a word that is no option.
+    """
+    found: Options = {}
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith("--"):
+            raise ParameterError(f"command line: {word!r}: not an option; allowed: --name value")
+        name, equals, text = word[2:].partition("=")
+        if not equals and (not waiting or waiting[0].startswith("--")):
+            found[name.removeprefix("no-").replace("-", "_")] = not name.startswith("no-")
+            continue
+        value = text if equals else waiting.pop(0)
+        found[name.replace("-", "_")] = yaml.safe_load(value)
+    return found
+
+
+def find_experiment(file: Path, model: str, experiment: str | None, task: str | None, track: str) -> str:
+    """The experiment that a person means by its name, by a task, or by nothing but the model.
+
+    Args:
+        file: the preset.
+        model: whose run it is to be.
+        experiment: its name, if given.
+        task: short for the experiment MODEL_TASK, or the name of a task that an experiment has on the track.
+        track: published or repaired.
+
+    Raises:
+        ParameterError: both are given, or no experiment fits.
+    """
+    known = read_params(file).experiments
+    if experiment is not None and task is not None:
+        raise ParameterError(f"command line: --experiment {experiment!r} and --task {task!r}; allowed: one of them")
+    if experiment is not None:
+        return experiment
+    if task is not None:
+        with_task = [name for name, one in known.items() if track in one.tracks and one.tracks[track].task.name == task]
+        fitting = [name for name in known if name == f"{model}_{task}"] or with_task
+        if not fitting:
+            short = {name.removeprefix(f"{model}_") for name in known if name.startswith(f"{model}_")}
+            names = sorted(short | {one.tracks[track].task.name for one in known.values() if track in one.tracks})
+            raise ParameterError(f"{file}: --task {task!r}: no such task; allowed: {', '.join(names)}")
+        return fitting[0]
+    with_model = [
+        name
+        for name, one in known.items()
+        if any(g.model == model for t in one.tracks.values() for g in t.grids.values())
+    ]
+    return model if model in known else next(iter([*with_model, *known]))
+
+
+def preset(file: Path, model: str, experiment: str, track: str, seed: int, chosen: Options) -> Params:
+    """A preset of one run: an experiment's task and training with some parameters replaced.
+
+    Raises:
+        ParameterError: no such experiment, track, model or parameter.
+    """
+    params = read_params(file)
+    for name, given, allowed in (
+        ("experiment", experiment, sorted(params.experiments)),
+        ("track", track, sorted(params.experiments[experiment].tracks) if experiment in params.experiments else []),
+    ):
+        if given not in allowed:
+            raise ParameterError(f"{file}: {name}: {given!r}: not in this preset; allowed: {', '.join(allowed)}")
+    base = params.experiments[experiment].tracks[track]  # type: ignore[index]
+    fields = models.load(model, "command line: model").Config.model_fields
+    task_fields = tasks.load(base.task.name).Config.model_fields
+    every = {**task_fields, **Training.model_fields, **fields}
+    config, axes, training, task = {}, {}, {}, {}
+    for name, value in chosen.items():
+        option = f"--{name.replace('_', '-')}"
+        if name in every and isinstance(value, bool) and every[name].annotation is not bool:
+            raise ParameterError(f"command line: {option}: has no value; allowed: {option} VALUE")
+        if name in fields:
+            (axes if name in per_run_fields(models.load(model).Config) else config)[name] = value
+        elif name in Training.model_fields:
+            training[name] = value
+        elif name in task_fields:
+            task[name] = value
+        else:
+            raise ParameterError(f"command line: {option}: unknown parameter; allowed: {', '.join(sorted(every))}")
+    known = next((grid.config for grid in base.grids.values() if grid.model == model), {})
+    grid = Grid(model=model, config={**known, **config}, axes={axis: [value] for axis, value in axes.items()})
+    others = {name: entry for name, entry in base.grids.items() if entry.model != model}
+    track_of_one = Track(
+        task=Task(name=base.task.name, seed=base.task.seed, config={**base.task.config, **task}),
+        training=checked(Training, {**base.training.model_dump(), **training}, "command line", "training"),
+        shared=base.shared,
+        grids={**others, "single": grid},
+    )
+    entry = params.experiments[experiment]
+    whole = Experiment(source=entry.source, title=entry.title, tracks={track: track_of_one})  # type: ignore[dict-item]
+    return params.model_copy(update={"seeds": (seed,), "experiments": {experiment: whole}})
+
+
+def train(params: Params, root: Path, file: Path, console: Console) -> Path:
+    """Generate the data of a preset of one run, train it, and return the directory of its files."""
+    cell = next(cell for cell in plan.cells(params) if cell.grid == "single")
+    spec = specs.resolve(params, cell, "command line")[0]
+    datasets.generate(params, cell.experiment, cell.track, root, file)
+    pack = plan.Pack(cell.label, tuple(plan.runs_of(cell)))
+    with progress(console, pack.label, spec.training.num_epochs) as show:
+        job.train_pack(params, pack, root, file="command line", progress=show, report=console.print)
+    return root / cell.directory(spec.seed)
+
+
+def sweep(params: Params, experiment: str, root: Path, file: Path, console: Console) -> None:
+    """Train every pack of an experiment in turn; runs that are there are left alone.
+
+    Raises:
+        ParameterError: no such experiment, or a parameter is wrong.
+    """
+    if experiment not in params.experiments:
+        raise ParameterError(f"{file}: experiments: no {experiment!r}; allowed: {', '.join(params.experiments)}")
+    resolved = specs.check(params, file)
+    for track in sorted(params.experiments[experiment].tracks):
+        datasets.generate(params, experiment, track, root, file)
+
+    def largest(cell: plan.Cell) -> int:
+        return footprint.runs_per_pack(footprint.bytes_per_run(resolved[cell.base][0]), params.packing)
+
+    def is_there(run: plan.Run) -> bool:
+        spec = next(spec for spec in resolved[run.cell.base] if spec.seed == run.seed)
+        return is_finished(root / run.directory, spec)
+
+    asked = [pack for pack in plan.packs(params, largest, is_there) if pack.first.experiment == experiment]
+    for number, pack in enumerate(asked, 1):
+        if is_there(pack.runs[0]):
+            console.print(f"[{number}/{len(asked)}] {pack.label}: finished before")
+            continue
+        epochs = resolved[pack.first.base][0].training.num_epochs
+        with progress(console, f"({number}/{len(asked)}) {pack.label}", epochs) as show:
+            job.train_pack(params, pack, root, file=file, progress=show, report=console.print)
+
+
+def is_finished(directory: Path, spec: RunSpec) -> bool:
+    """Whether all files of a run are there and are of this very run."""
+    if not all((directory / name).is_file() for name in plan.RUN_FILES):
+        return False
+    return read_json(directory / "final.json").get("spec") == spec.model_dump(mode="json")
+
+
+def evaluate(directory: Path) -> dict[str, dict[str, float]]:
+    """Metrics of a trained run on its test split under every control.
+
+    Raises:
+        DataError: the directory holds no run, or its files are corrupt.
+    """
+    final = read_json(directory / "final.json")
+    try:
+        spec = RunSpec.model_validate(final["spec"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{directory / 'final.json'}: spec: missing or malformed; allowed: what a run writes") from None
+    machine.prepare(spec.device)
+    pack = loop.build_pack([spec])
+    weights = read_tensors(directory / "model.safetensors")
+    try:
+        pack.model.load_state_dict({name: value[None] for name, value in weights.items()})
+    except RuntimeError:
+        raise DataError(f"{directory / 'model.safetensors'}: other parameters than {spec.model} has") from None
+    config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
+    splits = tasks.load(spec.task["name"]).Config.model_validate(config).build(spec.task["seed"])
+    splits = tasks.on_device(splits, spec.device)
+    return {
+        control: {name: float(value) for name, value in measured.items()}
+        for control, measured in loop.evaluate_pack(pack, splits.test, models.CONTROLS).items()
+    }
+
+
+@contextmanager
+def progress(console: Console, label: str, epochs: int) -> Iterator[Callable[[int, dict[str, Tensor]], None]]:
+    """A bar on a terminal, one line an epoch in a log; shows loss, accuracy and write ratio as means over the pack."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=epochs)
+
+        def show(epoch: int, metrics: dict[str, Tensor]) -> None:
+            shown = {
+                "loss": "train_loss",
+                "accuracy": "validation_accuracy_on",
+                "write ratio": "validation_write_ratio",
+            }
+            values = ", ".join(f"{k} {metrics[v].mean().item():.3f}" for k, v in shown.items() if v in metrics)
+            if console.is_terminal:
+                bar.update(task, completed=epoch, description=f"{label}: {values}")
+            else:
+                console.print(f"{label}: epoch {epoch}/{epochs}: {values}", soft_wrap=True)
+
+        yield show

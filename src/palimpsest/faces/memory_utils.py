@@ -1,0 +1,203 @@
+"""Pictures and numbers of what a memory did; :meth:`palimpsest.faces.adapter.CellModule.record` has the data.
+
+The pictures look as all figures of the project do, and the numbers are its metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.memory.addressing import cosine_similarity
+from palimpsest.rendering import style
+
+Values = Tensor | NDArray[Any] | Sequence[Any]
+"""Numbers, as a tensor, an array, or a sequence of such things of equal shape."""
+IN_USE = 0.5
+"""A slot is in use where its usage is above: where it was written more likely than not."""
+
+
+class MemoryVisualizer:
+    """Draws what a memory did along one sequence."""
+
+    def plot_memory_usage(self, memory_usage_history: Values, title: str = "Memory usage over time") -> Figure:
+        """Mean usage over the slots at each step, and below it the usage of every slot.
+
+        Args:
+            memory_usage_history: (time, slots), in [0, 1]; or (time,), of the memory as a whole.
+            title: above the figure.
+
+        Raises:
+            ParameterError: of another shape, empty, or not all finite.
+        """
+        usage = _array("memory_usage_history", memory_usage_history, {1: "(time,)", 2: "(time, slots)"})
+        with style.sized_for_print():
+            figure, grid = style.panels(usage.ndim, 1, 1.5, sharex=True)
+            mean = grid[0][0]
+            mean.plot(usage.mean(1) if usage.ndim == 2 else usage, color=style.SERIES[0].color, linewidth=1.2)
+            mean.set_ylabel("mean usage" if usage.ndim == 2 else "usage")
+            mean.set_ylim(-0.05, max(1.05, float(usage.max())))
+            if usage.ndim == 2:
+                _map(figure, grid[1][0], usage, "usage")
+            _finish(figure, grid, title)
+        return figure
+
+    def plot_attention_patterns(self, attention_weights: Values, title: str = "Memory attention patterns") -> Figure:
+        """Weight of every slot at each step, a panel a head.
+
+        Args:
+            attention_weights: (time, slots), or (time, heads, slots): read or write weights of one sequence.
+            title: above the figure.
+
+        Raises:
+            ParameterError: of another shape, empty, or not all finite.
+        """
+        shapes = {2: "(time, slots)", 3: "(time, heads, slots)"}
+        weights = _array("attention_weights", attention_weights, shapes)
+        weights = weights[:, None] if weights.ndim == 2 else weights
+        heads = weights.shape[1]
+        with style.sized_for_print():
+            figure, grid = style.panels(heads, 1, 1.5, sharex=True)
+            for head in range(heads):
+                _map(figure, grid[head][0], weights[:, head], "weight")
+                if heads > 1:
+                    grid[head][0].set_title(f"head {head}")
+            _finish(figure, grid, title)
+        return figure
+
+    def save(self, figure: Figure, path: str | Path) -> list[Path]:
+        """Write a figure as PDF and PNG, the same bytes for the same figure.
+
+        Args:
+            figure: drawn here.
+            path: without a suffix.
+
+        Returns:
+            The two files.
+
+        Raises:
+            DataError: a file cannot be written.
+        """
+        with style.sized_for_print():
+            return style.save(figure, Path(path))
+
+
+def _map(figure: Figure, panel: Any, values: NDArray[Any], name: str) -> None:
+    """Slot against step."""
+    picture = panel.imshow(
+        values.T, aspect="auto", origin="lower", interpolation="nearest", cmap="viridis", vmin=0, vmax=_top(values)
+    )
+    panel.set_ylabel("slot")
+    panel.yaxis.get_major_locator().set_params(integer=True, nbins=6)
+    figure.colorbar(picture, ax=panel, label=name)
+
+
+def _top(values: NDArray[Any]) -> float:
+    return max(1.0, float(values.max()))
+
+
+def _finish(figure: Figure, grid: Sequence[Sequence[Any]], title: str) -> None:
+    last = grid[-1][0]
+    last.set_xlabel("step")
+    last.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title)
+
+
+class MemoryAnalyzer:
+    """Says in one number each how much of a memory is used, how it lasts, and whether it finds what it should."""
+
+    def compute_memory_efficiency(self, memory_usage: Values) -> float:
+        """Share of slots in use, those of usage above ½, in [0, 1]; the mean over all steps and sequences.
+
+        Args:
+            memory_usage: (…, slots), in [0, 1].
+
+        Raises:
+            ParameterError: empty, not all finite, or outside [0, 1].
+        """
+        usage = _array("memory_usage", memory_usage, None)
+        if usage.ndim < 1 or usage.min() < 0 or usage.max() > 1 + 1e-6:
+            raise ParameterError("memory_usage: no usages; allowed: (…, slots), numbers in [0, 1]")
+        return float((usage > IN_USE).mean())
+
+    def compute_memory_stability(self, memory_content: Values) -> float:
+        """How much of what slots hold is left a step later, in [0, 1]: 1 if nothing changes, 0 if all is turned round.
+
+            S = 1 − Σ_{t,i} |M_t(i) − M_{t−1}(i)| / Σ_{t,i} (|M_t(i)| + |M_{t−1}(i)|)
+
+        over the slots that held something, M_{t−1}(i) ≠ 0: to write where nothing was is no loss. 1 if there are none.
+
+        Args:
+            memory_content: (time, slots, dim), or (batch, time, slots, dim).
+
+        Raises:
+            ParameterError: of another shape, empty, not all finite, or of a single step.
+        """
+        shapes = {3: "(time, slots, dim)", 4: "(batch, time, slots, dim)"}
+        content = _array("memory_content", memory_content, shapes)
+        if content.shape[-3] < 2:
+            raise ParameterError("memory_content: a single step; allowed: 2 or more")
+        before, after = content[..., :-1, :, :], content[..., 1:, :, :]
+        size = np.linalg.norm(before, axis=-1)
+        held = size > 0
+        changed = (np.linalg.norm(after - before, axis=-1) * held).sum()
+        most = ((size + np.linalg.norm(after, axis=-1)) * held).sum()
+        return float(1 - changed / most) if most else 1.0
+
+    def compute_retrieval_accuracy(self, queries: Values, memories: Values, targets: Values) -> float:
+        """Share of queries to which the memory of largest cosine is the one that was meant, in [0, 1].
+
+        Args:
+            queries: (queries, dim).
+            memories: (slots, dim).
+            targets: (queries,), integers: number of the memory that each query means. Of equals the first is found.
+
+        Raises:
+            ParameterError: shapes do not fit together, something is empty or not finite, or a target is no slot.
+        """
+        asked = _array("queries", queries, {2: "(queries, dim)"})
+        held = _array("memories", memories, {2: "(slots, dim)"})
+        meant = _array("targets", targets, {1: "(queries,)"})
+        if held.shape[1] != asked.shape[1]:
+            raise ParameterError(f"memories: {held.shape[1]} features; allowed: {asked.shape[1]}, as the queries")
+        if len(meant) != len(asked):
+            raise ParameterError(f"targets: {len(meant)}; allowed: {len(asked)}, one a query")
+        if (meant != meant.astype(np.int64)).any() or meant.min() < 0 or meant.max() >= len(held):
+            raise ParameterError(f"targets: no numbers of memories; allowed: integers from 0 to {len(held) - 1}")
+        alike: Float[Tensor, "1 1 queries slots"] = cosine_similarity(
+            torch.from_numpy(asked)[None, None], torch.from_numpy(held)[None, None]
+        )
+        return float((alike[0, 0].numpy().argmax(1) == meant).mean())
+
+
+def _array(name: str, values: Values, shapes: dict[int, str] | None) -> NDArray[np.float64]:
+    """Numbers as an array, of one of the shapes by number of axes.
+
+    Raises:
+        ParameterError: they are none, none are there, they have another shape, or are not all finite.
+    """
+    try:
+        parts = [_plain(part) for part in values] if isinstance(values, list | tuple) else _plain(values)
+        array = np.asarray(parts, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ParameterError(f"{name}: {type(values).__name__}; allowed: numbers of one shape") from None
+    if shapes is not None and array.ndim not in shapes:
+        raise ParameterError(f"{name}: shape {array.shape}; allowed: {' or '.join(shapes.values())}")
+    if not array.size:
+        raise ParameterError(f"{name}: shape {array.shape}; allowed: at least one number")
+    if not np.isfinite(array).all():
+        raise ParameterError(f"{name}: not all finite; allowed: finite numbers")
+    return array
+
+
+def _plain(values: Any) -> Any:
+    return values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values

@@ -1,0 +1,85 @@
+"""How much memory a run takes in a pack, and how many runs therefore fit: counted on tensors that have no data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from palimpsest import models, tasks
+from palimpsest.models import Batch
+from palimpsest.planning.parameters import Packing
+from palimpsest.planning.specs import RunSpec
+from palimpsest.tasks.shared.scoring import task_loss
+
+COPIES_OF_PARAMETERS = 6
+"""Weights, gradients, Adam's two moments, and two temporaries of its step."""
+HEADROOM = 1.25
+"""What a step holds beside parameters and saved activations: gradients on their way, workspaces."""
+
+
+def bytes_per_run(spec: RunSpec) -> int:
+    """Memory that one more run adds to a pack, in bytes: parameters and optimiser, and what a step saves to go back.
+
+    Counted on one forward pass on the ``meta`` device, which computes shapes and nothing else: what is still there
+    after it is there for the way back.
+    """
+    module = models.load(spec.model)
+    with torch.device("meta"):
+        model: nn.Module = module.Model(module.Config.model_validate(spec.config), 1)
+        hyper = {name: torch.empty(1) for name in {*spec.config, *spec.training.model_dump()}}
+        batch, targets = _batch(spec)
+        with _Made() as made:
+            output = model(batch, hyper)
+            loss = task_loss(output.logits, targets, tasks.scored(tasks.load(spec.task["name"])))
+        saved = made.still_there()
+        del output, loss
+    parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return round(COPIES_OF_PARAMETERS * parameters + HEADROOM * saved)
+
+
+class _Made(TorchDispatchMode):
+    """Every storage that is made in the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The operation itself; views are of a storage that is known, or was there before."""
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor) and not func.is_view:
+                storage = tensor.untyped_storage()
+                self.storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        return made
+
+    def still_there(self) -> int:
+        """Bytes of those that somebody holds."""
+        return sum(size for storage, size in self.storages.values() if not storage.expired())
+
+
+def _batch(spec: RunSpec) -> tuple[Batch, Tensor]:
+    """A batch of the task's shapes, without data; called where new tensors have none."""
+    config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
+    size = spec.training.batch_size
+    module = tasks.load(spec.task["name"])
+    with torch.device("cpu"):
+        examples = tasks.sample(module, module.Config.model_validate(config), 2)
+    extras = {
+        name: torch.empty(1, size, *value.shape[1:], dtype=value.dtype) for name, value in examples.extras.items()
+    }
+    inputs = torch.empty(1, size, *examples.inputs.shape[1:], dtype=examples.inputs.dtype)
+    targets = torch.empty(1, size, *examples.targets.shape[1:], dtype=torch.int64)
+    return Batch(inputs, torch.empty(1, dtype=torch.int64), extras), targets
+
+
+def runs_per_pack(each: int, packing: Packing) -> int:
+    """How many runs of ``each`` bytes a pack holds at most: as said, or as many as fit into its memory, if only one."""
+    if packing.max_runs != "auto":
+        return packing.max_runs
+    return max(1, int(packing.memory_mb * 2**20 / each))

@@ -1,0 +1,186 @@
+"""Every parameter that shapes a run, as frozen sections, and how params/*.yaml is read.
+
+Only the structure is known here; what a model or a task accepts stands in its own file and is checked by
+:mod:`palimpsest.planning.specs`. Nothing in this module imports torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import NAME, PerRun, Scalar, Section, checked, format_value, merge, read_yaml
+
+TrackName = Literal["published", "repaired"]
+
+
+class Training(Section):
+    """How a run is trained; the same budget for a model and its baselines unless a grid says otherwise."""
+
+    num_epochs: int = Field(20, ge=1, description="passes over the training split, or parts of it")
+    batch_size: int = Field(64, ge=1, description="examples a step")
+    order: Literal["shuffled", "stream"] = Field(
+        "shuffled",
+        description="shuffled: every epoch passes over the training split; stream: an epoch is its next part, in the "
+        "task's order, and no example comes twice",
+    )
+    optimiser: Literal["adam", "rmsprop"] = Field("adam", description="what takes the steps")
+    learning_rate: Annotated[float, PerRun()] = Field(1e-3, gt=0, description="step size")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the second moment")
+    epsilon: float = Field(1e-8, gt=0, description="the optimiser's epsilon")
+    alpha: float = Field(0.99, ge=0, lt=1, description="RMSprop's decay of the squares")
+    momentum: float = Field(0.0, ge=0, lt=1, description="RMSprop's momentum")
+    weight_decay: Annotated[float, PerRun()] = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
+    clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of a run's gradient; null: never clipped")
+    clip_value: float | None = Field(
+        None, gt=0, description="largest size of a gradient's element; null: never clipped"
+    )
+    checkpoint_every: int = Field(1, ge=1, description="epochs between two checkpoints of a pack")
+
+
+class Packing(Section):
+    """Which runs are trained together as one program; no result depends on it on a CPU."""
+
+    axes: tuple[str, ...] = Field(
+        ("seed",), description="what runs of one pack may differ in: seed, per-run parameters"
+    )
+    max_runs: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="runs of a pack at most; auto: as many as fit"
+    )
+    memory_mb: float = Field(1000, gt=0, description="memory that parameters and activations of a pack may take (auto)")
+    packs_per_gpu: int = Field(1, ge=1, description="packs that share one GPU at a time")
+
+    @field_validator("axes")
+    @classmethod
+    def _axes_are_not_repeated(cls, axes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(axes)) != len(axes):
+            raise ValueError("an axis is repeated; allowed: each axis once")
+        return axes
+
+
+class Task(Section):
+    """Which task a track trains on; ``config`` is checked by the task's own file."""
+
+    name: str = Field(description="a file of src/palimpsest/tasks, without .py")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the generated data set")
+    config: dict[str, Any] = Field(default_factory=dict, description="the task's own parameters")
+
+
+class Grid(Section):
+    """A model and the cells in which it is trained: every combination of the values in ``axes``, for every seed."""
+
+    model: str = Field(description="a file of src/palimpsest/models, without .py")
+    config: dict[str, Any] = Field(default_factory=dict, description="the model's own parameters, beside `shared`")
+    training: dict[str, Any] = Field(default_factory=dict, description="departures from the track's training")
+    axes: dict[str, list[Scalar]] = Field(
+        default_factory=dict, description="axis: values; a parameter of the model or a per-run one of the training"
+    )
+
+    @field_validator("axes")
+    @classmethod
+    def _axes_are_not_empty_and_not_repeated(cls, axes: dict[str, list[Scalar]]) -> dict[str, list[Scalar]]:
+        for axis, values in axes.items():
+            if not values:
+                raise ValueError(f"axis {axis!r} is empty; allowed: at least one value")
+            if len(set(map(format_value, values))) != len(values):
+                raise ValueError(f"axis {axis!r} repeats a value in {values}; allowed: each value once")
+        return axes
+
+
+class Track(Section):
+    """One reading of a source: its task, its training and its grids."""
+
+    task: Task
+    training: Training = Field(default_factory=lambda: Training.model_validate({}))
+    shared: dict[str, Any] = Field(
+        default_factory=dict, description="parameters given to every model of the track that has them"
+    )
+    grids: dict[str, Grid] = Field(description="grids by name; none may ask for a run that another asks for")
+
+    @field_validator("grids")
+    @classmethod
+    def _at_least_one_grid(cls, grids: dict[str, Grid]) -> dict[str, Grid]:
+        if not grids:
+            raise ValueError("the grid is empty; allowed: at least one grid")
+        return grids
+
+
+class Experiment(Section):
+    """What is done about one source."""
+
+    source: str = Field(pattern=r"^\d{3}$", description="number of the source, as in the claims")
+    title: str = Field(min_length=1, description="title in tables and in the paper")
+    tracks: dict[TrackName, Track]
+
+    @field_validator("tracks")
+    @classmethod
+    def _at_least_one_track(cls, tracks: dict[str, Track]) -> dict[str, Track]:
+        if not tracks:
+            raise ValueError("no track; allowed: published, repaired or both")
+        return tracks
+
+
+class Params(Section):
+    """One preset: everything that the pipeline does follows from it, the code and the environment."""
+
+    preset: Literal["smoke", "default", "paper"] = Field(description="name of the preset")
+    workdir: str = Field(".", description="where products go, relative to the project; smoke stays under build/")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where packs are trained")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="arithmetic of matrix products; the other two on GPUs only"
+    )
+    compiled: bool = Field(False, description="whether torch.compile fuses the model; needs a C++ compiler on a CPU")
+    packing: Packing = Field(default_factory=lambda: Packing.model_validate({}))
+    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1, description="one run a seed in every cell")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval and of every verdict")
+    trace_examples: int = Field(128, ge=2, description="examples of the probe batch whose memory is recorded")
+    experiments: dict[str, Experiment]
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_not_repeated(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed is repeated; allowed: each seed once")
+        if any(not 0 <= seed < 2**31 for seed in seeds):
+            raise ValueError("a seed is out of range; allowed: 0 to 2147483647")
+        return seeds
+
+    @field_validator("workdir")
+    @classmethod
+    def _workdir_stays_inside(cls, workdir: str) -> str:
+        if Path(workdir).is_absolute() or ".." in Path(workdir).parts:
+            raise ValueError("leaves the project; allowed: a path below it")
+        return workdir
+
+    @model_validator(mode="after")
+    def _rounding_is_for_gpus(self) -> Params:
+        if self.precision != "float32" and self.device == "cpu":
+            raise ValueError(f"precision: {self.precision!r} on device 'cpu'; allowed there: float32")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_names(self) -> Params:
+        for name in self.experiments:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"experiments: {name!r} is not a name; allowed: lower case letters, digits, '_'")
+        return self
+
+
+def read_params(path: Path) -> Params:
+    """Read a preset; ``extends: other.yaml`` takes all that the file itself does not say from its neighbour.
+
+    Raises:
+        ParameterError: one line a mistake: file, key, value, and what is allowed.
+    """
+    content = read_yaml(path)
+    if "extends" in content:
+        base = path.parent / str(content.pop("extends"))
+        inherited = read_yaml(base)
+        if "extends" in inherited:
+            raise ParameterError(f"{base}: extends: {inherited['extends']!r}: a base extends nothing itself")
+        content = merge(inherited, content)
+    return checked(Params, content, path)

@@ -1,0 +1,191 @@
+"""From parameters to runs: which cells a preset asks for, where each run lives, and which runs are trained together.
+
+A *run* is (experiment, track, model, cell, seed); a *cell* is one point of a grid; a *pack* is runs of one grid that
+are trained together as one program. Nothing here imports torch: Snakemake reads it at every start.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import Scalar, format_value
+from palimpsest.planning.parameters import Params, Track
+
+RUN_FILES = ("history.csv", "steps.csv", "final.json", "trace.safetensors", "model.safetensors")
+DATA_FILES = ("examples.safetensors", "card.json")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a grid: runs that differ in their seed alone."""
+
+    experiment: str
+    track: str
+    model: str
+    grid: str
+    values: dict[str, Scalar]
+    seeds: tuple[int, ...]
+
+    @property
+    def model_base(self) -> str:
+        """Directory of all cells of the model, below the product directory."""
+        return f"results/{self.experiment}/track={self.track}/model={self.model}"
+
+    @property
+    def path(self) -> str:
+        """``axis=value/`` for every axis, or nothing: what stands between model and seed in a path."""
+        return "".join(f"{axis}={format_value(value)}/" for axis, value in self.values.items())
+
+    @property
+    def base(self) -> str:
+        """Directory of the cell, below the product directory."""
+        return f"{self.model_base}/{self.path}".rstrip("/")
+
+    @property
+    def label(self) -> str:
+        """One line for logs and progress."""
+        return self.base.removeprefix("results/")
+
+    def directory(self, seed: int) -> Path:
+        """Where one run's files live, below the product directory."""
+        return Path(self.base) / f"seed={seed}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one cell."""
+
+    cell: Cell
+    seed: int
+
+    @property
+    def directory(self) -> Path:
+        """Where its files live, below the product directory."""
+        return self.cell.directory(self.seed)
+
+    @property
+    def name(self) -> str:
+        """Path below the directory of the model, e.g. ``mem_lambda=0.1/write_threshold=0.5/seed=3``."""
+        return f"{self.cell.path}seed={self.seed}"
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs of one grid that are trained together, and a name for rules and logs."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Cell:
+        """Cell of the first run: experiment, track, model and grid are the same for all."""
+        return self.runs[0].cell
+
+    @property
+    def label(self) -> str:
+        """One line for logs and progress."""
+        first, *others = self.runs
+        also = f" and {len(others)} more" if others else ""
+        return f"{first.cell.label}/seed={first.seed}{also}"
+
+
+def data_directory(experiment: str, track: str) -> Path:
+    """Where a track's data set lives, below the product directory."""
+    return Path(f"data/{experiment}/track={track}")
+
+
+def tracks(params: Params) -> Iterator[tuple[str, str, Track]]:
+    """Every (experiment, track name, track) of a preset, sorted by name."""
+    for name in sorted(params.experiments):
+        for track_name, track in sorted(params.experiments[name].tracks.items()):
+            yield name, track_name, track
+
+
+def cells(params: Params, file: Path | str = "params") -> list[Cell]:
+    """Every cell that a preset asks for, sorted by path.
+
+    Raises:
+        ParameterError: two grids of a track ask for the same run.
+    """
+    found: dict[str, Cell] = {}
+    for experiment, track_name, track in tracks(params):
+        for grid_name, grid in track.grids.items():
+            axes = dict(sorted(grid.axes.items()))
+            for values in itertools.product(*axes.values()):
+                point = dict(zip(axes, values, strict=True))
+                cell = Cell(experiment, track_name, grid.model, grid_name, point, params.seeds)
+                if cell.base in found:
+                    raise ParameterError(
+                        f"{file}: experiments.{experiment}.tracks.{track_name}.grids: "
+                        f"{found[cell.base].grid!r} and {grid_name!r} both ask for {cell.label}; allowed: one of them"
+                    )
+                found[cell.base] = cell
+    return [found[base] for base in sorted(found)]
+
+
+def packs(
+    params: Params, largest: Callable[[Cell], int], is_there: Callable[[Run], bool] = lambda run: False
+) -> list[Pack]:
+    """Divide every run that a preset asks for into packs.
+
+    Runs are together if they are of one grid, agree in every axis that ``packing.axes`` does not name, and are all
+    there already or all missing: what a grid has gained is trained without what it had, and what it had is found stale
+    or not as a whole. On a CPU no result depends on the division.
+
+    Args:
+        params: the preset.
+        largest: how many runs of a cell's kind fit into a pack; ``packing.max_runs`` unless that is ``auto``.
+        is_there: whether the files of a run exist.
+    """
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for cell in cells(params):
+        apart = [f"{axis}={value}" for axis, value in cell.values.items() if axis not in params.packing.axes]
+        for seed in cell.seeds:
+            run = Run(cell, seed)
+            alone = [] if "seed" in params.packing.axes else [str(seed)]
+            key = (cell.model_base, cell.grid, *apart, *alone, str(is_there(run)))
+            groups.setdefault(key, []).append(run)
+    found: list[Pack] = []
+    count: Counter[str] = Counter()
+    for runs in groups.values():
+        for part in _parts(runs, largest(runs[0].cell)):
+            cell = part[0].cell
+            count[cell.model_base] += 1
+            found.append(Pack(f"{cell.experiment}_{cell.track}_{cell.model}_{count[cell.model_base]:02d}", part))
+    return found
+
+
+def _parts(runs: list[Run], largest: int) -> Iterable[tuple[Run, ...]]:
+    """As few parts as possible, of sizes as equal as possible, in order."""
+    number = -(-len(runs) // largest)
+    bounds = [len(runs) * part // number for part in range(number + 1)]
+    return (tuple(runs[start:stop]) for start, stop in itertools.pairwise(bounds))
+
+
+def find_runs(params: Params, base: str, names: Iterable[str]) -> Pack:
+    """The runs ``names`` below the directory of a model ``base``; all of them if no name is given.
+
+    Raises:
+        ParameterError: the preset asks for no such run.
+    """
+    asked = {run.name: run for cell in cells(params) if cell.model_base == base for run in runs_of(cell)}
+    if not asked:
+        raise ParameterError(f"params: no grid of preset {params.preset!r} asks for {base!r}; see `palimpsest plan`")
+    chosen = list(names) or list(asked)
+    for name in chosen:
+        if name not in asked:
+            raise ParameterError(
+                f"params: no grid of preset {params.preset!r} asks for {name!r} below {base}; "
+                f"allowed: {', '.join(list(asked)[:3])}, …"
+            )
+    return Pack(base, tuple(asked[name] for name in chosen))
+
+
+def runs_of(cell: Cell) -> list[Run]:
+    """Every run of a cell, in the order of the preset's seeds."""
+    return [Run(cell, seed) for seed in cell.seeds]

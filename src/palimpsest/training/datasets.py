@@ -1,0 +1,130 @@
+"""Data sets on disk: one safetensors file with all splits, and a card that says what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from palimpsest import tasks
+from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.files import sha256, write_json
+from palimpsest.foundation.sections import Section
+from palimpsest.foundation.tensors import read_tensors, write_tensors
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.plan import data_directory
+from palimpsest.planning.specs import task_config
+from palimpsest.tasks import Examples, Scored, Splits
+
+SIMULATED_EXAMPLES = 50_000
+
+
+def generate(params: Params, experiment: str, track: str, root: Path, file: Path | str = "params") -> dict[str, Any]:
+    """Generate the data set of one track, and its card.
+
+    Returns:
+        The card: task and its parameters, seed, sizes, chance, ceiling (exact, and simulated with its standard
+        error where examples can be generated), and the hash of the data.
+
+    Raises:
+        ParameterError: the task's parameters are wrong.
+        DataError: the files cannot be written.
+    """
+    spec = params.experiments[experiment].tracks[track]  # type: ignore[index]
+    config = task_config(spec, file, f"experiments.{experiment}.tracks.{track}")
+    module = tasks.load(spec.task.name)
+    splits: Splits = config.build(spec.task.seed)  # type: ignore[attr-defined]
+    directory = root / data_directory(experiment, track)
+    write_tensors(directory / "examples.safetensors", _tensors(splits))
+    card = {
+        "task": spec.task.name,
+        "seed": spec.task.seed,
+        "config": config.model_dump(mode="json"),
+        "interface": config.interface(),  # type: ignore[attr-defined]
+        "examples": {name: len(split.targets) for name, split in splits._asdict().items()},
+        "chance": module.chance(config),
+        "ceiling": module.ceiling(config),
+        "ceiling_simulated": _simulated_ceiling(module, config, spec.task.seed) if tasks.is_generated(module) else None,
+        "sha256": sha256(directory / "examples.safetensors"),
+    }
+    write_json(directory / "card.json", card)
+    return card
+
+
+def _tensors(splits: Splits) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, split in splits._asdict().items():
+        tensors |= {f"{name}.inputs": split.inputs.to(torch.int16), f"{name}.targets": split.targets.to(torch.int16)}
+        tensors |= {f"{name}.extras.{key}": value.to(torch.int32) for key, value in split.extras.items()}
+    return tensors
+
+
+def _simulated_ceiling(module: Any, config: Section, seed: int) -> dict[str, float]:
+    """Accuracy of the task's best predictor on fresh examples: a check on the exact ceiling."""
+    fresh = config.model_copy(update={"num_train": SIMULATED_EXAMPLES}).build(seed + 1)  # type: ignore[attr-defined]
+    guess, targets = module.best_guess(config, fresh.train.inputs), fresh.train.targets
+    right = (guess == targets)[targets >= 0].double()  # of a sequence, where something is asked
+    return {
+        "accuracy": right.mean().item(),
+        "standard_error": (right.var() / len(right)).sqrt().item(),
+        "examples": len(right),
+    }
+
+
+def load(directory: Path, config: Section, device: str = "cpu", asked: Scored = "class") -> Splits:
+    """Read a data set and make sure that it is what the parameters ask for.
+
+    Args:
+        directory: of the data set.
+        config: the task's parameters.
+        device: where the tensors shall lie.
+        asked: what the task asks for.
+
+    Raises:
+        DataError: a file is missing, corrupt, or of another shape or alphabet than the task's parameters say.
+    """
+    file = directory / "examples.safetensors"
+    tensors = read_tensors(file)
+    interface = config.interface()  # type: ignore[attr-defined]
+    splits = []
+    classes = interface["num_classes"] if asked == "class" else interface["num_outputs"]
+    lowest, classes = (0 if asked == "class" else -1), (2**classes if asked == "bits" else classes)
+    for name in Splits._fields:
+        size, length = getattr(config, f"num_{name}"), interface["sequence_length"]
+        missing = [key for key in (f"{name}.inputs", f"{name}.targets") if key not in tensors]
+        if missing:
+            raise DataError(f"{file}: {missing[0]}: missing; allowed: what `palimpsest data` writes")
+        inputs, targets = tensors[f"{name}.inputs"].long(), tensors[f"{name}.targets"].long()
+        if asked != "class" and inputs.dim() == 2:  # a split is as long as its own longest sequence
+            length = min(length, inputs.shape[1])
+        for key, value, shape, least, limit in (
+            ("inputs", inputs, (size, length), 0, interface["num_tokens"]),
+            ("targets", targets, (size,) if asked == "class" else (size, length), lowest, classes),
+        ):
+            if tuple(value.shape) != shape:
+                raise DataError(f"{file}: {name}.{key}: shape {tuple(value.shape)}; allowed: {shape}")
+            if value.min() < least or value.max() >= limit:
+                worst = int(value.max()) if value.max() >= limit else int(value.min())
+                raise DataError(f"{file}: {name}.{key}: value {worst}; allowed: {least} to {limit - 1}")
+        prefix = f"{name}.extras."
+        extras = {key.removeprefix(prefix): value.long() for key, value in tensors.items() if key.startswith(prefix)}
+        _check_extras(extras, size, length, asked, f"{file}: {name}.extras")
+        splits.append(Examples(inputs, targets, extras))
+    return tasks.on_device(Splits(*splits), device)
+
+
+def _check_extras(extras: dict[str, torch.Tensor], size: int, time: int, asked: Scored, where: str) -> None:
+    """Every example has its extras, and a sequence says how long it is."""
+    for key, value in extras.items():
+        if value.shape[:1] != (size,):
+            raise DataError(f"{where}.{key}: shape {tuple(value.shape)}; allowed: an entry for each of {size} examples")
+    if asked == "class":
+        return
+    for key in ("length", "group", "slice"):
+        if key not in extras:
+            raise DataError(f"{where}.{key}: missing; allowed: what `palimpsest data` writes")
+    shortest, longest = int(extras["length"].min()), int(extras["length"].max())
+    if shortest < 1 or longest > time:
+        worst = longest if longest > time else shortest
+        raise DataError(f"{where}.length: value {worst}; allowed: 1 to {time}")

@@ -141,5 +141,9 @@ def test_it_ends_with_its_maker(tmp_path: Path) -> None:
 def test_it_loads_nothing_of_the_package_but_itself() -> None:
     code = "import sys; from palimpsest.runtime import prefork; prefork._load_libraries(); print(*sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert [name for name in said if name.startswith("palimpsest")] == ["palimpsest", "palimpsest.runtime.prefork"]
+    assert [name for name in said if name.startswith("palimpsest")] == [
+        "palimpsest",
+        "palimpsest.runtime",
+        "palimpsest.runtime.prefork",
+    ]
     assert "torch" in said

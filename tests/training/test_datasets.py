@@ -13,6 +13,7 @@ from palimpsest import tasks
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.files import sha256
 from palimpsest.planning import plan, specs
+from palimpsest.planning.cards import load_card
 from palimpsest.tasks import Splits, lra_retrieval
 from palimpsest.training import datasets
 from tests.training import presets
@@ -32,7 +33,7 @@ def test_what_is_read_is_what_was_drawn(tmp_path: Path) -> None:
 def test_the_card_describes_the_data(tmp_path: Path) -> None:
     card = datasets.generate(presets.read(tmp_path), "tiny", "repaired", tmp_path)
     directory = tmp_path / plan.data_directory("tiny", "repaired")
-    assert datasets.load_card(directory) == card
+    assert load_card(directory) == card
     assert card["examples"] == {"train": 48, "validation": 24, "test": 24}
     assert card["sha256"] == sha256(directory / "examples.safetensors")
     assert (card["chance"], card["ceiling"], card["seed"]) == (0.1, 1.0, 1)
@@ -50,7 +51,7 @@ def test_two_generations_give_the_same_bytes(tmp_path: Path) -> None:
 def test_a_card_without_its_ceiling_is_refused(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text('{"chance": 0.1}')
     with pytest.raises(DataError, match=r"card\.json: ceiling: missing"):
-        datasets.load_card(tmp_path)
+        load_card(tmp_path)
 
 
 def test_what_is_read_and_not_drawn_has_no_simulated_ceiling(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_the_card_of_sequences_simulates_the_ceiling_where_something_is_asked(
     tmp_path: Path, name: str, chance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets, "SIMULATED_EXAMPLES", 64)
-    card = datasets.load_card(generated(tmp_path, name))
+    card = load_card(generated(tmp_path, name))
     assert (card["chance"], card["ceiling"]) == (pytest.approx(chance), 1)
     assert card["ceiling_simulated"]["accuracy"] == 1
     assert card["ceiling_simulated"]["standard_error"] == 0

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.planning import plan, specs
+from palimpsest.planning.cards import load_card
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.provenance import code_of
 from palimpsest.training import checkpoint, datasets, job, loop
@@ -222,7 +223,7 @@ def test_a_diverged_run_is_recorded_and_does_not_take_the_others_along(tmp_path:
     job.train_runs(
         [first, wild, third],
         datasets.load(directory, task),
-        datasets.load_card(directory),
+        load_card(directory),
         outputs,
         tmp_path / "wild",
         4,

@@ -18,6 +18,7 @@ from palimpsest.foundation.tensors import write_tensors
 from palimpsest.layers.activation import sigmoid
 from palimpsest.models import Batch
 from palimpsest.planning import plan, specs
+from palimpsest.planning.cards import load_card
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.provenance import code_of
 from palimpsest.planning.specs import RunSpec
@@ -48,7 +49,7 @@ def train_pack(
     """
     runs = specs.of_pack(params, pack, file)
     directory = root / plan.data_directory(pack.first.experiment, pack.first.track)
-    card = datasets.load_card(directory)
+    card = load_card(directory)
     task = tasks.load(runs[0].task["name"])
     config = task.Config.model_validate(_config_of(runs[0].task))
     splits = datasets.load(directory, config, params.device, tasks.scored(task))

@@ -269,6 +269,22 @@ def lease(
             os.close(handle)
 
 
+@contextmanager
+def for_training(device: str, packs_per_device: int, report: Callable[[str], None]) -> Iterator[None]:
+    """Hold a GPU while training on one; on the CPU there is nothing to hold. Enter it before CUDA is initialised.
+
+    Args:
+        device: "cpu" or "cuda", as in a preset.
+        packs_per_device: see :func:`lease`.
+        report: see :func:`lease`.
+    """
+    if device == "cpu":
+        yield
+        return
+    with lease(devices(os.environ), packs_per_device, lease_folder(), report):
+        yield
+
+
 def _acquire(
     names: Sequence[str], packs_per_device: int, folder: Path, report: Callable[[str], None], inherited: str | None
 ) -> tuple[str, Path, int | None]:

@@ -1,0 +1,193 @@
+"""Commands of the pipeline, one or more a rule: they read products of earlier rules and write their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from palimpsest.cli.options import (
+    DEFAULT_CLAIMS,
+    DEFAULT_PARAMS,
+    DEFAULT_PUBLISHED,
+    HERE,
+    ClaimsOption,
+    ParamsOption,
+    PublishedOption,
+    RootOption,
+    console,
+    report,
+)
+
+PANEL = "Pipeline (called by the rules, usable by hand)"
+app = typer.Typer(rich_markup_mode="rich")
+
+
+@app.command(rich_help_panel=PANEL)
+def data(experiment: str, track: str, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Generate the data set of one track, and its card."""
+    from palimpsest.planning.parameters import read_params
+    from palimpsest.training import datasets
+
+    card = datasets.generate(read_params(params), experiment, track, root, params)
+    console.print(
+        f"{experiment}/{track}: {card['examples']}, chance {card['chance']:.4f}, ceiling {card['ceiling']:.4f}"
+    )
+
+
+@app.command("train-pack", rich_help_panel=PANEL)
+def train_pack(
+    model: Annotated[str, typer.Argument(help="results/EXPERIMENT/track=TRACK/model=MODEL", metavar="DIRECTORY")],
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="runs below it, e.g. mem_lambda=0/seed=1; all if none", metavar="[RUN]..."),
+    ] = None,
+    params: ParamsOption = DEFAULT_PARAMS,
+    root: RootOption = HERE,
+) -> None:
+    """Train runs of one grid as one program; an interrupted pack continues from its checkpoint."""
+    from palimpsest.cli import single
+    from palimpsest.planning import plan as planning
+    from palimpsest.planning import specs
+    from palimpsest.planning.parameters import read_params
+    from palimpsest.runtime import lease as leases
+    from palimpsest.training import job
+
+    preset = read_params(params)
+    found = planning.find_runs(preset, model, runs or [])
+    epochs = specs.of_pack(preset, found, params)[0].training.num_epochs
+    lease = leases.for_training(preset.device, preset.packing.packs_per_gpu, report)
+    with lease, single.progress(console, found.label, epochs) as show:
+        job.train_pack(preset, found, root, file=params, progress=show, report=console.print)
+
+
+@app.command(rich_help_panel=PANEL)
+def aggregate(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Write tables/runs.csv and tables/summary_final_epoch.csv from the runs that the grid asks for."""
+    from palimpsest.analysis import runs, statistics
+    from palimpsest.foundation.files import write_text
+    from palimpsest.planning.parameters import read_params
+
+    preset = read_params(params)
+    table = runs.collect(preset, root)
+    summary = statistics.summarise(table, runs.axes(preset), preset.confidence)
+    write_text(root / "tables/runs.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_text(root / "tables/summary_final_epoch.csv", summary.to_csv(index=False, lineterminator="\n"))
+    for directory in runs.stray(preset, root):
+        console.print(f"not counted, because no grid asks for it: {directory}")
+    diverged = sum(status != "completed" for status in table["status"])
+    console.print(f"{len(table)} runs, {diverged} of them diverged, {len(summary)} cells")
+
+
+@app.command(rich_help_panel=PANEL)
+def dynamics(experiment: str, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Write the tables of one experiment: learning curves, training steps, and what the memories did."""
+    from palimpsest.analysis import dynamics as analysis
+    from palimpsest.analysis import runs, sequences, steps
+    from palimpsest.foundation.files import write_text
+    from palimpsest.planning.parameters import read_params
+
+    preset = read_params(params)
+    for name, table in (
+        ("learning_curves", runs.histories(preset, root, experiment)),
+        ("training_steps", steps.steps(preset, root, experiment)),
+        ("write_positions", analysis.write_positions(preset, root, experiment)),
+        ("lifecycle", analysis.lifecycle(preset, root, experiment)),
+        ("within_sequence", analysis.within_sequence(preset, root, experiment)),
+        ("generalisation", sequences.generalisation(preset, root, experiment)),
+        ("said", sequences.said(preset, root, experiment)),
+        ("weightings", sequences.weightings(preset, root, experiment)),
+    ):
+        path = root / f"results/{experiment}/{name}.csv"
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        console.print(f"{path}: {len(table)} rows")
+
+
+@app.command(rich_help_panel=PANEL)
+def claims(
+    claims: ClaimsOption = DEFAULT_CLAIMS, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE
+) -> None:
+    """Decide every claim from tables/runs.csv; print the verdicts and write them with their evidence."""
+    from palimpsest.analysis import claims as analysis
+    from palimpsest.analysis import runs
+    from palimpsest.foundation.files import write_json, write_text
+    from palimpsest.planning.parameters import read_params
+
+    preset = read_params(params)
+    decided = analysis.decide(runs.read_runs(root / "tables/runs.csv"), analysis.read_claims(claims), preset.confidence)
+    write_text(root / "tables/claims.csv", decided.table.to_csv(index=False, lineterminator="\n"))
+    write_json(root / "tables/claims_evidence.json", decided.evidence)
+    table = Table("claim", "track", "verdict", "reason")
+    for row in decided.table.to_dict("records"):
+        table.add_row(row["claim"], row["track"], row["verdict"], row["reason"])
+    console.print(table)
+
+
+@app.command(rich_help_panel=PANEL)
+def tables(
+    claims: ClaimsOption = DEFAULT_CLAIMS,
+    published: PublishedOption = DEFAULT_PUBLISHED,
+    params: ParamsOption = DEFAULT_PARAMS,
+    root: RootOption = HERE,
+) -> None:
+    """Render the LaTeX tables, and the comparison with the sources' own numbers."""
+    from palimpsest.planning.parameters import read_params
+    from palimpsest.rendering import tables as rendering
+
+    rendering.write_tables(read_params(params), root, claims=claims, published=published)
+
+
+@app.command(rich_help_panel=PANEL)
+def plot(
+    experiment: Annotated[str, typer.Argument(help="an experiment of the preset")] = "nema_lite",
+    params: ParamsOption = DEFAULT_PARAMS,
+    root: RootOption = HERE,
+) -> None:
+    """Draw every figure of one experiment into plots/, as PDF and PNG."""
+    from palimpsest.planning.parameters import read_params
+    from palimpsest.rendering import figures as rendering
+
+    rendering.write_figures(read_params(params), root, experiment)
+
+
+@app.command(rich_help_panel=PANEL)
+def numbers(
+    published: PublishedOption = DEFAULT_PUBLISHED, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE
+) -> None:
+    """Write every number of the paper as a LaTeX macro, each with its origin."""
+    from palimpsest.planning.parameters import read_params
+    from palimpsest.rendering import numbers as rendering
+
+    rendering.write_numbers(read_params(params), root, published=published)
+
+
+@app.command(rich_help_panel=PANEL)
+def notebook(source: Path, target: Path, root: RootOption = HERE) -> None:
+    """Execute a notebook and remove what differs between two executions."""
+    from palimpsest.rendering import notebook as rendering
+
+    rendering.execute(source, target, root)
+
+
+@app.command(rich_help_panel=PANEL)
+def paper(
+    source: Annotated[Path, typer.Option(help="directory of templates and bibliography")] = Path("paper/source"),
+    root: RootOption = HERE,
+) -> None:
+    """Typeset paper/paper.pdf from the templates, tables, figures and numbers."""
+    from palimpsest.rendering import paper as rendering
+
+    rendering.build(source, root)
+
+
+@app.command(rich_help_panel=PANEL)
+def bench(
+    results: Annotated[Path, typer.Option(help="folder of the measurements", metavar="DIR")] = Path("bench/results"),
+    root: RootOption = HERE,
+) -> None:
+    """Render what `python -m bench` measured: tables/bench.tex and plots/bench/."""
+    from palimpsest.rendering import bench as rendering
+
+    rendering.write_bench(results, root)

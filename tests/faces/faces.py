@@ -14,6 +14,7 @@ from palimpsest.faces.memory_cells import AssociativeMemory, DynamicMemory, Memo
 from palimpsest.faces.memory_layers import MemoryLayer, RecurrentMemoryLayer, TransformerMemoryLayer
 from palimpsest.faces.memory_models import MemoryEnhancedRNN, MemoryTransformer
 from palimpsest.faces.memory_networks import DifferentiableNeuralComputer, MemoryAugmentedNetwork, NeuralTuringMachine
+from palimpsest.foundation.tree import leaves
 
 FEATURES, HIDDEN, SLOTS, DIM = 3, 6, 5, 4
 
@@ -83,12 +84,4 @@ def inputs(batch: int = 3, time: int = 11, seed: int = 0, dtype: torch.dtype = t
 
 def tensors_of(state: object, name: str = "state") -> dict[str, Tensor]:
     """All tensors of a state, by the path of fields to them."""
-    if isinstance(state, Tensor):
-        return {name: state}
-    if hasattr(state, "to_tensors"):
-        return {f"{name}.{key}": part for key, part in state.to_tensors().items()}
-    found: dict[str, Tensor] = {}
-    if isinstance(state, tuple):
-        for field, part in zip(state._fields, state, strict=True):
-            found |= tensors_of(part, f"{name}.{field}")
-    return found
+    return {path: leaf for path, leaf in leaves(state, name).items() if isinstance(leaf, Tensor)}

@@ -1,59 +1,40 @@
-"""States of cells as a user handles them: checked, without gradients, moved, and with a type that tells all parts.
+"""The state of a cell as a user handles it: checked against the cell's own, and read from disk with all its types.
 
-A state is a named tuple of tensors (R, B, …), numbers, ``None``, further named tuples, and parts that say themselves
-which tensors they are made from (:class:`palimpsest.memory.persistence.Storable`). A *pattern* is the state of no
-sequence at all: it tells which parts there are. What has length 0 in it may have any length in a state.
+A state is a named tuple of tensors (R, B, …), numbers, ``None``, further named tuples, and
+:class:`palimpsest.foundation.tree.Storable` parts. A *pattern* is the module's state of no sequence at all: it has all
+parts, and every axis that may have any length has length 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from palimpsest.foundation import tree
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.memory.persistence import Storable
+from palimpsest.foundation.tree import is_named_tuple
 
 
 def detached(state: Any) -> Any:
-    """The same state without gradients: for training on a long sequence piece by piece.
+    """Return the same state without gradients: for training on a long sequence piece by piece.
 
     Args:
-        state: that a module returned.
+        state: returned by a module.
     """
-    return _mapped(state, Tensor.detach)
-
-
-def _mapped(part: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(part, Tensor):
-        return change(part)
-    if is_named_tuple(part):
-        return type(part)(*(_mapped(value, change) for value in part))
-    return part
-
-
-def is_named_tuple(part: Any) -> bool:
-    """Whether it is one: a tuple whose places have names."""
-    return isinstance(part, tuple) and hasattr(part, "_fields")
+    return tree.detached(state)
 
 
 def copied_to(state: Any, pattern: Any, device: torch.device) -> Any:
-    """A state that was loaded as a :func:`stored_type`, as the state that it is, on a device."""
-    if isinstance(state, Tensor):
-        return state.to(device)
-    if is_named_tuple(pattern):
-        return type(pattern)(*(copied_to(*both, device) for both in zip(state, pattern, strict=True)))
-    if isinstance(state, Storable):
-        return type(state).from_tensors({name: part.to(device) for name, part in state.to_tensors().items()})
-    return state
+    """Return a state that was loaded as a :func:`stored_type` with the types of the pattern, on a device."""
+    return tree.on_device(tree.with_leaves(pattern, tree.leaves(state, "state"), "state"), device)
 
 
 def stored_type(pattern: Any) -> Any:
-    """The type of a state with the types of all its parts, where the state's own says ``Any`` or gives a choice."""
+    """Return a type like the pattern's in which every part has one exact type instead of ``Any`` or a union."""
     if pattern is None:
-        return Tensor | None  # there is none: whatever is found there is too much
+        return Tensor | None  # the part is absent; :func:`check_state` refuses a tensor there
     if not is_named_tuple(pattern):
         return type(pattern)
     fields = [(name, stored_type(value)) for name, value in zip(pattern._fields, pattern, strict=True)]
@@ -61,15 +42,15 @@ def stored_type(pattern: Any) -> Any:
 
 
 def check_state(state: Any, pattern: Any, batch: int | None = None) -> None:
-    """Make sure that a state is one of a module.
+    """Check that a state fits a module.
 
     Args:
         state: given by the user.
         pattern: the module's state of no sequence.
-        batch: how many sequences it has to be of; ``None``: any number.
+        batch: number of sequences that the state must have; ``None``: any number.
 
     Raises:
-        ParameterError: it is of another type, shape or number of sequences; one line with the part and what is allowed.
+        ParameterError: another type, shape or number of sequences; one line with the part and what is allowed.
     """
     _check(state, pattern, type(pattern).__name__, batch)
 

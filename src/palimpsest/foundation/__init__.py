@@ -1,1 +1,1 @@
-"""What every other room stands on: errors, files, tensors, sections of parameters."""
+"""What every other room uses: errors, files, tensors, trees of tensors, sections of parameters."""

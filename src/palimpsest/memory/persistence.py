@@ -5,50 +5,38 @@ from __future__ import annotations
 import types
 import typing
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.tensors import read_tensors, write_tensors
+from palimpsest.foundation.tree import leaves
 
 State = TypeVar("State")
 NUMBERS = (bool, int, float)
-"""Plain numbers that a state may have; each is stored as a tensor without axes."""
-
-
-@runtime_checkable
-class Storable(Protocol):
-    """Part of a state that is no tensor and says itself which tensors it is made from."""
-
-    def to_tensors(self) -> dict[str, Tensor]:
-        """All that it takes to make the same again."""
-        ...
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> Any:
-        """The same again."""
-        ...
+"""Types of plain numbers in a state; each number is stored as a tensor without axes."""
 
 
 def save_state(path: Path, state: Any) -> None:
     """Write a state whole or not at all.
 
-    Tensors are stored as they are, NaN and signs of zero included, without their gradients; what is ``None`` is left
-    out. A name is the path of fields to it, behind the name of the state's type: ``DNCState.controller.hidden``.
+    Tensors are stored as they are, NaN and signs of zero included, without their gradients; ``None`` is left out. The
+    name of a tensor is the name of the state's type and the path of fields: ``DNCState.controller.hidden``.
 
     Args:
-        path: of the file.
-        state: a named tuple of tensors, numbers, ``None``, :class:`Storable` parts and further named tuples.
+        path: the file.
+        state: a named tuple of tensors, numbers, ``None``, :class:`palimpsest.foundation.tree.Storable` parts and
+            further named tuples.
 
     Raises:
-        ParameterError: ``state`` or one of its parts is nothing of these.
+        ParameterError: ``state`` or one of its parts is of another type.
         DataError: the file cannot be written.
     """
     if not _is_named_tuple(type(state)):
         raise ParameterError(f"state: {type(state).__name__} is no state; allowed: a named tuple")
-    parts = _parts(type(state).__name__, state)
+    parts = {name: _stored(name, leaf) for name, leaf in leaves(state, type(state).__name__).items()}
     try:
         write_tensors(path, parts)
     except OSError as error:
@@ -59,11 +47,11 @@ def load_state(path: Path, kind: type[State]) -> State:
     """Read what :func:`save_state` wrote, onto the CPU.
 
     Args:
-        path: of the file.
-        kind: type of the state.
+        path: the file.
+        kind: the type of the state.
 
     Raises:
-        ParameterError: ``kind`` is no type of a state.
+        ParameterError: ``kind`` is not the type of a state.
         DataError: the file is missing, corrupt, or holds another state.
     """
     if not _is_named_tuple(kind):
@@ -82,24 +70,17 @@ def _is_named_tuple(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
-def _parts(name: str, part: Any) -> dict[str, Tensor]:
-    """Every tensor of a part, by name. A copy: fields may share their memory, which no file can."""
-    if part is None:
-        return {}
-    if isinstance(part, Tensor):
-        return {name: part.detach().clone(memory_format=torch.contiguous_format)}
-    if isinstance(part, NUMBERS):
-        return {name: torch.tensor(part, dtype=torch.float64 if isinstance(part, float) else None)}
-    if _is_named_tuple(type(part)):
-        of_fields = [_parts(f"{name}.{field}", value) for field, value in zip(part._fields, part, strict=True)]
-        return {key: tensor for parts in of_fields for key, tensor in parts.items()}
-    if isinstance(part, Storable):
-        return {f"{name}.{key}": value.clone() for key, value in part.to_tensors().items()}
-    raise ParameterError(f"{name}: {type(part).__name__} cannot be stored; allowed: tensors, numbers, named tuples")
+def _stored(name: str, leaf: Any) -> Tensor:
+    """One leaf of a state as a tensor. A copy: two fields may share memory, and safetensors refuses to write that."""
+    if isinstance(leaf, Tensor):
+        return leaf.detach().clone(memory_format=torch.contiguous_format)
+    if isinstance(leaf, NUMBERS):
+        return torch.tensor(leaf, dtype=torch.float64 if isinstance(leaf, float) else None)
+    raise ParameterError(f"{name}: {type(leaf).__name__} cannot be stored; allowed: tensors, numbers, named tuples")
 
 
 def _assemble(path: Path, name: str, kind: Any, tensors: dict[str, Tensor]) -> Any:
-    """Make a part from the tensors that have its name, and take them out."""
+    """Make a part of a given type from the tensors below its name, and remove them from ``tensors``."""
     optional = typing.get_origin(kind) in (typing.Union, types.UnionType)
     choices = [choice for choice in typing.get_args(kind) if choice is not types.NoneType] if optional else [kind]
     mine = {key for key in tensors if key == name or key.startswith(f"{name}.")}

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from palimpsest.foundation.tree import detached, first_examples
 from palimpsest.memory.lifecycle import FORGOTTEN, REPLACED, UPDATED, counted
 from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import Batch, Control, ModelOutput, under_controls
@@ -192,15 +193,13 @@ def carries_state(model: nn.Module) -> bool:
 
 
 def narrowed(state: Any, size: int) -> Any:
-    """A carried state without its gradients, for a batch of ``size`` examples, no more than in the one before.
+    """Return a carried state without gradients, cut to a batch of ``size`` examples, at most as many as before.
 
     Args:
-        state: a named tuple of tensors (R, B, …) and plain values, or ``None``.
+        state: any tree of tensors (R, B, …) and plain values, or ``None``.
         size: examples of the batch.
     """
-    if state is None:
-        return None
-    return type(state)(*(value[:, :size].detach() if isinstance(value, Tensor) else value for value in state))
+    return first_examples(detached(state), size)
 
 
 def add_sums(total: Metrics, sums: Metrics) -> None:

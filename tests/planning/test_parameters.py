@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import PerRun, Section, as_number, format_value, merge, per_run_fields
 from palimpsest.planning import params_file, plan, specs
-from palimpsest.planning.parameters import Params, Training, read_params
+from palimpsest.planning.parameters import Experiment, Params, Training, read_params
 from tests.training import presets
 
 PRESETS = sorted((presets.PROJECT / "params").glob("*.yaml"))
@@ -173,6 +173,18 @@ def test_rendering_loses_nothing(tmp_path: Path) -> None:
     again.write_text(params_file.render(params))
     assert read_params(again) == params
     assert params_file.render(read_params(again)) == again.read_text()
+
+
+def test_a_part_of_a_preset_is_rendered_with_the_comments_of_the_whole(tmp_path: Path) -> None:
+    params = presets.read(tmp_path)
+    part = params_file.render({"experiments": params.experiments}, header="# a part\n")
+    assert part.startswith("# a part\nexperiments:\n")
+    content = yaml.safe_load(part)
+    assert {name: Experiment.model_validate(value) for name, value in content["experiments"].items()} == dict(
+        params.experiments
+    )
+    for line in ("  # step size (> 0)", "  # examples a step (≥ 1)", "  # λ: weight of the mean write gate (≥ 0)"):
+        assert part.count(line) == 1, line
 
 
 @given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**9), 10**9)))

@@ -1,11 +1,11 @@
-"""The text of params/*.yaml: values from a preset, comments and JSON schema from the models of its sections."""
+"""The text of a params file: values from sections and mappings, comments and JSON schema from the sections' fields."""
 
 from __future__ import annotations
 
 import json
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import annotated_types
@@ -18,68 +18,66 @@ from palimpsest.foundation.sections import Section, format_value
 from palimpsest.planning.parameters import Grid, Params, Task, Track, Training
 
 HEADER = """\
-# Everything that this preset does. Comments are generated from the models of the sections: edit the values, then run
-# `palimpsest params` to write the comments anew. What a track or a grid does not say has the default of its model,
-# which `palimpsest describe NAME` prints.
+# Everything that this preset does. Comments are generated from the classes of the sections: edit the values, then run
+# `palimpsest params` to update the comments. A parameter that a track or a grid does not give has the default of its
+# model, which `palimpsest describe NAME` prints.
 """
 
-
-def render(params: Params) -> str:
-    """The whole file: every section that the structure knows, each key explained where it first occurs."""
-    return HEADER + "\n".join(_Writer().section(params, 0)) + "\n"
+Content = BaseModel | Mapping[str, Any]
+Fields = Mapping[str, FieldInfo]
 
 
-class _Writer:
-    """Writes sections as YAML lines and remembers what it has explained."""
+def render(content: Content, header: str = HEADER) -> str:
+    """Write a section, or a mapping of names to sections, as YAML; each key has a comment where it first occurs.
 
-    def __init__(self) -> None:
-        self.explained: set[str] = set()
+    Args:
+        content: a preset, or a part of one such as ``{"experiments": {"copy": …}}``.
+        header: comment lines at the head of the file.
+    """
+    return header + "".join(f"{line}\n" for line in _lines(content, {}, set()))
 
-    def section(self, section: BaseModel, depth: int, hints: dict[str, FieldInfo] | None = None) -> Iterator[str]:
-        for name, field in type(section).model_fields.items():
-            value = getattr(section, name)
-            inner = _hints_of(section, name) or hints
-            if value in ({}, None) and field.default_factory is not None:
-                continue
-            yield from self.entry(name, value, field, depth, inner)
 
-    def entry(
-        self, name: str, value: Any, field: FieldInfo | None, depth: int, hints: dict[str, FieldInfo] | None
-    ) -> Iterator[str]:
-        indent, comment = "  " * depth, self.comment(name, field)
+def _lines(content: Content, fields: Fields, explained: set[str], indent: str = "") -> Iterator[str]:
+    """The lines of a section or mapping.
+
+    Args:
+        content: what is written.
+        fields: descriptions of the keys of a mapping; a section has its own.
+        explained: comments that are already in the file; grows.
+        indent: spaces before each line.
+    """
+    if isinstance(content, BaseModel):
+        fields = type(content).model_fields
+    for name, value in content if isinstance(content, BaseModel) else content.items():
+        field = fields.get(name)
+        if value in ({}, None) and isinstance(content, BaseModel) and field is not None and field.default_factory:
+            continue
+        comment = _comment(name, field, explained)
         if isinstance(value, BaseModel) or (isinstance(value, dict) and value):
             yield f"{indent}{name}:{comment}"
-            if isinstance(value, BaseModel):
-                yield from self.section(value, depth + 1, hints)
-            else:
-                for key, item in value.items():
-                    known = item_hints(item) if isinstance(item, BaseModel) else None
-                    yield from self.entry(key, item, (hints or {}).get(key), depth + 1, known)
+            yield from _lines(value, _inner_fields(content, name) or fields, explained, f"{indent}  ")
         else:
             yield f"{indent}{name}: {_scalar(value)}{comment}"
 
-    def comment(self, name: str, field: FieldInfo | None) -> str:
-        if field is None or not field.description or (name + field.description) in self.explained:
-            return ""
-        self.explained.add(name + field.description)
-        allowed = _allowed(field)
-        return f"  # {field.description}" + (f" ({allowed})" if allowed else "")
+
+def _comment(name: str, field: FieldInfo | None, explained: set[str]) -> str:
+    if field is None or not field.description or name + field.description in explained:
+        return ""
+    explained.add(name + field.description)
+    allowed = _allowed(field)
+    return f"  # {field.description}" + (f" ({allowed})" if allowed else "")
 
 
-def item_hints(item: BaseModel) -> dict[str, FieldInfo] | None:
-    """What is known about the free keys of a track: the fields of all its models."""
-    if not isinstance(item, Track):
-        return None
-    names = dict.fromkeys(grid.model for grid in item.grids.values())
-    return {key: field for name in names for key, field in models.load(name).Config.model_fields.items()}
-
-
-def _hints_of(section: BaseModel, name: str) -> dict[str, FieldInfo] | None:
-    if isinstance(section, Task) and name == "config":
-        return dict(tasks.load(section.name).Config.model_fields)
-    if isinstance(section, Grid) and name in ("config", "axes", "training"):
-        return {**Training.model_fields, **models.load(section.model).Config.model_fields}
-    return item_hints(section) if isinstance(section, Track) and name == "shared" else None
+def _inner_fields(content: Content, name: str) -> Fields:
+    """Descriptions of the free keys below ``name``: parameters of a task, of a model, or of all models of a track."""
+    if isinstance(content, Task) and name == "config":
+        return tasks.load(content.name).Config.model_fields
+    if isinstance(content, Grid) and name in ("config", "axes", "training"):
+        return {**Training.model_fields, **models.load(content.model).Config.model_fields}
+    if isinstance(content, Track) and name == "shared":
+        names = dict.fromkeys(grid.model for grid in content.grids.values())
+        return {key: field for model in names for key, field in models.load(model).Config.model_fields.items()}
+    return {}
 
 
 def _scalar(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""``python -m palimpsest``: the command line; where a process forks jobs, its command line."""
+"""``python -m palimpsest``: the command line, run in a forked job where a process forks jobs."""
 
 import sys
 
@@ -9,6 +9,6 @@ if sys.argv[1:2] == [prefork.COMMAND]:
 elif (status := prefork.ask(sys.argv[1:])) is not None:
     sys.exit(status)
 
-from palimpsest.cli.door import main  # loads libraries, and so is below what only asks for a job
+from palimpsest.cli.door import main  # imports libraries, which a process that only asks for a job does not need
 
 main()

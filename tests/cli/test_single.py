@@ -21,7 +21,8 @@ from tests.training import presets
 
 
 def test_options_read_values_as_yaml() -> None:
-    assert single.options(["--mem-lambda", "0.05", "--segment=null", "--read", "sigmoid", "--retain-offset", "-3"]) == {
+    words = ["--mem-lambda", "0.05", "--segment=null", "--read", "sigmoid", "--retain-offset", "-3"]
+    assert single.parse_options(words) == {
         "mem_lambda": 0.05,
         "segment": None,
         "read": "sigmoid",
@@ -43,7 +44,7 @@ def test_options_read_values_as_yaml() -> None:
     ],
 )
 def test_an_option_without_a_value_is_a_switch(words: list[str], expected: dict[str, object]) -> None:
-    assert single.options(words) == expected
+    assert single.parse_options(words) == expected
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{3,6}_[a-z]{2,5}", fullmatch=True), st.integers(-99, 99) | st.booleans()))
@@ -55,13 +56,13 @@ def test_options_are_read_as_they_are_spelt(chosen: dict[str, int | bool]) -> No
             words.append(f"--{spelt}" if value else f"--no-{spelt}")
         else:
             words += [f"--{spelt}", str(value)]
-    assert single.options(words) == chosen
+    assert single.parse_options(words) == chosen
 
 
 @pytest.mark.parametrize("words", [["mem_lambda"], ["--use-memory", "true", "lra"], ["-x", "1"]])
 def test_a_word_that_is_no_option_is_refused(words: list[str]) -> None:
     with pytest.raises(ParameterError, match=r"^command line: '[^']+': not an option; allowed: --name value$"):
-        single.options(words)
+        single.parse_options(words)
 
 
 # --- experiments ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The lease of a GPU: stand-ins for devices, real processes, and the kernel that drops a dead one's lock."""
+"""Leases of GPUs, with names in place of devices and real processes: the kernel drops the lock of a dead one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def no_waiting(line: str) -> None:
 
 
 def too_long(number: int, frame: object) -> None:
-    raise TimeoutError("a process waits for ever")
+    raise TimeoutError("a process waits too long")
 
 
 class Processes:
@@ -83,9 +83,9 @@ class Processes:
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PALIMPSEST_", "CUDA_"))}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PALIMPSEST_", "CUDA_"))}
     stand_ins = {"PALIMPSEST_GPUS": "a,b", "PALIMPSEST_LEASES": str(tmp_path), "COLUMNS": "200"}
-    started = Processes({**kept, **stand_ins, "PYTHONPATH": str(presets.PROJECT / "src")})
+    started = Processes({**inherited, **stand_ins, "PYTHONPATH": str(presets.PROJECT / "src")})
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(120)
     yield started
@@ -94,25 +94,25 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     started.end()
 
 
-def heard(process: subprocess.Popen[str]) -> str:
-    """The next line of a process; nothing if it has ended."""
+def read_line(process: subprocess.Popen[str]) -> str:
+    """Return the next line that a process prints; an empty one if it has ended."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
 
-def told(process: subprocess.Popen[str]) -> None:
-    """Let a process that waits for a line go on."""
+def send_line(process: subprocess.Popen[str]) -> None:
+    """Send an empty line to a process that waits for one."""
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
 
 
-def killed(process: subprocess.Popen[str]) -> None:
+def kill(process: subprocess.Popen[str]) -> None:
     process.kill()
     assert process.wait() == -signal.SIGKILL
 
 
-def held(folder: Path, *names: str) -> list[int]:
+def count_held(folder: Path, *names: str) -> list[int]:
     """How many slots of each device are held."""
     return [len(slots) for slots in leases.held_slots(names, folder).values()]
 
@@ -147,32 +147,32 @@ def test_no_device_ever_has_more_holders_than_allowed(tmp_path: Path, processes:
             slots.enter_context(leases.lease(names, packs, tmp_path, no_waiting, {}))
         started = [processes.python(CONTENDER, packs, marks, 3) for _ in range(12)]
         for process in started:
-            assert heard(process).startswith("report: waiting")
+            assert read_line(process).startswith("report: waiting")
     deadline = time.monotonic() + 60
-    while held(tmp_path, *names) != [packs, packs]:
+    while count_held(tmp_path, *names) != [packs, packs]:
         assert time.monotonic() < deadline, "the slots that were given back are not taken"
         time.sleep(0.01)
     for process in started:
-        told(process)
+        send_line(process)
     lines = [line.split() for process in started for line in process.communicate()[0].splitlines()]
     counts = [int(line[2]) for line in lines if line[0] == "held"]
     assert [process.returncode for process in started] == [0] * 12
     assert len(counts) == 12 * 3
     assert max(counts) <= packs
-    assert held(tmp_path, *names) == [0, 0]
+    assert count_held(tmp_path, *names) == [0, 0]
 
 
 def test_the_least_loaded_device_comes_first(tmp_path: Path, processes: Processes) -> None:
     taken = []
     for _ in range(5):
         holder = processes.python(HOLDER, 3)
-        taken.append((heard(holder).split()[1], holder))
+        taken.append((read_line(holder).split()[1], holder))
     assert [device for device, _ in taken] == ["a", "b", "a", "b", "a"]
     assert leases.held_slots(("a", "b"), tmp_path) == {"a": (0, 1, 2), "b": (0, 1)}
     for _, holder in (taken[1], taken[3]):  # both of b
-        told(holder)
-        assert heard(holder) == "released None"
-    assert [heard(processes.python(HOLDER, 3)).split()[1] for _ in range(2)] == ["b", "b"]
+        send_line(holder)
+        assert read_line(holder) == "released None"
+    assert [read_line(processes.python(HOLDER, 3)).split()[1] for _ in range(2)] == ["b", "b"]
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -206,7 +206,7 @@ def test_whatever_the_order_a_lease_goes_to_the_least_loaded_device_or_waits(
             elif current:
                 current.pop(which % len(current))[1].close()
             load = Counter(device for device, _ in current)
-            assert held(folder, *names) == [load[name] for name in names]
+            assert count_held(folder, *names) == [load[name] for name in names]
 
 
 def test_a_device_counts_as_taken_also_by_those_who_allow_more_packs(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_one_process_at_a_time_tries_slots_so_that_a_look_is_not_taken_for_a_lea
     lock = leases._lock
 
     def watched(file: Path) -> int | None:
-        other = lock(tmp_path / ".looking")
+        other = lock(tmp_path / ".scan")
         alone.append(other is None)
         if other is not None:
             os.close(other)
@@ -255,14 +255,14 @@ def test_cuda_sees_the_leased_device_and_afterwards_what_it_saw_before(tmp_path:
                 if failure:
                     raise failure
         assert environment == at_first
-        assert held(tmp_path, "x", "y") == [0, 0]
+        assert count_held(tmp_path, "x", "y") == [0, 0]
 
 
 def test_a_process_sets_its_own_environment(processes: Processes) -> None:
     holder = processes.python(HOLDER, 1, CUDA_VISIBLE_DEVICES="5")
-    assert heard(holder) == "held a a"
-    told(holder)
-    assert heard(holder) == "released 5"
+    assert read_line(holder) == "held a a"
+    send_line(holder)
+    assert read_line(holder) == "released 5"
 
 
 def test_what_a_holder_starts_works_under_the_same_lease(tmp_path: Path, processes: Processes) -> None:
@@ -273,8 +273,8 @@ with hold(1) as outer, hold(1) as inner:
 say("released")
 """
     holder = processes.python(nested, PREAMBLE + "with hold(1) as device: say(device)", PALIMPSEST_GPUS="a")
-    assert [heard(holder) for _ in range(3)] == ["a a", "a", "released"]
-    assert held(tmp_path, "a") == [0]
+    assert [read_line(holder) for _ in range(3)] == ["a a", "a", "released"]
+    assert count_held(tmp_path, "a") == [0]
 
 
 def test_a_lease_that_has_ended_covers_nobody(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_lease_that_has_ended_covers_nobody(tmp_path: Path) -> None:
     with leases.lease(["a", "b"], 1, tmp_path, no_waiting, environment):
         stale = dict(environment)
     with leases.lease(["a", "b"], 1, tmp_path, no_waiting, stale) as device:
-        assert held(tmp_path, "a", "b") == [1, 0]
+        assert count_held(tmp_path, "a", "b") == [1, 0]
     assert device == "a"
 
 
@@ -291,24 +291,24 @@ def test_a_lease_that_has_ended_covers_nobody(tmp_path: Path) -> None:
 
 def test_a_killed_holder_frees_its_slot_for_the_one_who_waits(tmp_path: Path, processes: Processes) -> None:
     holder = processes.python(HOLDER, 1, PALIMPSEST_GPUS="a")
-    assert heard(holder) == "held a a"
+    assert read_line(holder) == "held a a"
     waiter = processes.python(HOLDER, 1, PALIMPSEST_GPUS="a")
-    assert heard(waiter) == "report: waiting for a GPU, for at most 1 at a time may hold one: a is held by 1"
-    killed(holder)
-    assert heard(waiter) == "held a a"  # and nothing was reported a second time
-    killed(waiter)
-    assert held(tmp_path, "a") == [0]
+    assert read_line(waiter) == "report: waiting for a GPU, at most 1 at a time may hold one: a is held by 1"
+    kill(holder)
+    assert read_line(waiter) == "held a a"  # and nothing was reported a second time
+    kill(waiter)
+    assert count_held(tmp_path, "a") == [0]
 
 
 def test_one_reports_once_however_long_one_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    reports: list[str] = []
     naps: list[float] = []
     with ExitStack() as holder, ExitStack() as waiter:
         holder.enter_context(leases.lease(["a"], 1, tmp_path, no_waiting, {}))
         monkeypatch.setattr(time, "sleep", lambda nap: naps.append(nap) or len(naps) < 5 or holder.close())
-        assert waiter.enter_context(leases.lease(["a"], 1, tmp_path, said.append, {})) == "a"
+        assert waiter.enter_context(leases.lease(["a"], 1, tmp_path, reports.append, {})) == "a"
     assert len(naps) == 5
-    assert len(said) == 1
+    assert len(reports) == 1
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -316,19 +316,19 @@ def test_who_is_interrupted_while_waiting_leaves_nothing_behind(
     tmp_path: Path, processes: Processes, end: signal.Signals
 ) -> None:
     holder = processes.python(HOLDER, 1, PALIMPSEST_GPUS="a")
-    heard(holder)
+    read_line(holder)
     waiter = processes.python(HOLDER, 1, PALIMPSEST_GPUS="a")
-    assert heard(waiter).startswith("report: waiting")
+    assert read_line(waiter).startswith("report: waiting")
     waiter.send_signal(end)
     assert waiter.wait() != 0
-    told(holder)
-    assert heard(holder) == "released None"
+    send_line(holder)
+    assert read_line(holder) == "released None"
     with leases.lease(["a"], 1, tmp_path, no_waiting, {}):
         assert leases.held_slots(["a"], tmp_path) == {"a": (0,)}
 
 
 def test_lock_files_left_behind_mean_nothing(tmp_path: Path) -> None:
-    for name in ("a.0", "a.1", "a.7", "b.0", ".looking", "a.x", "a.0.1", "stray"):
+    for name in ("a.0", "a.1", "a.7", "b.0", ".scan", "a.x", "a.0.1", "stray"):
         (tmp_path / name).write_text("123\n")
     assert leases.held_slots(["a", "b"], tmp_path) == {"a": (), "b": ()}
     with leases.lease(["a", "b"], 1, tmp_path, no_waiting, {}) as device:
@@ -348,10 +348,10 @@ def test_a_child_that_outlives_its_holder_does_not_keep_the_slot(
     tmp_path: Path, processes: Processes, child: str
 ) -> None:
     holder = processes.python(f"with hold(1) as device:\n {child}\n sys.stdin.readline()")
-    assert heard(holder) == "started"
-    assert held(tmp_path, "a") == [1]
-    killed(holder)
-    assert held(tmp_path, "a") == [0]
+    assert read_line(holder) == "started"
+    assert count_held(tmp_path, "a") == [1]
+    kill(holder)
+    assert count_held(tmp_path, "a") == [0]
 
 
 def test_a_forked_child_that_ends_first_leaves_the_slot_to_its_holder(tmp_path: Path, processes: Processes) -> None:
@@ -363,8 +363,8 @@ with hold(1) as device:
         sys.stdin.readline()
 """
     holder = processes.python(source)
-    assert heard(holder) == "ended 0"
-    assert held(tmp_path, "a") == [1]
+    assert read_line(holder) == "ended 0"
+    assert count_held(tmp_path, "a") == [1]
 
 
 # --- which devices there are ------------------------------------------------------------------------------------------
@@ -469,8 +469,8 @@ def test_a_number_and_a_uuid_of_one_gpu_are_one_lease(monkeypatch: pytest.Monkey
     monkeypatch.setattr(leases, "listed_by_driver", lambda: UUIDS)
     with leases.lease(["1"], 1, tmp_path, no_waiting, {}) as device:
         assert device == "1"
-        assert held(tmp_path, *UUIDS, "1", "GPU-00000001") == [0, 1, 0, 1, 1]
-        assert held(tmp_path, "0", "2", "3", "GPU-", "GP", "a") == [0] * 6
+        assert count_held(tmp_path, *UUIDS, "1", "GPU-00000001") == [0, 1, 0, 1, 1]
+        assert count_held(tmp_path, "0", "2", "3", "GPU-", "GP", "a") == [0] * 6
 
 
 # --- where the locks are ----------------------------------------------------------------------------------------------
@@ -558,7 +558,7 @@ while True:
     signal.pause()
 """
     command = processes.lease("--", sys.executable, "-c", script)
-    assert heard(command) == "ready"
+    assert read_line(command) == "ready"
     command.send_signal(number)
     assert command.wait() == 5
 
@@ -567,34 +567,34 @@ def test_the_command_dies_of_a_broken_pipe_as_it_would_without_a_lease(processes
     command = processes.lease("--", "sh", "-c", "read line; echo into the void; echo on >&2")
     assert command.stdout is not None
     command.stdout.close()
-    told(command)
+    send_line(command)
     assert command.wait() == -signal.SIGPIPE
 
 
 def test_the_slot_is_taken_as_long_as_anything_of_the_command_lives(tmp_path: Path, processes: Processes) -> None:
     """The shell is killed; what it started goes on using the device, and keeps the slot until it ends."""
     command = processes.lease("--", "sh", "-c", "sleep 600 & echo $!; wait; exit")
-    worker = int(heard(command))
-    assert held(tmp_path, "a") == [1]
-    killed(command)
-    assert held(tmp_path, "a") == [1]
+    worker = int(read_line(command))
+    assert count_held(tmp_path, "a") == [1]
+    kill(command)
+    assert count_held(tmp_path, "a") == [1]
     waiter = processes.python(HOLDER, 1, PALIMPSEST_GPUS="a")
-    assert heard(waiter).startswith("report: waiting")
+    assert read_line(waiter).startswith("report: waiting")
     os.kill(worker, signal.SIGKILL)
-    assert heard(waiter) == "held a a"
+    assert read_line(waiter) == "held a a"
 
 
 def test_a_killed_command_frees_its_slot(tmp_path: Path, processes: Processes) -> None:
     command = processes.lease("--", "sh", "-c", "echo ready; read line")
-    assert heard(command) == "ready"
-    assert held(tmp_path, "a") == [1]
-    killed(command)
-    assert held(tmp_path, "a") == [0]
+    assert read_line(command) == "ready"
+    assert count_held(tmp_path, "a") == [1]
+    kill(command)
+    assert count_held(tmp_path, "a") == [0]
 
 
 def test_commands_share_a_gpu_and_the_listing_says_which_slots_are_taken(processes: Processes) -> None:
     for _ in range(3):
-        assert heard(processes.lease("--packs-per-gpu", "2", "--", "sh", "-c", "echo ready; read line")) == "ready"
+        assert read_line(processes.lease("--packs-per-gpu", "2", "--", "sh", "-c", "echo ready; read line")) == "ready"
     listing = processes.lease()
     rows = [line.replace("│", " ").split() for line in listing.communicate()[0].splitlines() if line.startswith("│")]
     assert rows == [["a", "2", "0", "1"], ["b", "1", "0"]]
@@ -614,7 +614,7 @@ def test_a_command_that_is_not_there_is_one_line_and_gives_the_slot_back(
     monkeypatch.delenv("PALIMPSEST_LEASE", raising=False)
     with pytest.raises(ToolError, match=r"^lease: no-such-program: cannot be run: No such file"):
         leases.run(["no-such-program"], ["a"], 1, tmp_path, no_waiting)
-    assert held(tmp_path, "a") == [0]
+    assert count_held(tmp_path, "a") == [0]
     assert signal.getsignal(signal.SIGPIPE) == before
 
 
@@ -634,7 +634,7 @@ def test_a_pack_is_trained_under_a_lease_on_a_gpu_and_without_on_a_cpu(
     seen: list[tuple[str | None, list[int]]] = []
 
     def train_pack(*_: object, **__: object) -> None:
-        seen.append((os.environ.get("CUDA_VISIBLE_DEVICES"), held(tmp_path / "leases", "a", "b")))
+        seen.append((os.environ.get("CUDA_VISIBLE_DEVICES"), count_held(tmp_path / "leases", "a", "b")))
 
     monkeypatch.setattr(job, "train_pack", train_pack)
     pack = "results/tiny/track=repaired/model=no_memory"

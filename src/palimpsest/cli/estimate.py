@@ -1,4 +1,4 @@
-"""What a preset will cost: jobs, runs, steps, time and disk, from timing three steps of each architecture."""
+"""Estimate of what a preset costs: jobs, runs, steps, time and disk, from timing three steps of each architecture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMED_STEPS = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one pack."""
+    """Cost of one pack: optimiser steps of each run, seconds and bytes of files of the whole pack."""
 
     steps: int
     seconds: float
@@ -31,23 +31,23 @@ class Cost:
 
 
 def step_count(spec: RunSpec) -> int:
-    """Optimiser steps of a run."""
+    """Return the number of optimiser steps of a run."""
     passes = 1 if spec.training.order == "stream" else spec.training.num_epochs
     return passes * -(-spec.task["num_train"] // spec.training.batch_size)
 
 
 def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
-    """Cost of a pack: its steps, their time as three of them took, and the size of its files."""
+    """Measure the cost of a pack: its steps, their time extrapolated from three steps, the size of its files."""
     training = runs[0].training
     task = tasks.load(runs[0].task["name"])
     config = {key: value for key, value in runs[0].task.items() if key not in ("name", "seed")}
     checked = task.Config.model_validate(config)
     parts = [sample(task, checked, size) for size in (training.batch_size * TIMED_STEPS, 2, max(2, trace_examples))]
     splits = on_device(Splits(*parts), runs[0].device)
-    pack = loop.build_pack([_in_passes(run) for run in runs])
+    pack = loop.build_pack([_with_passes(run) for run in runs])
     seconds = float("nan")
     if timing:
-        loop.train_epoch(pack, splits.train, 0)  # the first steps allocate; they are not counted
+        loop.train_epoch(pack, splits.train, 0)  # the first steps allocate memory and are not timed
         start = time.perf_counter()
         loop.train_epoch(pack, splits.train, 0)
         seconds = (time.perf_counter() - start) / TIMED_STEPS * step_count(runs[0])
@@ -56,13 +56,20 @@ def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
     return Cost(step_count(runs[0]), seconds, weights + sum(v.numel() * v.element_size() for v in trace.values()))
 
 
-def _in_passes(run: RunSpec) -> RunSpec:
-    """A run whose epoch is a pass over the few examples that are timed, be it a part of a stream otherwise."""
+def _with_passes(run: RunSpec) -> RunSpec:
+    """Return the run with epochs that are passes over the timed examples, also if its task is a stream."""
     return run.model_copy(update={"training": run.training.model_copy(update={"order": "shuffled"})})
 
 
 def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bool) -> None:
-    """Print the plan of a preset: one line an experiment, track and model, or one a pack.
+    """Print the plan of a preset, a line for every experiment, track and model.
+
+    Args:
+        params: the preset.
+        file: its file, for messages.
+        console: where the table is printed.
+        timing: whether steps are timed.
+        jobs: a line for every pack instead.
 
     Raises:
         ParameterError: a parameter is wrong.
@@ -70,7 +77,7 @@ def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bo
     machine.prepare(params.device)
     here = params.device == "cpu" or torch.cuda.is_available()
     if timing and not here:
-        console.print(f"{file}: device: {params.device!r}: not on this machine, so nothing is timed")
+        console.print(f"{file}: device: {params.device!r}: this machine has none, so nothing is timed")
     timing = timing and here
     resolved = {base: _here(runs, here) for base, runs in specs.check(params, file).items()}
     kinds = {base: _architecture(runs[0]) for base, runs in resolved.items()}
@@ -92,12 +99,12 @@ def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bo
 
 
 def _here(runs: list[RunSpec], here: bool) -> list[RunSpec]:
-    """Runs of a device that this machine lacks are sized up on its CPU."""
+    """Return the runs, moved to the CPU if this machine lacks their device."""
     return runs if here else [run.model_copy(update={"device": "cpu"}) for run in runs]
 
 
 def _architecture(spec: RunSpec) -> str:
-    """Runs that cost the same: all but seed and per-run hyper-parameters alike."""
+    """Return a key that is the same for runs of equal cost: they differ in seed and per-run parameters only."""
     return repr((spec.model, sorted(specs.structure(spec).items(), key=str)))
 
 

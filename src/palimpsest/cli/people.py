@@ -61,7 +61,7 @@ def train(
     from palimpsest.runtime import lease as leases
 
     where = single.find_experiment(params, model, experiment, task, track)
-    chosen = single.preset(params, model, where, track, seed, single.options(parameters or []))
+    chosen = single.preset(params, model, where, track, seed, single.parse_options(parameters or []))
     with leases.for_training(chosen.device, chosen.packing.packs_per_gpu, report):
         directory = single.train(chosen, root, params, console)
     console.print(f"trained: {directory}")

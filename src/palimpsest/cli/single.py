@@ -1,4 +1,4 @@
-"""Runs outside the pipeline: one from command-line options, a sweep without Snakemake, a run evaluated again."""
+"""Runs outside the pipeline: train one run from command-line options, sweep an experiment, evaluate a trained run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from palimpsest.training import datasets, job, loop
 Options = dict[str, Any]
 
 
-def options(words: Sequence[str]) -> Options:
+def parse_options(words: Sequence[str]) -> Options:
     """Read ``--mem-lambda 0.05 --width=64 --use-memory`` as {"mem_lambda": 0.05, "width": 64, "use_memory": True}.
 
     An option without a value is a switch: true, or false if its name begins with ``no-``.
 
     Raises:
-        ParameterError: a word that is no option.
+        ParameterError: a word is not an option.
     """
     found: Options = {}
     waiting = list(words)
@@ -50,17 +50,21 @@ def options(words: Sequence[str]) -> Options:
 
 
 def find_experiment(file: Path, model: str, experiment: str | None, task: str | None, track: str) -> str:
-    """The experiment that a person means by its name, by a task, or by nothing but the model.
+    """Find the experiment whose task and training a single run uses.
 
     Args:
         file: the preset.
-        model: whose run it is to be.
-        experiment: its name, if given.
-        task: short for the experiment MODEL_TASK, or the name of a task that an experiment has on the track.
+        model: the model that is trained.
+        experiment: name of the experiment, if given.
+        task: T stands for the experiment MODEL_T, or for the first one whose task on the track is named T.
         track: published or repaired.
 
+    Returns:
+        The experiment that is named; else the one that fits ``task``; else the one named after the model; else the
+        first one that trains the model; else the first of the preset.
+
     Raises:
-        ParameterError: both are given, or no experiment fits.
+        ParameterError: both experiment and task are given, or no experiment has the task.
     """
     known = read_params(file).experiments
     if experiment is not None and task is not None:
@@ -84,7 +88,7 @@ def find_experiment(file: Path, model: str, experiment: str | None, task: str | 
 
 
 def preset(file: Path, model: str, experiment: str, track: str, seed: int, chosen: Options) -> Params:
-    """A preset of one run: an experiment's task and training with some parameters replaced.
+    """Build a preset of one run: task and training of an experiment, with some parameters replaced.
 
     Raises:
         ParameterError: no such experiment, track, model or parameter.
@@ -128,7 +132,7 @@ def preset(file: Path, model: str, experiment: str, track: str, seed: int, chose
 
 
 def train(params: Params, root: Path, file: Path, console: Console) -> Path:
-    """Generate the data of a preset of one run, train it, and return the directory of its files."""
+    """Generate the data set of a single run's preset, train the run, and return its directory."""
     cell = next(cell for cell in plan.cells(params) if cell.grid == "single")
     spec = specs.resolve(params, cell, "command line")[0]
     datasets.generate(params, cell.experiment, cell.track, root, file)
@@ -139,7 +143,7 @@ def train(params: Params, root: Path, file: Path, console: Console) -> Path:
 
 
 def sweep(params: Params, experiment: str, root: Path, file: Path, console: Console) -> None:
-    """Train every pack of an experiment in turn; runs that are there are left alone.
+    """Train every pack of an experiment in turn; skip packs whose runs are complete.
 
     Raises:
         ParameterError: no such experiment, or a parameter is wrong.
@@ -153,13 +157,13 @@ def sweep(params: Params, experiment: str, root: Path, file: Path, console: Cons
     def largest(cell: plan.Cell) -> int:
         return footprint.runs_per_pack(footprint.bytes_per_run(resolved[cell.base][0]), params.packing)
 
-    def is_there(run: plan.Run) -> bool:
+    def is_complete(run: plan.Run) -> bool:
         spec = next(spec for spec in resolved[run.cell.base] if spec.seed == run.seed)
         return is_finished(root / run.directory, spec)
 
-    asked = [pack for pack in plan.packs(params, largest, is_there) if pack.first.experiment == experiment]
+    asked = [pack for pack in plan.packs(params, largest, is_complete) if pack.first.experiment == experiment]
     for number, pack in enumerate(asked, 1):
-        if is_there(pack.runs[0]):
+        if is_complete(pack.runs[0]):
             console.print(f"[{number}/{len(asked)}] {pack.label}: finished before")
             continue
         epochs = resolved[pack.first.base][0].training.num_epochs
@@ -168,14 +172,17 @@ def sweep(params: Params, experiment: str, root: Path, file: Path, console: Cons
 
 
 def is_finished(directory: Path, spec: RunSpec) -> bool:
-    """Whether all files of a run are there and are of this very run."""
+    """Whether all files of a run exist and ``final.json`` has its specification."""
     if not all((directory / name).is_file() for name in plan.RUN_FILES):
         return False
     return read_json(directory / "final.json").get("spec") == spec.model_dump(mode="json")
 
 
 def evaluate(directory: Path) -> dict[str, dict[str, float]]:
-    """Metrics of a trained run on its test split under every control.
+    """Compute the metrics of a trained run on its test split under every control.
+
+    Returns:
+        Control → metric → value.
 
     Raises:
         DataError: the directory holds no run, or its files are corrupt.
@@ -191,7 +198,9 @@ def evaluate(directory: Path) -> dict[str, dict[str, float]]:
     try:
         pack.model.load_state_dict({name: value[None] for name, value in weights.items()})
     except RuntimeError:
-        raise DataError(f"{directory / 'model.safetensors'}: other parameters than {spec.model} has") from None
+        raise DataError(
+            f"{directory / 'model.safetensors'}: parameters do not fit; allowed: those of {spec.model}"
+        ) from None
     config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
     splits = tasks.load(spec.task["name"]).Config.model_validate(config).build(spec.task["seed"])
     splits = tasks.on_device(splits, spec.device)
@@ -203,7 +212,7 @@ def evaluate(directory: Path) -> dict[str, dict[str, float]]:
 
 @contextmanager
 def progress(console: Console, label: str, epochs: int) -> Iterator[Callable[[int, dict[str, Tensor]], None]]:
-    """A bar on a terminal, one line an epoch in a log; shows loss, accuracy and write ratio as means over the pack."""
+    """Show loss, accuracy and write ratio as means over a pack: a bar on a terminal, one line an epoch in a log."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=epochs)

@@ -1,8 +1,8 @@
-"""Which GPU a process may use: a lease on one device, held as a file lock that the kernel drops when its holder dies.
+"""Leases of GPUs: a process holds a device through a file lock, which the kernel drops when the process dies.
 
-A device has slots, one for every pack that shares it, and a slot is a file that its holder keeps locked (``flock``).
-Only the lock counts: a file that lies there unlocked means nothing. Nothing here imports torch, so that
-CUDA_VISIBLE_DEVICES is set before CUDA reads it.
+A device has one slot for every pack that shares it. A slot is a file; whoever holds the slot keeps the file locked
+(``flock``). An unlocked file means nothing. This module does not import torch, so that CUDA_VISIBLE_DEVICES is set
+before CUDA reads it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from palimpsest.foundation.errors import ParameterError, ToolError
 
 CHOSEN, VISIBLE = "PALIMPSEST_GPUS", "CUDA_VISIBLE_DEVICES"
 HELD = "PALIMPSEST_LEASE"
-"""The lock file under which this process and those that it starts work: they take no second lease."""
+"""Path of the lock file of this process; its child processes inherit it and take no second lease."""
 FOLDER = "PALIMPSEST_LEASES"
 POLL_SECONDS = 0.2
 _UUID = re.compile(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -36,43 +36,44 @@ _TOOL_LINE = re.compile(rf"^GPU \d+:.*\(UUID: ({_UUID.pattern})\)", re.MULTILINE
 _handles: set[int] = set()
 
 
-def _leave_to_the_parent() -> None:
-    """In a forked child: a lock is the parent's, and a worker that outlives it must not keep it."""
+def _close_in_child() -> None:
+    """Close the locks in a forked child: they belong to the parent, and end with it even if the child lives on."""
     for handle in _handles:
         os.close(handle)
     _handles.clear()
 
 
-os.register_at_fork(after_in_child=_leave_to_the_parent)
+os.register_at_fork(after_in_child=_close_in_child)
 
 
-# --- which devices there are ------------------------------------------------------------------------------------------
+# --- devices ----------------------------------------------------------------------------------------------------------
 
 
 def devices(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The devices that this process may use, as CUDA_VISIBLE_DEVICES would name them.
+    """Return the devices that this process may use, in the notation of CUDA_VISIBLE_DEVICES.
 
-    PALIMPSEST_GPUS wins over CUDA_VISIBLE_DEVICES: it is said to this program alone, the other is often inherited from
-    a shell or a batch system. Set within a batch job, it must therefore choose among the devices of the job. Without
-    either, all GPUs that the driver lists; a slice of one (MIG) has to be named.
+    PALIMPSEST_GPUS has precedence over CUDA_VISIBLE_DEVICES: it is set for this program only, while the other is often
+    inherited from a shell or a batch system. Within a batch job it must therefore name devices of that job. If neither
+    is set, all GPUs that the driver lists are returned; a slice of a GPU (MIG) must be named.
 
     Args:
-        environment: PALIMPSEST_GPUS holds names or numbers with commas between, on a machine without a GPU names of
-            stand-ins. CUDA_VISIBLE_DEVICES likewise; as for CUDA, the list ends at -1, and an empty one is none.
+        environment: PALIMPSEST_GPUS holds names or numbers, separated by commas; on a machine without a GPU it may
+            hold any names as stand-ins. CUDA_VISIBLE_DEVICES has the same form; as in CUDA, the list ends at -1, and
+            an empty list means no device.
 
     Raises:
         ParameterError: a name is empty or is repeated.
     """
     if CHOSEN in environment:
-        return _names(CHOSEN, environment[CHOSEN])
+        return _split(CHOSEN, environment[CHOSEN])
     if VISIBLE not in environment:
         return listed_by_driver()
-    if environment[VISIBLE].strip() in ("", "NoDevFiles"):  # the latter is Slurm's word for none
+    if environment[VISIBLE].strip() in ("", "NoDevFiles"):  # Slurm writes the latter for "none"
         return ()
-    return _names(VISIBLE, environment[VISIBLE])
+    return _split(VISIBLE, environment[VISIBLE])
 
 
-def _names(variable: str, text: str) -> tuple[str, ...]:
+def _split(variable: str, text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if not name or names.count(name) > 1:
@@ -82,10 +83,11 @@ def _names(variable: str, text: str) -> tuple[str, ...]:
 
 
 def listed_by_driver(driver: Path = Path("/proc/driver/nvidia/gpus"), nodes: Path = Path("/dev")) -> tuple[str, ...]:
-    """UUIDs of the GPUs that NVIDIA's driver lists and that this process may open, in the order of their bus addresses.
+    """Return the UUIDs of the GPUs that NVIDIA's driver lists and this process may open, in the order of bus addresses.
 
-    In a container the driver may list GPUs that belong to others: their device node is missing or refuses. Until a GPU
-    is initialised its UUID may be unknown there, and some containers hide the folder: then ``nvidia-smi`` is asked.
+    In a container the driver may list GPUs of other users; their device node is missing or cannot be opened. Falls back
+    to ``nvidia-smi`` where a container hides the driver's folder, or where the driver does not know a UUID because the
+    GPU is not initialised yet.
     """
     found = []
     for file in sorted(driver.glob("*/information")):
@@ -115,10 +117,10 @@ def _listed_by_tool() -> tuple[str, ...]:
     return tuple(_TOOL_LINE.findall(done.stdout)) if done.returncode == 0 else ()
 
 
-def _keys(names: Sequence[str]) -> dict[str, str]:
-    """What a device's files are called: its UUID where it can be had, for 0 in one process may be GPU-… in another.
+def _lock_names(names: Sequence[str]) -> dict[str, str]:
+    """Return the file name of each device's locks: its UUID if known, because one process's 0 is another's GPU-….
 
-    Jobs that a batch system fences off from each other each call their first GPU 0; they list no other's.
+    A batch system may isolate its jobs, so that each job lists only its own GPUs and calls the first of them 0.
 
     Raises:
         ParameterError: there is no device.
@@ -128,37 +130,38 @@ def _keys(names: Sequence[str]) -> dict[str, str]:
             f"lease: no GPU is visible; allowed: a machine with one, named by {CHOSEN} or {VISIBLE} where they are set"
         )
     listed = () if all(_UUID.fullmatch(name) for name in names) else listed_by_driver()
-    keys = {}
+    file_names = {}
     for name in names:
         if name.isdecimal():
-            meant = listed[int(name) : int(name) + 1]
-        else:  # CUDA takes the beginning of a UUID for the whole
-            meant = [uuid for uuid in listed if name.startswith("GPU-") and uuid.startswith(name)]
-        keys[name] = quote(meant[0] if len(meant) == 1 else name, safe="")
-    return keys
+            matches = listed[int(name) : int(name) + 1]
+        else:  # CUDA accepts the beginning of a UUID
+            matches = [uuid for uuid in listed if name.startswith("GPU-") and uuid.startswith(name)]
+        file_names[name] = quote(matches[0] if len(matches) == 1 else name, safe="")
+    return file_names
 
 
-# --- where the locks are ----------------------------------------------------------------------------------------------
+# --- lock files -------------------------------------------------------------------------------------------------------
 
 
 def lease_folder() -> Path:
-    """Directory of the lock files, made if it is missing: of this machine and of this user, and of no product.
+    """Return the directory of the lock files and create it if it is missing; it belongs to this machine and this user.
 
-    PALIMPSEST_LEASES if it is set; a folder below XDG_RUNTIME_DIR if that is this user's; otherwise one in the
-    directory of temporary files. Processes see each other's leases only where they come to the same folder.
+    The directory is PALIMPSEST_LEASES if that is set; else ``palimpsest`` below XDG_RUNTIME_DIR if this user owns
+    that; else one below the directory for temporary files. Processes see each other's leases only if they use the
+    same directory.
 
     Raises:
-        ParameterError: the folder cannot be made, is somebody else's, or others may write to it.
+        ParameterError: the folder cannot be created, belongs to another user, or others may write to it.
     """
     if FOLDER in os.environ:
         chosen = Path(os.environ[FOLDER])
         if not chosen.is_absolute():
             raise ParameterError(f"{FOLDER}: {str(chosen)!r}: not an absolute path; allowed: e.g. /run/lock/palimpsest")
-        return _made(chosen, f"{FOLDER}: {chosen}")
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))  # a batch job may inherit that of another machine
+        return _make(chosen, f"{FOLDER}: {chosen}")
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))  # a batch job may inherit the one of another machine
     own = runtime.is_absolute() and runtime.is_dir() and runtime.stat().st_uid == os.getuid()
     folder = runtime / "palimpsest" if own else Path(tempfile.gettempdir()) / f"palimpsest-{os.getuid()}"
-    _made(folder, f"leases: {folder}")
+    _make(folder, f"leases: {folder}")
     found = folder.lstat()
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
         raise ParameterError(
@@ -167,28 +170,28 @@ def lease_folder() -> Path:
     return folder
 
 
-def _made(folder: Path, label: str) -> Path:
+def _make(folder: Path, label: str) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ParameterError(f"{label}: cannot be made: {error.strerror}; allowed: a directory") from None
+        raise ParameterError(f"{label}: cannot be created: {error.strerror}; allowed: a directory") from None
     return folder
 
 
 def held_slots(names: Sequence[str], folder: Path) -> dict[str, tuple[int, ...]]:
-    """The slots of each device that somebody holds now.
+    """Return the slots of each device that are held now.
 
     Raises:
         ParameterError: there is no device.
     """
-    with _looking(folder):
-        return {name: _held(folder, key) for name, key in _keys(names).items()}
+    with _scan(folder):
+        return {name: _held(folder, file_name) for name, file_name in _lock_names(names).items()}
 
 
 @contextmanager
-def _looking(folder: Path) -> Iterator[None]:
-    """One process at a time: whether a slot is free is found out by locking it, which another would take for held."""
-    handle = os.open(folder / ".looking", os.O_RDONLY | os.O_CREAT, 0o600)
+def _scan(folder: Path) -> Iterator[None]:
+    """Let one process at a time look for free slots: it tests a slot by locking it, which others would see as held."""
+    handle = os.open(folder / ".scan", os.O_RDONLY | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -196,12 +199,13 @@ def _looking(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _held(folder: Path, key: str) -> tuple[int, ...]:
-    """Every slot counts, also beyond those that this process would use: others may allow more packs a device."""
-    ends = (path.name.removeprefix(f"{key}.") for path in folder.iterdir() if path.name.startswith(f"{key}."))
+def _held(folder: Path, file_name: str) -> tuple[int, ...]:
+    """Return the held slots of a device, with any number: other processes may allow more packs on it than this one."""
+    prefix = f"{file_name}."
+    ends = (path.name.removeprefix(prefix) for path in folder.iterdir() if path.name.startswith(prefix))
     held = []
     for slot in sorted(int(end) for end in ends if end.isdecimal()):
-        handle = _lock(folder / f"{key}.{slot}")
+        handle = _lock(folder / f"{prefix}{slot}")
         if handle is None:
             held.append(slot)
         else:
@@ -210,7 +214,7 @@ def _held(folder: Path, key: str) -> tuple[int, ...]:
 
 
 def _lock(file: Path) -> int | None:
-    """Lock a slot's file and return its descriptor, which no program started from here inherits; None: it is held."""
+    """Lock a slot's file and return its descriptor, or None if it is held; programs started later do not inherit it."""
     handle = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -233,17 +237,17 @@ def lease(
     report: Callable[[str], None],
     environment: MutableMapping[str, str] = os.environ,
 ) -> Iterator[str]:
-    """Hold one device, waiting for it if need be; CUDA_VISIBLE_DEVICES is set to it as long as it is held.
+    """Hold one device, and wait for it if all are full; meanwhile CUDA_VISIBLE_DEVICES names this device.
 
-    The device that the fewest packs hold is taken, the first named among equals. A process started by one that holds a
-    lease works under that lease. Whatever ends this process ends the lease.
+    Takes the device with the fewest leases, among equals the first in ``names``. A process that was started by the
+    holder of a lease works under that lease. The lease ends with the process, even if the process is killed.
 
     Args:
-        names: devices to choose from, as :func:`devices` lists them.
-        packs_per_device: a device is taken only while fewer leases than this are held on it.
+        names: devices to choose from, as :func:`devices` returns them.
+        packs_per_device: largest number of leases on a device, at least 1.
         folder: directory of the lock files; see :func:`lease_folder`.
         report: called once, with a sentence, if all devices are full.
-        environment: where CUDA_VISIBLE_DEVICES is set, and restored afterwards.
+        environment: where CUDA_VISIBLE_DEVICES is set, and afterwards restored.
 
     Yields:
         The device, one of ``names``.
@@ -271,7 +275,7 @@ def lease(
 
 @contextmanager
 def for_training(device: str, packs_per_device: int, report: Callable[[str], None]) -> Iterator[None]:
-    """Hold a GPU while training on one; on the CPU there is nothing to hold. Enter it before CUDA is initialised.
+    """Hold a GPU while training on one; do nothing on a CPU. Enter it before CUDA is initialised.
 
     Args:
         device: "cpu" or "cuda", as in a preset.
@@ -288,39 +292,39 @@ def for_training(device: str, packs_per_device: int, report: Callable[[str], Non
 def _acquire(
     names: Sequence[str], packs_per_device: int, folder: Path, report: Callable[[str], None], inherited: str | None
 ) -> tuple[str, Path, int | None]:
-    """A device, its lock file, and the lock's descriptor; None where the lock is held by who started this process."""
-    keys = _keys(names)
-    said = False
+    """Return a device, its lock file and the lock's descriptor, or None for a lock that a parent process holds."""
+    file_names = _lock_names(names)
+    reported = False
     while True:
-        with _looking(folder):
-            held = {name: _held(folder, key) for name, key in keys.items()}
+        with _scan(folder):
+            held = {name: _held(folder, file_name) for name, file_name in file_names.items()}
             for name, slot in ((name, slot) for name, slots in held.items() for slot in slots):
-                file = folder / f"{keys[name]}.{slot}"
+                file = folder / f"{file_names[name]}.{slot}"
                 if str(file) == inherited:
                     return name, file, None
             name = min(names, key=lambda name: len(held[name]))
             if len(held[name]) < packs_per_device:
                 slot = next(slot for slot in itertools.count() if slot not in held[name])
-                file = folder / f"{keys[name]}.{slot}"
+                file = folder / f"{file_names[name]}.{slot}"
                 handle = _lock(file)
                 if handle is not None:
                     _handles.add(handle)
-                    os.utime(handle)  # what tidies temporary files up goes by age
+                    os.utime(handle)  # cleaners of temporary files delete old ones
                     return name, file, handle
-        if not said:
-            said = True
+        if not reported:
+            reported = True
             full = ", ".join(f"{name} is held by {len(slots)}" for name, slots in held.items())
-            report(f"waiting for a GPU, for at most {packs_per_device} at a time may hold one: {full}")
+            report(f"waiting for a GPU, at most {packs_per_device} at a time may hold one: {full}")
         time.sleep(POLL_SECONDS)
 
 
 def run(
     command: Sequence[str], names: Sequence[str], packs_per_device: int, folder: Path, report: Callable[[str], None]
 ) -> NoReturn:
-    """Become ``command``, under a lease: it has this process's number, gets its signals and ends with its own status.
+    """Replace this process by ``command``, under a lease: same process id, same signals, the command's own exit status.
 
-    The lock goes over to the command, and to what the command lets inherit its open files: the slot is taken as long
-    as any of them lives.
+    The command inherits the lock, and so do its child processes if they inherit open files: the slot is held as long as
+    one of them lives.
 
     Raises:
         ParameterError: see :func:`lease`.
@@ -332,7 +336,7 @@ def run(
             os.set_inheritable(handle, True)
         sys.stdout.flush()
         sys.stderr.flush()
-        ignored = signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and a command would inherit that
+        ignored = signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; the command must not
         try:
             os.execvpe(command[0], list(command), environment)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""How a training process uses its machine: one thread, deterministic kernels, an allocator that keeps its pages."""
+"""Set-up of a training process: one thread, deterministic kernels, an allocator that keeps its pages."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import torch
 from torch import nn
 from torch.utils import deterministic
 
-# glibc's mallopt: keep freed memory instead of handing it back to the kernel, which would zero it again for the next
-# step's activations (Linux with glibc only; elsewhere nothing happens)
+# glibc's mallopt: keep freed memory instead of returning it to the kernel, which would zero it again for the next
+# step's activations (Linux with glibc only; no effect elsewhere)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def prepare(device: str = "cpu") -> None:
-    """Set up this process; call it before the first tensor is made.
+    """Set up this process; call it before the first tensor is created.
 
-    One thread: several processes that each use all cores wait for each other, and sums would depend on the number of
-    cores. On a GPU an operation without a deterministic kernel warns instead of failing: the gradient of a gather is
-    one, and it is deterministic where no index repeats, as in our memories.
+    One thread, because processes that each use all cores slow each other down, and because sums would depend on the
+    number of cores. On a GPU, an operation without a deterministic kernel warns instead of failing. The gradient of a
+    gather is such an operation; it is deterministic where no index repeats, as in the memories here.
+
+    Args:
+        device: "cpu" or "cuda".
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(1)
-    # as use_deterministic_algorithms, which loads the compiler as well: a second that runs without it need not wait
+    # the same as use_deterministic_algorithms, but does not import the compiler, which takes a second
     torch.set_deterministic_debug_mode("error" if device == "cpu" else "warn")
-    # nothing here reads what it has not written; the switch is a property that the module gets when it is loaded
+    # no code here reads uninitialised memory; the switch is a property that the module defines when it is imported
     deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     try:
         libc = ctypes.CDLL("libc.so.6")
@@ -37,14 +40,14 @@ def prepare(device: str = "cpu") -> None:
 
 
 def compile_model(model: nn.Module) -> None:
-    """Have torch.compile fuse a model, by deterministic means if this process asks for them."""
+    """Let torch.compile fuse a model, with deterministic kernels if this process asks for them."""
     warn = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled(), warn_only=warn)
     model.compile()
 
 
 def backend(device: str) -> dict[str, str]:
-    """What decides the last bits of a result beside code, data and parameters."""
+    """Return what decides the last bits of a result beside code, data and parameters: torch, CPU capability, GPU."""
     described = {"torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability()}
     if device.startswith("cuda"):
         described["cuda"] = torch.cuda.get_device_name(device)

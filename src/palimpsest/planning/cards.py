@@ -1,4 +1,4 @@
-"""The card of a data set: what is in it, its chance and its ceiling. Reading one needs no torch."""
+"""Cards of data sets: a card describes the examples, their chance level and their ceiling. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from palimpsest.foundation.files import read_json
 
 
 def load_card(directory: Path) -> dict[str, Any]:
-    """Read a card.
+    """Read the card of a data set.
 
     Raises:
-        DataError: it is missing, is not JSON, or lacks a key.
+        DataError: the card is missing, is not JSON, or lacks a key.
     """
     card = read_json(directory / "card.json")
     for key in ("chance", "ceiling", "sha256"):

@@ -1,4 +1,4 @@
-"""How much memory a run takes in a pack, and how many runs therefore fit: counted on tensors that have no data."""
+"""Memory of a run in a pack, and how many runs fit into one; counted on meta tensors, which have no data."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ from palimpsest.tasks.shared.scoring import task_loss
 COPIES_OF_PARAMETERS = 6
 """Weights, gradients, Adam's two moments, and two temporaries of its step."""
 HEADROOM = 1.25
-"""What a step holds beside parameters and saved activations: gradients on their way, workspaces."""
+"""Factor for what a step holds beside parameters and saved activations: gradients in flight, workspaces."""
 
 
 def bytes_per_run(spec: RunSpec) -> int:
-    """Memory that one more run adds to a pack, in bytes: parameters and optimiser, and what a step saves to go back.
+    """Return the bytes that one more run adds to a pack: parameters, optimiser state and saved activations.
 
-    Counted on one forward pass on the ``meta`` device, which computes shapes and nothing else: what is still there
-    after it is there for the way back.
+    Counted on one forward pass on the ``meta`` device, which computes shapes only: tensors that are still alive after
+    it are those that the backward pass needs.
     """
     module = models.load(spec.model)
     with torch.device("meta"):
         model: nn.Module = module.Model(module.Config.model_validate(spec.config), 1)
         hyper = {name: torch.empty(1) for name in {*spec.config, *spec.training.model_dump()}}
         batch, targets = _batch(spec)
-        with _Made() as made:
+        with _Allocations() as allocations:
             output = model(batch, hyper)
             loss = task_loss(output.logits, targets, tasks.scored(tasks.load(spec.task["name"])))
-        saved = made.still_there()
+        saved = allocations.alive_bytes()
         del output, loss
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     return round(COPIES_OF_PARAMETERS * parameters + HEADROOM * saved)
 
 
-class _Made(TorchDispatchMode):
-    """Every storage that is made in the block."""
+class _Allocations(TorchDispatchMode):
+    """Records every storage that is allocated in the block."""
 
     def __init__(self) -> None:
         super().__init__()
         self.storages: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The operation itself; views are of a storage that is known, or was there before."""
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
+        """Run the operation and record its outputs; a view allocates nothing."""
+        outputs = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(outputs):
             if isinstance(tensor, Tensor) and not func.is_view:
                 storage = tensor.untyped_storage()
                 self.storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
-        return made
+        return outputs
 
-    def still_there(self) -> int:
-        """Bytes of those that somebody holds."""
+    def alive_bytes(self) -> int:
+        """Return the bytes of all recorded storages that are still referenced."""
         return sum(size for storage, size in self.storages.values() if not storage.expired())
 
 
 def _batch(spec: RunSpec) -> tuple[Batch, Tensor]:
-    """A batch of the task's shapes, without data; called where new tensors have none."""
+    """Return a batch with the shapes of the task; called where the default device is ``meta``."""
     config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
     size = spec.training.batch_size
     module = tasks.load(spec.task["name"])
@@ -79,7 +79,7 @@ def _batch(spec: RunSpec) -> tuple[Batch, Tensor]:
 
 
 def runs_per_pack(each: int, packing: Packing) -> int:
-    """How many runs of ``each`` bytes a pack holds at most: as said, or as many as fit into its memory, if only one."""
+    """Return how many runs of ``each`` bytes fit into a pack: ``max_runs``; with ``auto`` at least 1."""
     if packing.max_runs != "auto":
         return packing.max_runs
     return max(1, int(packing.memory_mb * 2**20 / each))

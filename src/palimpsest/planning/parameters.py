@@ -1,7 +1,7 @@
-"""Every parameter that shapes a run, as frozen sections, and how params/*.yaml is read.
+"""The sections of a params file as frozen classes, and the reader of params/*.yaml.
 
-Only the structure is known here; what a model or a task accepts stands in its own file and is checked by
-:mod:`palimpsest.planning.specs`. Nothing in this module imports torch.
+This module defines the structure only; the parameters of a model or a task are defined in its own file and checked by
+:mod:`palimpsest.planning.specs`. It does not import torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TrackName = Literal["published", "repaired"]
 
 
 class Training(Section):
-    """How a run is trained; the same budget for a model and its baselines unless a grid says otherwise."""
+    """How a run is trained; a model and its baselines have the same budget unless a grid overrides it."""
 
     num_epochs: int = Field(20, ge=1, description="passes over the training split, or parts of it")
     batch_size: int = Field(64, ge=1, description="examples a step")
@@ -43,7 +43,7 @@ class Training(Section):
 
 
 class Packing(Section):
-    """Which runs are trained together as one program; no result depends on it on a CPU."""
+    """Which runs are trained together as one program; on a CPU no result depends on it."""
 
     axes: tuple[str, ...] = Field(
         ("seed",), description="what runs of one pack may differ in: seed, per-run parameters"
@@ -63,7 +63,7 @@ class Packing(Section):
 
 
 class Task(Section):
-    """Which task a track trains on; ``config`` is checked by the task's own file."""
+    """The task of a track; the task's own file checks ``config``."""
 
     name: str = Field(description="a file of src/palimpsest/tasks, without .py")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the generated data set")
@@ -71,7 +71,7 @@ class Task(Section):
 
 
 class Grid(Section):
-    """A model and the cells in which it is trained: every combination of the values in ``axes``, for every seed."""
+    """A model and its cells: every combination of the values in ``axes``, trained with every seed."""
 
     model: str = Field(description="a file of src/palimpsest/models, without .py")
     config: dict[str, Any] = Field(default_factory=dict, description="the model's own parameters, beside `shared`")
@@ -110,7 +110,7 @@ class Track(Section):
 
 
 class Experiment(Section):
-    """What is done about one source."""
+    """One experiment of a source: its tracks."""
 
     source: str = Field(pattern=r"^\d{3}$", description="number of the source, as in the claims")
     title: str = Field(min_length=1, description="title in tables and in the paper")
@@ -125,7 +125,7 @@ class Experiment(Section):
 
 
 class Params(Section):
-    """One preset: everything that the pipeline does follows from it, the code and the environment."""
+    """One preset; together with the code and the environment it determines everything that the pipeline does."""
 
     preset: Literal["smoke", "default", "paper"] = Field(description="name of the preset")
     workdir: str = Field(".", description="where products go, relative to the project; smoke stays under build/")

@@ -1,7 +1,7 @@
-"""From parameters to runs: which cells a preset asks for, where each run lives, and which runs are trained together.
+"""From parameters to runs: the cells of a preset, the directory of each run, and the packs of runs trained together.
 
-A *run* is (experiment, track, model, cell, seed); a *cell* is one point of a grid; a *pack* is runs of one grid that
-are trained together as one program. Nothing here imports torch: Snakemake reads it at every start.
+A *run* is (experiment, track, model, cell, seed); a *cell* is one point of a grid; a *pack* is a set of runs of one
+grid that are trained together as one program. This module does not import torch: Snakemake reads it at every start.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DATA_FILES = ("examples.safetensors", "card.json")
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of a grid: runs that differ in their seed alone."""
+    """One point of a grid: its runs differ only in their seed."""
 
     experiment: str
     track: str
@@ -33,17 +33,17 @@ class Cell:
 
     @property
     def model_base(self) -> str:
-        """Directory of all cells of the model, below the product directory."""
+        """Directory of all cells of the model, relative to the product directory."""
         return f"results/{self.experiment}/track={self.track}/model={self.model}"
 
     @property
     def path(self) -> str:
-        """``axis=value/`` for every axis, or nothing: what stands between model and seed in a path."""
+        """``axis=value/`` for every axis: the part of a path between model and seed; empty without axes."""
         return "".join(f"{axis}={format_value(value)}/" for axis, value in self.values.items())
 
     @property
     def base(self) -> str:
-        """Directory of the cell, below the product directory."""
+        """Directory of the cell, relative to the product directory."""
         return f"{self.model_base}/{self.path}".rstrip("/")
 
     @property
@@ -52,7 +52,7 @@ class Cell:
         return self.base.removeprefix("results/")
 
     def directory(self, seed: int) -> Path:
-        """Where one run's files live, below the product directory."""
+        """Return the directory of one run's files, relative to the product directory."""
         return Path(self.base) / f"seed={seed}"
 
 
@@ -76,14 +76,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Pack:
-    """Runs of one grid that are trained together, and a name for rules and logs."""
+    """Runs of one grid that are trained together, with a name for rules and logs."""
 
     name: str
     runs: tuple[Run, ...]
 
     @property
     def first(self) -> Cell:
-        """Cell of the first run: experiment, track, model and grid are the same for all."""
+        """Cell of the first run; experiment, track, model and grid are the same for all runs."""
         return self.runs[0].cell
 
     @property
@@ -95,19 +95,19 @@ class Pack:
 
 
 def data_directory(experiment: str, track: str) -> Path:
-    """Where a track's data set lives, below the product directory."""
+    """Return the directory of a track's data set, relative to the product directory."""
     return Path(f"data/{experiment}/track={track}")
 
 
 def tracks(params: Params) -> Iterator[tuple[str, str, Track]]:
-    """Every (experiment, track name, track) of a preset, sorted by name."""
+    """Yield every (experiment, track name, track) of a preset, sorted by name."""
     for name in sorted(params.experiments):
         for track_name, track in sorted(params.experiments[name].tracks.items()):
             yield name, track_name, track
 
 
 def cells(params: Params, file: Path | str = "params") -> list[Cell]:
-    """Every cell that a preset asks for, sorted by path.
+    """List every cell that a preset asks for, sorted by path.
 
     Raises:
         ParameterError: two grids of a track ask for the same run.
@@ -129,18 +129,18 @@ def cells(params: Params, file: Path | str = "params") -> list[Cell]:
 
 
 def packs(
-    params: Params, largest: Callable[[Cell], int], is_there: Callable[[Run], bool] = lambda run: False
+    params: Params, largest: Callable[[Cell], int], is_complete: Callable[[Run], bool] = lambda run: False
 ) -> list[Pack]:
     """Divide every run that a preset asks for into packs.
 
-    Runs are together if they are of one grid, agree in every axis that ``packing.axes`` does not name, and are all
-    there already or all missing: what a grid has gained is trained without what it had, and what it had is found stale
-    or not as a whole. On a CPU no result depends on the division.
+    Runs of one pack belong to one grid, have the same values on every axis that ``packing.axes`` does not name, and are
+    either all complete or all missing. So a grid that grows trains its new runs only, and its old runs are stale or up
+    to date as before. On a CPU no result depends on the division.
 
     Args:
         params: the preset.
         largest: how many runs of a cell's kind fit into a pack; ``packing.max_runs`` unless that is ``auto``.
-        is_there: whether the files of a run exist.
+        is_complete: whether the files of a run exist.
     """
     groups: dict[tuple[str, ...], list[Run]] = {}
     for cell in cells(params):
@@ -148,7 +148,7 @@ def packs(
         for seed in cell.seeds:
             run = Run(cell, seed)
             alone = [] if "seed" in params.packing.axes else [str(seed)]
-            key = (cell.model_base, cell.grid, *apart, *alone, str(is_there(run)))
+            key = (cell.model_base, cell.grid, *apart, *alone, str(is_complete(run)))
             groups.setdefault(key, []).append(run)
     found: list[Pack] = []
     count: Counter[str] = Counter()
@@ -161,14 +161,14 @@ def packs(
 
 
 def _parts(runs: list[Run], largest: int) -> Iterable[tuple[Run, ...]]:
-    """As few parts as possible, of sizes as equal as possible, in order."""
+    """Split runs, in order, into as few parts as possible, with sizes as equal as possible."""
     number = -(-len(runs) // largest)
     bounds = [len(runs) * part // number for part in range(number + 1)]
     return (tuple(runs[start:stop]) for start, stop in itertools.pairwise(bounds))
 
 
 def find_runs(params: Params, base: str, names: Iterable[str]) -> Pack:
-    """The runs ``names`` below the directory of a model ``base``; all of them if no name is given.
+    """Find the runs ``names`` below the directory ``base`` of a model; all of its runs if no name is given.
 
     Raises:
         ParameterError: the preset asks for no such run.
@@ -187,5 +187,5 @@ def find_runs(params: Params, base: str, names: Iterable[str]) -> Pack:
 
 
 def runs_of(cell: Cell) -> list[Run]:
-    """Every run of a cell, in the order of the preset's seeds."""
+    """List every run of a cell, in the order of the preset's seeds."""
     return [Run(cell, seed) for seed in cell.seeds]

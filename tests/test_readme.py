@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from palimpsest.foundation.errors import DataError
@@ -16,6 +17,23 @@ TEXT = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 def test_the_table_of_claims_is_that_of_the_verdicts() -> None:
     assert readme.render(PROJECT / "README.md", PROJECT / "params/claims.yaml", PROJECT) == TEXT
+
+
+def test_the_numbers_beside_the_first_figure_are_those_of_the_runs() -> None:
+    runs = pd.read_csv(PROJECT / "tables/runs.csv", low_memory=False)
+    runs = runs[(runs["experiment"] == "nema_lite") & (runs["model"] == "nema_lite")]
+    published, repaired = (runs[runs["track"] == track] for track in ("published", "repaired"))
+    accurate = repaired[repaired["test_accuracy_on"] >= 0.9]["test_write_ratio"]
+    sentences = " ".join(TEXT.split())
+    for words in (
+        f"{(published['test_write_ratio'] == 0).sum()} of {len(published)} runs write nothing",
+        f"none has an accuracy above {published['test_accuracy_on'].max():.3f}",
+        f"the best possible is {published['ceiling'].max():.3f}",
+        f"{len(accurate)} of {len(repaired)} runs reach an accuracy of 0.9 or more",
+        f"{(accurate <= 0.1).sum()} of them write at most one token in ten",
+        f"and {(accurate <= 0.02).sum()} at most two in a hundred",
+    ):
+        assert words in sentences, words
 
 
 def test_every_verdict_of_the_table_stands_in_the_readme() -> None:

@@ -13,14 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from palimpsest import catalogue
-from palimpsest.analysis import dynamics, sequences
-from palimpsest.analysis.runs import read_histories
-from palimpsest.analysis.steps import read_steps
+from palimpsest.analysis import dynamics, experiment_tables
 from palimpsest.cli.door import app
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.tensors import write_tensors
 from palimpsest.memory import lifecycle
+from palimpsest.planning import plan
 from palimpsest.planning.parameters import Params
 from tests.analysis import made_up
 from tests.training import presets
@@ -225,19 +223,9 @@ def test_the_command_writes_every_table_and_each_reads_back(tmp_path: Path):
     arguments = ["dynamics", "tiny", "--params", str(tmp_path / "params.yaml"), "--root", str(tmp_path)]
     said = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert said.exit_code == 0
-    readers = {
-        "learning_curves": read_histories,
-        "training_steps": read_steps,
-        "write_positions": dynamics.read_write_positions,
-        "lifecycle": dynamics.read_lifecycle,
-        "within_sequence": dynamics.read_within_sequence,
-        "generalisation": sequences.read_generalisation,
-        "said": sequences.read_said,
-        "weightings": sequences.read_weightings,
-    }
-    assert set(readers) == set(catalogue.DYNAMICS)
-    rows = {name: len(read(tmp_path / f"results/tiny/{name}.csv")) for name, read in readers.items()}
-    assert set(readers) == {path.stem for path in (tmp_path / "results/tiny").glob("*.csv")}
+    rows = {name: len(table) for name, table in experiment_tables.read(tmp_path, "tiny").items()}
+    assert list(rows) == list(plan.EXPERIMENT_TABLES)
+    assert set(rows) == {path.stem for path in (tmp_path / "results/tiny").glob("*.csv")}
     assert rows["learning_curves"] == 9 * 3  # three cells of three seeds, of three epochs
     assert rows["training_steps"] == 9 * 9
     assert rows["lifecycle"] == 2 * 3

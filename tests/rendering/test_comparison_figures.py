@@ -8,6 +8,7 @@ from matplotlib.collections import PathCollection
 
 from palimpsest.rendering import figures, style
 from palimpsest.rendering.panels import Products
+from palimpsest.sources import experiment_of
 from tests.rendering import fake
 
 DRAWINGS = {
@@ -17,7 +18,7 @@ DRAWINGS = {
         ("nema_lc", "replacement_policies"),
         ("nema_lc_lra", "baseline_vs_memory"),
     )
-    for drawing in figures.DRAWINGS[experiment]
+    for drawing in experiment_of(experiment).figures
     if drawing.name == name
 }
 
@@ -37,14 +38,14 @@ def points(panel) -> set[float]:
 @pytest.mark.parametrize("key", DRAWINGS, ids="/".join)
 def test_every_seed_is_a_point_and_every_model_has_a_name(key: tuple[str, str], products: Path) -> None:
     figure, tables = drawn(key, products), figures.read_products(products, key[0])
-    about = DRAWINGS[key].about
-    metrics = about["metrics"]
+    about = DRAWINGS[key]
+    metrics = about.metrics
     assert len(figure.axes) == 2 * len(metrics)
     for row, track in enumerate(("published", "repaired")):
         runs = tables.runs[tables.runs["track"] == track]
-        if "models" in about:
-            runs = runs[runs["model"].isin(about["models"])]
-        if about.get("where", {}).get("ablation"):
+        if about.models:
+            runs = runs[runs["model"].isin(about.models)]
+        if about.where.get("ablation"):
             runs = runs[runs["ablation"].isin(["none"]) | runs["ablation"].isna()]
         for column, metric in enumerate(metrics):
             panel = figure.axes[row * len(metrics) + column]
@@ -63,10 +64,10 @@ def _axes(tables: Products) -> list[str]:
 
 @pytest.mark.parametrize("key", DRAWINGS, ids="/".join)
 def test_chance_and_ceiling_bound_accuracies_alone(key: tuple[str, str], products: Path) -> None:
-    figure, about = drawn(key, products), DRAWINGS[key].about
+    figure, about = drawn(key, products), DRAWINGS[key]
     for index, panel in enumerate(figure.axes):
         texts = {text.get_text() for text in panel.texts}
-        is_accuracy = about["metrics"][index % len(about["metrics"])] in about["accuracies"]
+        is_accuracy = about.metrics[index % len(about.metrics)] in about.accuracies
         assert ({"chance", "ceiling"} <= texts) == is_accuracy
 
 
@@ -102,4 +103,4 @@ def test_one_seed_is_drawn_without_an_interval(tmp_path: Path) -> None:
     preset = fake.params(seeds=(3,), experiments=("nema_lc", "nema_lc_lra"))
     fake.write(tmp_path, preset)
     for experiment in preset.experiments:
-        assert len(figures.write_figures(preset, tmp_path, experiment)) == 2 * len(figures.DRAWINGS[experiment])
+        assert len(figures.write_figures(preset, tmp_path, experiment)) == 2 * len(experiment_of(experiment).figures)

@@ -11,12 +11,14 @@ from matplotlib.colors import to_rgb
 from palimpsest.analysis.dynamics import OPERATIONS
 from palimpsest.foundation.errors import DataError
 from palimpsest.planning.parameters import Params
-from palimpsest.rendering import dynamics_plots, figures, style
+from palimpsest.rendering import figures, style
 from palimpsest.rendering.panels import Products, series_of
+from palimpsest.sources import experiment_of
+from palimpsest.sources.shared.figures import Figure, Raster, Trajectories
 from tests.rendering import fake
 
-LC = {drawing.name: drawing for drawing in figures.DRAWINGS["nema_lc"]}
-LRA = {drawing.name: drawing for drawing in figures.DRAWINGS["nema_lc_lra"]}
+LC = {drawing.name: drawing for drawing in experiment_of("nema_lc").figures}
+LRA = {drawing.name: drawing for drawing in experiment_of("nema_lc_lra").figures}
 OVER_TRAINING = ["utilisation", "retention_age", "operation_rates", "loss_components"]
 
 
@@ -25,7 +27,7 @@ def tables(products: Path) -> Products:
     return figures.read_products(products, "nema_lc")
 
 
-def drawn(drawing: figures.Drawing, tables: Products):
+def drawn(drawing: Figure, tables: Products):
     with style.sized_for_print():
         figure = figures.draw_one(drawing, tables)
         figure.draw_without_rendering()
@@ -39,10 +41,10 @@ def legend(figure) -> list[str]:
 @pytest.mark.parametrize("name", OVER_TRAINING)
 def test_a_panel_a_track_and_a_line_a_run(name: str, tables: Products, preset: Params) -> None:
     figure = drawn(LC[name], tables)
-    metrics = LC[name].about["metrics"]
+    metrics = LC[name].metrics
     assert len(figure.axes) == 2 * len(metrics)
     assert [panel.get_title() for panel in figure.axes[:2]] == ["published track", "repaired track"]
-    of_policies = "fifo" in LC[name].about["models"]
+    of_policies = "fifo" in LC[name].models
     for index, panel in enumerate(figure.axes):
         series = (1 if index % 2 == 0 else 6) if of_policies else 4
         assert len(panel.lines) == series * len(preset.seeds)
@@ -52,7 +54,7 @@ def test_a_panel_a_track_and_a_line_a_run(name: str, tables: Products, preset: P
 @pytest.mark.parametrize("name", OVER_TRAINING)
 def test_lines_are_the_windows_of_the_table(name: str, tables: Products) -> None:
     figure = drawn(LC[name], tables)
-    metric, model = LC[name].about["metrics"][0], LC[name].about["models"][0]
+    metric, model = LC[name].metrics[0], LC[name].models[0]
     steps = tables.steps.query(f"track == 'published' and model == '{model}' and seed == 1 and ablation == 'none'")
     lines = [np.asarray(line.get_ydata(), dtype=float) for line in figure.axes[0].lines]
     assert any(np.array_equal(line, steps[metric].to_numpy()) for line in lines)
@@ -109,7 +111,8 @@ def test_along_a_sequence_only_tracks_with_several_memory_steps_are_shown(tables
 
 
 def test_one_memory_step_a_sequence_is_a_dot_a_run(tables: Products, preset: Params) -> None:
-    published = Products(**{name: table[table["track"] == "published"] for name, table in vars(tables).items()})
+    frames = {name: table for name, table in vars(tables).items() if isinstance(table, pd.DataFrame)}
+    published = replace(tables, **{name: table[table["track"] == "published"] for name, table in frames.items()})
     panel = drawn(LC["within_sequence"], published).axes[0]
     assert [line.get_marker() for line in panel.lines] == ["."] * len(preset.seeds)
 
@@ -149,9 +152,7 @@ def test_without_a_known_place_of_the_answer_none_is_marked(tables: Products) ->
 
 
 def test_a_model_that_is_not_run_on_a_track_is_said_so(tables: Products) -> None:
-    drawing = figures.Drawing(
-        "x", dynamics_plots.raster, {"models": ("nema_lc", "fifo"), "where": {"ablation": "none"}}
-    )
+    drawing = Raster(name="x", models=("nema_lc", "fifo"), where={"ablation": "none"})
     repaired = tables.lifecycle[tables.lifecycle["track"] == "repaired"]
     both = pd.concat([repaired, repaired[repaired["model"] == "nema_lc"].assign(track="published")])
     more = Products(**{**vars(tables), "lifecycle": both})
@@ -171,8 +172,8 @@ def test_training_curves_stand_between_chance_and_ceiling(products: Path, preset
 
 
 def test_epochs_are_a_clock_too(tables: Products, preset: Params) -> None:
-    about = {"clock": "epochs", "metrics": ("validation_accuracy_on",), "models": ("nema_lc",)}
-    figure = drawn(figures.Drawing("x", dynamics_plots.trajectories, about), tables)
+    about = Trajectories(name="x", clock="epochs", metrics=("validation_accuracy_on",), models=("nema_lc",))
+    figure = drawn(about, tables)
     assert all(len(line.get_xdata()) == fake.EPOCHS for line in figure.axes[0].lines)
     assert figure.axes[0].get_xlabel() == "epoch"
 

@@ -1,18 +1,20 @@
 """Figures: every seed is drawn, no panel is empty, the same tables give the same bytes."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from palimpsest import catalogue
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.planning.parameters import Params
-from palimpsest.rendering import figures, style
+from palimpsest.rendering import figures, kinds, style
+from palimpsest.sources import experiment_of, manifests
+from palimpsest.sources.shared.figures import Figure
 from tests.rendering import fake
 
-DRAWINGS = {drawing.name: drawing for drawing in figures.DRAWINGS["nema_lite"]}
+DRAWINGS = {drawing.name: drawing for drawing in experiment_of("nema_lite").figures}
 
 
 def drawn(name: str, products: Path):
@@ -22,10 +24,20 @@ def drawn(name: str, products: Path):
     return figure
 
 
-def test_what_is_drawn_is_what_the_catalogue_names() -> None:
-    assert {
-        name: tuple(one.name for one in drawings) for name, drawings in figures.DRAWINGS.items()
-    } == catalogue.FIGURES
+def test_every_figure_of_every_manifest_is_of_a_kind_that_can_be_drawn() -> None:
+    described = {
+        type(figure) for source in manifests().values() for one in source.experiments for figure in one.figures
+    }
+    assert described == set(kinds.drawers())
+
+
+def test_a_kind_that_nothing_draws_is_one_line(products: Path) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Sculpture(Figure):
+        pass
+
+    with pytest.raises(ParameterError, match=r"^figure: 'x': Sculpture is no kind; allowed: AgainstAxis, [^\n]+$"):
+        figures.draw_one(Sculpture(name="x"), figures.read_products(products, "nema_lite"))
 
 
 @pytest.mark.parametrize("name", DRAWINGS)

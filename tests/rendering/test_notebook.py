@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from palimpsest import catalogue
+from palimpsest import sources
 from palimpsest.foundation.errors import DataError
 from palimpsest.planning.parameters import Params
 from palimpsest.rendering import figures, notebook, tables
@@ -20,7 +20,9 @@ from tests.rendering import fake
 from tests.rendering.conftest import CLAIMS, PROJECT, PUBLISHED
 
 NOTEBOOKS = {
-    name: (PROJECT / f"notebooks/source/{name}.ipynb", experiments) for name, experiments in catalogue.NOTEBOOKS.items()
+    notebook.name: (PROJECT / f"notebooks/source/{name}/{notebook.name}.ipynb", notebook.experiments)
+    for name, source in sources.manifests().items()
+    for notebook in source.notebooks
 }
 ALL = pytest.mark.parametrize(("path", "experiments"), NOTEBOOKS.values(), ids=NOTEBOOKS)
 LIFECYCLE = NOTEBOOKS["02_NeMA_LC_Memory_Dynamics"][0]
@@ -57,7 +59,7 @@ def test_two_executions_in_two_places_give_the_same_bytes(
     assert set(result.metadata) == {"kernelspec"}
     outputs = [output for cell in result.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == sum(
-        len(catalogue.figures_of(experiment)) for experiment in experiments
+        len(sources.experiment_of(experiment).figures) for experiment in experiments
     )
     assert not [output for output in outputs if output.output_type in ("error", "stream")]
 
@@ -66,7 +68,7 @@ def test_the_notebook_of_memories_is_small_and_shows_what_the_tables_hold(
     tmp_path: Path, products: Path, preset: Params
 ) -> None:
     root = shutil.copytree(products, tmp_path / "products")
-    for experiment in catalogue.NOTEBOOKS["04_Memory_Architectures"]:
+    for experiment in NOTEBOOKS["04_Memory_Architectures"][1]:
         figures.write_figures(preset, root, experiment)
     notebook.execute(NOTEBOOKS["04_Memory_Architectures"][0], Path("out.ipynb"), root)
     assert (root / "out.ipynb").stat().st_size < 500_000

@@ -10,11 +10,14 @@ from matplotlib.colors import to_rgb
 
 from palimpsest.foundation.errors import DataError
 from palimpsest.planning.parameters import Params
-from palimpsest.rendering import figures, sequence_plots, style
+from palimpsest.rendering import figures, style
+from palimpsest.rendering.kinds import sequences
 from palimpsest.rendering.panels import Products, series_of
+from palimpsest.sources import experiment_of, looks, words
+from palimpsest.sources.shared.figures import Figure
 from tests.rendering import fake
 
-COPY = {drawing.name: drawing for drawing in figures.DRAWINGS["copy"]}
+COPY = {drawing.name: drawing for drawing in experiment_of("copy").figures}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Products]:
     return {name: figures.read_products(root, name) for name in names}
 
 
-def drawn(drawing: figures.Drawing, tables: Products):
+def drawn(drawing: Figure, tables: Products):
     with style.sized_for_print():
         figure = figures.draw_one(drawing, tables)
         figure.draw_without_rendering()
@@ -83,7 +86,7 @@ class TestBySize:
             assert ({"chance", "ceiling"} <= {text.get_text() for text in panel.texts}) == (index < 2)
 
     def test_repeats_are_spelt(self, others: dict[str, Products]) -> None:
-        (drawing,) = (one for one in figures.DRAWINGS["repeat_copy"] if one.name == "length_generalisation")
+        (drawing,) = (one for one in experiment_of("repeat_copy").figures if one.name == "length_generalisation")
         panel = drawn(drawing, others["repeat_copy"]).axes[-1]
         assert [text.get_text() for text in panel.get_xticklabels()] == ["2 × 2", "4 × 4", "8 × 4"]
 
@@ -131,7 +134,7 @@ class TestPictures:
             assert painted[-1].get_xlabel() == "step"
 
     def test_have_the_level_above_the_bits(self, others: dict[str, Products]) -> None:
-        (drawing,) = (one for one in figures.DRAWINGS["priority_sort"] if one.name == "pictures")
+        (drawing,) = (one for one in experiment_of("priority_sort").figures if one.name == "pictures")
         heard = np.asarray(drawn(drawing, others["priority_sort"]).axes[0].images[0].get_array())
         assert heard.shape == (3, fake.STEPS)
         assert np.allclose(heard[2], np.linspace(0, 1, fake.STEPS))  # levels from −1 to 1, as shades from 0 to 1
@@ -169,14 +172,14 @@ class TestWeightings:
         assert any(list(line.get_xdata()) == [fake.SAID - 0.5] * 2 for line in panel.lines)
 
     def test_of_one_track_do_not_name_it(self, others: dict[str, Products]) -> None:
-        (drawing,) = (one for one in figures.DRAWINGS["mqar"] if one.name == "weightings")
+        (drawing,) = (one for one in experiment_of("mqar").figures if one.name == "weightings")
         figure = drawn(drawing, others["mqar"])
         labels = [panel.get_ylabel().split("\n") for panel in figure.axes[:-1:2]]
         assert labels[:2] == [["memory", "cell", "slot"], ["dynamic", "memory", "slot"]]
         assert len(labels) == len(fake.MEMORIES) + 1  # and the MANN
 
     def test_of_many_memories_fit_on_a_page(self, others: dict[str, Products]) -> None:
-        (drawing,) = (one for one in figures.DRAWINGS["mqar"] if one.name == "weightings")
+        (drawing,) = (one for one in experiment_of("mqar").figures if one.name == "weightings")
         figure = drawn(drawing, others["mqar"])
         assert len(figure.axes) == 2 * 10 + 1
         assert 7 < figure.get_figheight() < 8.3  # of nine inches, with a caption
@@ -219,7 +222,7 @@ def test_learning_curves_are_a_line_a_seed_against_sequences_seen(tables: Produc
 def test_nothing_is_cut_off_or_lies_on_the_legend(
     experiment: str, tables: Products, others: dict[str, Products]
 ) -> None:
-    for drawing in figures.DRAWINGS[experiment]:
+    for drawing in experiment_of(experiment).figures:
         figure = drawn(drawing, {"copy": tables, **others}[experiment])
         below = figure.legends[0].get_window_extent().y1 if figure.legends else 0
         for panel in figure.axes:
@@ -250,13 +253,13 @@ def test_every_memory_has_a_name_and_a_look_of_its_own(others: dict[str, Product
 
 
 def test_all_memories_of_the_library_are_told_apart() -> None:
-    looks = [look for (axis, _), look in style.CELLS.items() if axis == "memory"]
-    looks += [style.MODELS[model] for model in ("mann", "memory_transformer", "lstm", "causal_transformer")]
-    assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(looks) == 13
-    assert {value for axis, value in style.CELLS if axis == "memory"} <= set(style.VALUES["memory"])
+    found = [look for (axis, _), look in looks().cells.items() if axis == "memory"]
+    found += [looks().models[model] for model in ("mann", "memory_transformer", "lstm", "causal_transformer")]
+    assert len({look.color for look in found}) == len({look.marker for look in found}) == len(found) == 13
+    assert {value for axis, value in looks().cells if axis == "memory"} <= set(words().values["memory"])
 
 
 def test_asked_is_where_the_first_target_stands() -> None:
     table = pd.DataFrame({"line": ["input", "target", "target"], "step": [0, 5, 3]})
-    assert sequence_plots._first_asked(table) == 3
-    assert sequence_plots._first_asked(table[:1]) == 0
+    assert sequences._first_asked(table) == 3
+    assert sequences._first_asked(table[:1]) == 0

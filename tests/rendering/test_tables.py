@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from palimpsest import catalogue
+from palimpsest import sources
 from palimpsest.analysis.claim_file import read_claims
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.files import write_json
@@ -16,7 +16,7 @@ from palimpsest.rendering.latex import escape
 from tests.rendering import fake
 from tests.rendering.conftest import CLAIMS, PROJECT, PUBLISHED
 
-NAMES = catalogue.tables_of(["000", "001", "004"])
+NAMES = sources.table_files(["nema_lite", "nema_lc", "copy"])
 LITE = "experiment == 'nema_lite'"
 
 
@@ -188,8 +188,7 @@ def test_a_preset_of_one_experiment_has_every_table(experiments: list[str], tmp_
     preset = fake.params(seeds=(0,), experiments=experiments)
     fake.write(tmp_path, preset)
     written = tables.write_tables(preset, tmp_path, claims=CLAIMS, published=PUBLISHED)
-    sources = {preset.experiments[name].source for name in experiments}
-    assert {path.name for path in written} == set(catalogue.tables_of(sources))
+    assert {path.name for path in written} == set(sources.table_files(experiments))
     assert all(path.read_text(encoding="utf-8").strip() for path in written)
 
 

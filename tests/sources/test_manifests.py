@@ -21,6 +21,7 @@ TOY = Source(
     citations=("toy2026",),
     description="A toy.",
     experiments=(Experiment(name="toy"),),
+    section_needs=("toy",),
     templates="toy",
 )
 
@@ -62,6 +63,8 @@ WRONG_ALONE = {
         {"notebooks": (Notebook(name="09_Toy", experiments=("copy",)),)},
         r"toy\.py: notebooks\.09_Toy: 'copy'; allowed: toy",
     ),
+    "section": ({"section_needs": ("copy",)}, r"toy\.py: section_needs: 'copy'; allowed: toy"),
+    "section without needs": ({"section_needs": ()}, r"toy\.py: section_needs: \(\); allowed: .* toy"),
     "table": (
         {"tables": (Scores(name="scores", metrics=("test_accuracy_on",), experiments=("copy",)),)},
         r"toy\.py: tables\.scores: 'copy'; allowed: toy",
@@ -79,7 +82,10 @@ def test_a_wrong_manifest_is_refused_in_one_line(change: dict, message: str) -> 
 
 WRONG_TOGETHER = {
     "number": ({"number": "000"}, r"toy\.py: number: '000' is also in src/palimpsest/sources/nema_lite\.py"),
-    "experiment": ({"experiments": (Experiment(name="copy"),)}, r"toy\.py: experiments: 'copy' is also in .*library"),
+    "experiment": (
+        {"experiments": (Experiment(name="toy"), Experiment(name="copy"))},
+        r"toy\.py: experiments: 'copy' is also in .*library",
+    ),
     "notebook": ({"notebooks": (Notebook(name="02_NeMA_LC_Memory_Dynamics", experiments=()),)}, r"notebooks: '02_"),
     "templates": ({"templates": "nema_lc"}, r"toy\.py: templates: 'nema_lc' is also in"),
     "label": ({"words": Words(labels={"ntm": "Toy"})}, r"words\.labels: 'ntm': 'Toy', but 'NTM' in .*library\.py"),

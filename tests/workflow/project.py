@@ -118,7 +118,7 @@ def checkout(path: Path) -> Project:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=HOME, capture_output=True, text=True, check=True,
     ).stdout.split("\0")  # fmt: skip
-    products = re.compile(r"(tables|plots)/|notebooks/[^/]+$|paper/[^/]+$|dvc\.lock$")
+    products = re.compile(r"(tables|plots)/|notebooks/executed/|paper/[^/]+$|dvc\.lock$")
     for name in filter(None, listed):
         if not products.match(name) and ((HOME / name).is_file() or (HOME / name).is_symlink()):
             (path / name).parent.mkdir(parents=True, exist_ok=True)

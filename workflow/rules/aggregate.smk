@@ -32,14 +32,7 @@ rule dynamics:
         ),
         lock=source("requirements.lock"),
     output:
-        "results/{experiment}/learning_curves.csv",
-        "results/{experiment}/training_steps.csv",
-        "results/{experiment}/write_positions.csv",
-        "results/{experiment}/lifecycle.csv",
-        "results/{experiment}/within_sequence.csv",
-        "results/{experiment}/generalisation.csv",
-        "results/{experiment}/said.csv",
-        "results/{experiment}/weightings.csv",
+        expand("results/{experiment}/{table}.csv", table=plan.EXPERIMENT_TABLES, allow_missing=True),
     log:
         "logs/dynamics/{experiment}.log",
     benchmark:

@@ -13,11 +13,12 @@ import sys
 PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT / "src"))
 
-from palimpsest import catalogue
+from palimpsest import sources as manifests
 from palimpsest.planning import plan, schedule
 from palimpsest.planning.parameters import read_params
 from palimpsest.foundation.errors import PalimpsestError, ParameterError
 from palimpsest.planning.provenance import fingerprint
+from palimpsest.rendering import kinds
 from palimpsest.runtime import prefork
 
 # Jobs run this interpreter and the package beside this Snakefile, whatever is installed or first in PATH. The prefix
@@ -144,7 +145,7 @@ def files_of_figures(experiment, *kinds):
 
 def files_of_dynamics(*experiments):
     """Tables of what the runs of these experiments did, from which figures are drawn."""
-    return expand("results/{experiment}/{table}.csv", experiment=experiments, table=catalogue.DYNAMICS)
+    return expand("results/{experiment}/{table}.csv", experiment=experiments, table=plan.EXPERIMENT_TABLES)
 
 
 PRESET_FILE, PRESET, SCHEDULE = or_stop(checked_preset)
@@ -154,15 +155,19 @@ EXPERIMENTS = sorted(PRESET.experiments)
 DATA = files_of_data(*plan.DATA_FILES)
 RUNS = files_of_runs("final.json")
 GPUS = int(PRESET.device == "cuda")
-RENDERED = expand("tables/{name}", name=catalogue.tables_of(item.source for item in PRESET.experiments.values()))
+RENDERED = expand("tables/{name}", name=manifests.table_files(EXPERIMENTS))
 TABLES = (
     expand("tables/{name}", name=["runs.csv", "summary_final_epoch.csv", "claims.csv", "claims_evidence.json"])
     + RENDERED
 )
-FIGURES = {experiment: catalogue.figures_of(experiment) for experiment in EXPERIMENTS}
+FIGURES = {name: [figure.name for figure in manifests.experiment_of(name).figures] for name in EXPERIMENTS}
 PLOTS = [path for experiment in EXPERIMENTS for path in files_of_figures(experiment, "pdf", "png")]
-NOTEBOOK = expand("notebooks/{name}.ipynb", name=catalogue.notebooks_of(EXPERIMENTS))
-PAPER = ["paper/paper.pdf"] if set(EXPERIMENTS).issuperset(catalogue.PAPER) else []
+NOTEBOOKS = {one.name: (name, one) for name, found in manifests.notebooks_of(EXPERIMENTS).items() for one in found}
+NOTEBOOK = expand("notebooks/executed/{name}.ipynb", name=NOTEBOOKS)
+PAPER = ["paper/paper.pdf"] if manifests.sections_of(EXPERIMENTS) else []
+# What a figure is made by: the functions that draw, and the manifests, which are found by listing folders.
+DRAWING = [f"palimpsest.rendering.kinds.{name}" for name in kinds.names()]
+MANIFESTS = [f"palimpsest.sources.{name}" for name in manifests.names()]
 
 
 def params_file(wildcards, input):

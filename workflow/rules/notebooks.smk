@@ -3,21 +3,23 @@
 
 rule notebook:
     input:
-        source=source("notebooks/source/{name}.ipynb"),
+        source=lambda wildcards: source(f"notebooks/source/{NOTEBOOKS[wildcards.name][0]}/{wildcards.name}.ipynb"),
         tables=TABLES,
         plots=lambda wildcards: [
-            path for experiment in catalogue.NOTEBOOKS[wildcards.name] for path in files_of_figures(experiment, "png")
+            path
+            for experiment in NOTEBOOKS[wildcards.name][1].experiments
+            for path in files_of_figures(experiment, "png")
         ],
-        dynamics=lambda wildcards: files_of_dynamics(*catalogue.NOTEBOOKS[wildcards.name]),
+        dynamics=lambda wildcards: files_of_dynamics(*NOTEBOOKS[wildcards.name][1].experiments),
         lock=source("requirements.lock"),
     output:
-        "notebooks/{name}.ipynb",
+        "notebooks/executed/{name}.ipynb",
     log:
         "logs/notebook/{name}.log",
     benchmark:
         "benchmarks/notebook/{name}.tsv"
     wildcard_constraints:
-        name="|".join(catalogue.NOTEBOOKS),
+        name="|".join(NOTEBOOKS) or "[^/]+",
     threads: 1
     resources:
         mem_mb=2000,
@@ -25,7 +27,7 @@ rule notebook:
         gpu=0,
     params:
         # the lines below the first: what notebooks themselves import
-        code=fingerprint("palimpsest.rendering.notebook", "palimpsest.rendering.frames")
+        code=fingerprint("palimpsest.rendering.notebook", "palimpsest.rendering.frames", *MANIFESTS)
         + fingerprint("palimpsest.analysis.claims", "palimpsest.analysis.runs", "palimpsest.analysis.statistics")
         + fingerprint("palimpsest.analysis.dynamics", "palimpsest.analysis.steps", "palimpsest.analysis.sequences"),
     shell:

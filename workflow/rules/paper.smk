@@ -23,6 +23,6 @@ rule paper:
         gpu=0,
     params:
         folder=lambda wildcards, input: os.path.dirname(input.sources[0]),
-        code=fingerprint("palimpsest.rendering.paper"),
+        code=fingerprint("palimpsest.rendering.paper", *MANIFESTS),
     shell:
         "python -m palimpsest paper --source {params.folder:q} > {log:q} 2>&1"

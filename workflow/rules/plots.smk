@@ -8,7 +8,7 @@ for drawn in [name for name in EXPERIMENTS if FIGURES[name]]:
         input:
             runs="tables/runs.csv",
             summary="tables/summary_final_epoch.csv",
-            dynamics=expand("results/{{experiment}}/{table}.csv", table=catalogue.DYNAMICS),
+            dynamics=expand("results/{{experiment}}/{table}.csv", table=plan.EXPERIMENT_TABLES),
             data=files_of_data("card.json"),
             lock=source("requirements.lock"),
         output:
@@ -32,6 +32,6 @@ for drawn in [name for name in EXPERIMENTS if FIGURES[name]]:
         params:
             preset=params_file,
             values=experiment_values,
-            code=fingerprint("palimpsest.rendering.figures"),
+            code=fingerprint("palimpsest.rendering.figures", *DRAWING, *MANIFESTS),
         shell:
             "python -m palimpsest plot --params {params.preset:q} {wildcards.experiment} > {log:q} 2>&1"

@@ -25,7 +25,7 @@ rule tables:
     params:
         preset=params_file,
         values=preset_values(),
-        code=fingerprint("palimpsest.rendering.tables"),
+        code=fingerprint("palimpsest.rendering.tables", *MANIFESTS),
     shell:
         "python -m palimpsest tables --params {params.preset:q}"
         " --published {input.published:q} --claims {input.claims:q} > {log:q} 2>&1"
@@ -56,6 +56,6 @@ rule numbers:
     params:
         preset=params_file,
         values=preset_values(),
-        code=fingerprint("palimpsest.rendering.numbers"),
+        code=fingerprint("palimpsest.rendering.numbers", *MANIFESTS),
     shell:
         "python -m palimpsest numbers --params {params.preset:q} --published {input.published:q} > {log:q} 2>&1"

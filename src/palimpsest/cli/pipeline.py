@@ -84,25 +84,11 @@ def aggregate(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) ->
 @app.command(rich_help_panel=PANEL)
 def dynamics(experiment: str, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
     """Write the tables of one experiment: learning curves, training steps, and what the memories did."""
-    from palimpsest.analysis import dynamics as analysis
-    from palimpsest.analysis import runs, sequences, steps
-    from palimpsest.foundation.files import write_text
+    from palimpsest.analysis import experiment_tables
     from palimpsest.planning.parameters import read_params
 
-    preset = read_params(params)
-    for name, table in (
-        ("learning_curves", runs.histories(preset, root, experiment)),
-        ("training_steps", steps.steps(preset, root, experiment)),
-        ("write_positions", analysis.write_positions(preset, root, experiment)),
-        ("lifecycle", analysis.lifecycle(preset, root, experiment)),
-        ("within_sequence", analysis.within_sequence(preset, root, experiment)),
-        ("generalisation", sequences.generalisation(preset, root, experiment)),
-        ("said", sequences.said(preset, root, experiment)),
-        ("weightings", sequences.weightings(preset, root, experiment)),
-    ):
-        path = root / f"results/{experiment}/{name}.csv"
-        write_text(path, table.to_csv(index=False, lineterminator="\n"))
-        console.print(f"{path}: {len(table)} rows")
+    for path, rows in experiment_tables.write(read_params(params), root, experiment).items():
+        console.print(f"{path}: {rows} rows")
 
 
 @app.command(rich_help_panel=PANEL)

@@ -18,6 +18,17 @@ from palimpsest.planning.parameters import Params, Track
 
 RUN_FILES = ("history.csv", "steps.csv", "final.json", "trace.safetensors", "model.safetensors")
 DATA_FILES = ("examples.safetensors", "card.json")
+EXPERIMENT_TABLES = (
+    "learning_curves",
+    "training_steps",
+    "write_positions",
+    "lifecycle",
+    "within_sequence",
+    "generalisation",
+    "said",
+    "weightings",
+)
+"""Names of the tables of an experiment; :mod:`palimpsest.analysis.experiment_tables` makes and reads them."""
 
 
 @dataclass(frozen=True)

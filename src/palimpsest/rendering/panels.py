@@ -17,6 +17,7 @@ from palimpsest.foundation.sections import Scalar, format_value
 from palimpsest.rendering import style
 from palimpsest.rendering.frames import axes_with_values, cell_of, records, select
 from palimpsest.rendering.style import Look
+from palimpsest.sources.shared.manifest import Experiment
 
 POINT = {"s": 7, "alpha": 0.55, "linewidths": 0, "zorder": 3}
 MEAN = {
@@ -54,6 +55,8 @@ class Products:
     """A channel at a step of one sequence a row; empty where one thing is said a sequence."""
     weightings: pd.DataFrame
     """A head at a step of one sequence a row, a column a slot; empty where no memory is read and written softly."""
+    experiment: Experiment
+    """What its manifest says about the experiment: how sizes are named and spelled."""
 
     @property
     def tracks(self) -> list[str]:
@@ -113,7 +116,9 @@ def series_of(
             own = style.cell_look(cell)
             if own is not None and style.names_itself(cell) and len(chosen) > 1:
                 name = words
-            look = own or style.model_look(model, len([one for one in found if one.model not in style.MODELS]), chosen)
+            look = own or style.model_look(
+                model, len([one for one in found if not style.has_own_look(one.model)]), chosen
+            )
             found.append(Series(model, cell, name, look, tuple(axis for axis in axes if axis not in cell)))
     if not found:
         raise DataError(f"tables/runs.csv: no run of {', '.join(models)}; allowed: one model of the figure at least")

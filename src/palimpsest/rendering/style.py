@@ -1,4 +1,4 @@
-"""How figures look: size, colours, markers and names; one place for all of them."""
+"""How figures look: size, colours, markers and names; those of models and metrics come from the manifests."""
 
 from __future__ import annotations
 
@@ -7,27 +7,21 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from tueplots import axes as tue_axes
 from tueplots import fontsizes
 
+from palimpsest import sources
 from palimpsest.foundation.files import write_bytes
 from palimpsest.foundation.sections import Scalar, format_value
+from palimpsest.sources.shared.looks import Look
 
 TEXT_WIDTH = 5.5
 """Inches: the text width of NeurIPS and of the project's paper."""
 PIXELS_PER_INCH = 200
-
-
-class Look(NamedTuple):
-    """How one series is drawn, so that it is told apart without its colour."""
-
-    color: Any
-    marker: str
-    line: Any = "-"
 
 
 # Okabe and Ito's colours (without yellow, which vanishes on white), each with a marker of its own, and with gaps of its
@@ -41,40 +35,6 @@ SERIES = (
     Look("#56B4E9", "P", (0, (8, 6))),
     Look("#000000", "X", (0, (1, 6))),
 )
-MODELS = {
-    "ntm": Look("#0072B2", "o"),
-    "dnc": Look("#D55E00", "s", (0, (5, 3))),
-    "mann": Look("#8C510A", "*", (0, (2, 2, 6, 2))),
-    "memory_transformer": Look("#882255", "h", (0, (8, 6))),
-    "lstm": Look("#000000", "v", (0, (4, 2, 1, 2))),
-    "causal_transformer": Look("#777777", ">", (0, (6, 1, 1, 1, 1, 1))),
-    "write_all": Look("#D55E00", "P", (0, (5, 1.5))),
-    "write_none": Look("#000000", "X", (0, (1, 1))),
-    "random_writer": Look("#CC79A7", "d", (0, (3, 1, 1, 1))),
-    "oracle_writer": Look("#56B4E9", "H", (0, (8, 2))),
-    "fifo": Look("#E69F00", "s", (0, (5, 1.5))),
-    "lru": Look("#009E73", "^", (0, (3, 1, 1, 1))),
-    "least_used": Look("#CC79A7", "D", (0, (8, 2))),
-    "random_replacement": Look("#56B4E9", "P", (0, (2, 1))),
-    "oracle_replacement": Look("#D55E00", "H", (0, (6, 1, 1, 1))),
-    "no_memory": Look("#000000", "v", (0, (4, 2, 1, 2))),
-    "window_only": Look("#999999", "<", (0, (1, 2))),
-    "full_attention": Look("#4D4D4D", ">", (0, (6, 1, 1, 1, 1, 1))),
-}
-"""Models with a look of their own, mostly baselines, in the order in which figures show them, after all others."""
-CELLS = {
-    ("memory", "cell"): Look("#999933", "d", (0, (1, 2))),
-    ("memory", "dynamic"): Look("#D55E00", "s", (0, (5, 3))),
-    ("memory", "associative"): Look("#E69F00", "p", (0, (6, 2, 1, 5))),
-    ("memory", "least_recently_used"): Look("#009E73", "^", (0, (2, 4))),
-    ("memory", "attention"): Look("#0072B2", "o"),
-    ("memory", "sparse"): Look("#56B4E9", "P", (0, (8, 6))),
-    ("memory", "hierarchical"): Look("#CC79A7", "D", (0, (1, 3))),
-    ("memory", "adaptive"): Look("#332288", "X", (0, (1, 6))),
-    ("memory", "gated"): Look("#44AA99", "<", (0, (3, 1, 1, 1))),
-    ("softmax_over", "slots"): Look("#56B4E9", "D", (0, (6, 2, 1, 5))),
-}
-"""Axis and value of a cell with a look of its own, whatever its model."""
 _ORDERED_MARKERS = "osD^v<>hpPXd"
 
 OPERATIONS = {
@@ -87,85 +47,6 @@ OPERATIONS = {
 }
 """What can happen to a slot in a memory step, with its colour: light where nothing happens."""
 
-LABELS = {
-    "mem_lambda": r"penalty weight $\lambda$",
-    "write_threshold": r"threshold $\tau$",
-    "accuracy": "accuracy",
-    "accuracy_on": "accuracy",
-    "accuracy_off": "accuracy, read zeroed",
-    "accuracy_shuffled": "accuracy, swapped",
-    "test_accuracy_on": "test accuracy",
-    "validation_accuracy_on": "validation accuracy",
-    "validation_write_ratio": "write ratio (validation)",
-    "gate_mean": "mean write gate",
-    "age_steps": "age (memory steps)",
-    "utilisation": "utilisation",
-    "operations_per_step": "operations a step",
-    "answer_kept": "answers kept",
-    "answer_written": "answers written",
-    "objective": "objective",
-    "loss": "task loss (nats)",
-    "loss_write": "write loss",
-    "loss_forget": "forget loss",
-    "loss_stability": "stability loss",
-    "write_all": "write all",
-    "write_none": "write none",
-    "random_writer": "random writer",
-    "oracle_writer": "oracle writer",
-    "fifo": "FIFO",
-    "lru": "LRU",
-    "least_used": "least used",
-    "random_replacement": "random replacement",
-    "oracle_replacement": "oracle replacement",
-    "no_memory": "no memory",
-    "window_only": "window only",
-    "full_attention": "full attention",
-    "nema_lite": "NeMA-Lite",
-    "nema_lc": "NeMA-LC",
-    "ntm": "NTM",
-    "dnc": "DNC",
-    "mann": "MANN",
-    "lstm": "LSTM",
-    "causal_transformer": "causal Transformer",
-    "memory_rnn": "memory RNN",
-    "memory_transformer": "memory Transformer",
-    "sequence_accuracy": "sequences right",
-    "slots_written": "slots written",
-    "read_focus": "largest read weight",
-    "train_loss": "training loss (nats)",
-}
-"""Metrics, axes and models; a metric of a split is shown as the metric unless it stands here itself."""
-SYMBOLS = {
-    "mem_lambda": r"$\lambda$",
-    "write_threshold": r"$\tau$",
-    "write_probability": "$p$",
-    "num_slots": "$N$",
-    "budget": "$B$",
-}
-VALUES: dict[str, dict[str, str]] = {
-    "ablation": {
-        "none": "all losses",
-        "write": "no write loss",
-        "forget": "no forget loss",
-        "stability": "no stability loss",
-    },
-    "use_memory": {"true": "with memory", "false": "without memory"},
-    "memory": {
-        "persistent": "memory kept",
-        "episodic": "memory emptied for each sequence",
-        "cell": "memory cell",
-        "dynamic": "dynamic memory",
-        "associative": "associative memory",
-        "least_recently_used": "least recently used",
-        "attention": "attention memory",
-        "sparse": "sparse memory",
-        "hierarchical": "hierarchical memory",
-        "adaptive": "adaptive memory",
-        "gated": "gated memory",
-    },
-    "softmax_over": {"slots": "without the defect", "batch": "with the defect"},
-}
-"""Axes whose values are words, each value with what a reader sees, in the order in which figures show them."""
 _SPLITS = ("train_", "validation_", "test_")
 
 
@@ -176,12 +57,13 @@ def label(name: str) -> str:
     ('test accuracy', 'age (memory steps)', 'forget rate')
     """
     of_any_split = next((name.removeprefix(split) for split in _SPLITS if name.startswith(split)), name)
-    return LABELS.get(name) or LABELS.get(of_any_split, of_any_split.replace("_", " "))
+    labels = sources.words().labels
+    return labels.get(name) or labels.get(of_any_split, of_any_split.replace("_", " "))
 
 
 def symbol(axis: str) -> str:
     """The short form of an axis."""
-    return SYMBOLS.get(axis, label(axis))
+    return sources.words().symbols.get(axis, label(axis))
 
 
 def value_label(axis: str, value: Scalar) -> str:
@@ -191,12 +73,12 @@ def value_label(axis: str, value: Scalar) -> str:
     ('no write loss', 'slot dim = 64')
     """
     text = format_value(value)
-    return VALUES.get(axis, {}).get(text, f"{symbol(axis)} = {text}")
+    return sources.words().values.get(axis, {}).get(text, f"{symbol(axis)} = {text}")
 
 
 def rank(axis: str, value: Scalar) -> tuple[int, float, str]:
     """What values of an axis are sorted by: known words as they are listed, then numbers, then other words."""
-    known = list(VALUES.get(axis, {}))
+    known = list(sources.words().values.get(axis, {}))
     text = format_value(value)
     number = float(value) if isinstance(value, int | float) else math.inf
     return (known.index(text) if text in known else len(known), number, text)
@@ -204,7 +86,13 @@ def rank(axis: str, value: Scalar) -> tuple[int, float, str]:
 
 def position(model: str) -> int:
     """What models are sorted by in figures of all models of an experiment: baselines last, as they are listed."""
-    return list(MODELS).index(model) if model in MODELS else -1
+    known = list(sources.looks().models)
+    return known.index(model) if model in known else -1
+
+
+def has_own_look(model: str) -> bool:
+    """Whether a manifest gives the model a look; others take those of the series."""
+    return model in sources.looks().models
 
 
 def ordered(count: int) -> list[Look]:
@@ -218,12 +106,14 @@ def ordered(count: int) -> list[Look]:
 
 def cell_look(cell: Mapping[str, Scalar]) -> Look | None:
     """The look of a cell that has one of its own, whatever its model."""
-    return next((look for axis, value in cell.items() if (look := CELLS.get((axis, format_value(value))))), None)
+    cells = sources.looks().cells
+    return next((look for axis, value in cell.items() if (look := cells.get((axis, format_value(value))))), None)
 
 
 def names_itself(cell: Mapping[str, Scalar]) -> bool:
     """Whether the words of a cell name it without its model, as the kind of memory does."""
-    return any(axis == "memory" and (axis, format_value(value)) in CELLS for axis, value in cell.items())
+    cells = sources.looks().cells
+    return any(axis == "memory" and (axis, format_value(value)) in cells for axis, value in cell.items())
 
 
 def model_look(model: str, position: int = 0, beside: Collection[str] = ()) -> Look:
@@ -234,9 +124,10 @@ def model_look(model: str, position: int = 0, beside: Collection[str] = ()) -> L
         position: number of the series among those that are not of a baseline.
         beside: models in the same figure: colours of the baselines among them are not taken again while others last.
     """
-    taken = {MODELS[other].color for other in beside if other in MODELS}
+    known = sources.looks().models
+    taken = {known[other].color for other in beside if other in known}
     free = [look for look in SERIES if look.color not in taken] or SERIES
-    return MODELS.get(model, free[position % len(free)])
+    return known.get(model, free[position % len(free)])
 
 
 @contextmanager

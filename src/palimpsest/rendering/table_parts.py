@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from palimpsest import sources
 from palimpsest.foundation.sections import Scalar, format_value
 from palimpsest.planning.parameters import Params
-from palimpsest.rendering import style
 from palimpsest.rendering.latex import escape
 
 
@@ -68,9 +68,9 @@ def cell_text(cell: Mapping[str, Scalar]) -> str:
     >>> cell_text({"mem_lambda": 0.05, "ablation": "write"}), cell_text({})
     ('$\\lambda$\\,=\\,0.05, no write loss', '--')
     """
-    parts = []
+    parts, words = [], sources.words()
     for axis, value in cell.items():
         text = format_value(value)
-        name = style.SYMBOLS.get(axis, escape(axis.replace("_", " ")))
-        parts.append(escape(style.VALUES.get(axis, {}).get(text, "")) or f"{name}\\,=\\,{escape(text)}")
+        name = words.symbols.get(axis, escape(axis.replace("_", " ")))
+        parts.append(escape(words.values.get(axis, {}).get(text, "")) or f"{name}\\,=\\,{escape(text)}")
     return ", ".join(parts) or "--"

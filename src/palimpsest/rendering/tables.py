@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest import catalogue
+from palimpsest import sources
 from palimpsest.analysis.claim_file import Claims, read_claims
 from palimpsest.analysis.claims import read_verdicts
 from palimpsest.analysis.frames import axes_of, tidy
@@ -61,7 +61,7 @@ _SUMMARISED = (
 
 
 def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -> list[Path]:
-    """Write every table below ``tables/``: claims, summary, models and all others of the catalogue.
+    """Write every table below ``tables/``: claims, summary, models and those that its sources describe.
 
     Args:
         params: the preset.
@@ -87,7 +87,7 @@ def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -
         **_generalisation(params, runs),
         "parameters.tex": parameters_table(params),
     }
-    names = catalogue.tables_of(experiment.source for experiment in params.experiments.values())
+    names = sources.table_files(params.experiments)
     for name in names:
         write_text(root / "tables" / name, content[name])
     return [root / "tables" / name for name in names]

@@ -53,6 +53,7 @@ SOURCE = Source(
         Experiment(name="mqar", figures=_SEQUENCES, size="pairs of a sequence"),
         Experiment(name="priority_sort", figures=_BITS, size="vectors of a sequence"),
     ),
+    section_needs=("copy",),
     templates="memory_library",
     notebooks=(Notebook(name="04_Memory_Architectures", experiments=("copy", "associative_recall")),),
     metrics=(

@@ -76,6 +76,7 @@ SOURCE = Source(
         Experiment(name="nema_lc_document_qa", figures=_PROXY),
         Experiment(name="nema_lc_aan"),
     ),
+    section_needs=("nema_lc",),
     templates="nema_lc",
     tables=(Lifecycle(), Ablations()),
     notebooks=(Notebook(name="02_NeMA_LC_Memory_Dynamics", experiments=("nema_lc",)),),

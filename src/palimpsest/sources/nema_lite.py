@@ -78,6 +78,7 @@ SOURCE = Source(
     citations=("nath2025",),
     description="A small network opens or closes a gate for every token, and the loss charges for open gates.",
     experiments=(Experiment(name="nema_lite", figures=_FIGURES),),
+    section_needs=("nema_lite",),
     templates="nema_lite",
     notebooks=(Notebook(name="01_NeMA_Lite_Results_Summary", experiments=("nema_lite",)),),
     metrics=(

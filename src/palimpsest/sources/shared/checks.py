@@ -8,8 +8,9 @@ from typing import Any
 
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import NAME
+from palimpsest.sources.shared import defaults
 from palimpsest.sources.shared.figures import Figure
-from palimpsest.sources.shared.manifest import Experiment, Source
+from palimpsest.sources.shared.manifest import Experiment, Looks, Source, Words
 from palimpsest.sources.shared.tables import Table
 
 NUMBER = re.compile(r"\d{3}")
@@ -36,12 +37,21 @@ def check_alone(name: str, source: Source) -> None:
         _check_items(name, key, items, kind)
     for experiment in source.experiments:
         _check_items(name, f"experiments.{experiment.name}.figures", experiment.figures, Figure)
+    _check_known(name, "section_needs", source.section_needs, source)
+    if not source.section_needs:
+        raise ParameterError(
+            f"{located(name)}: section_needs: (); allowed: one at least of {', '.join(source.experiment_names)}"
+        )
     for key, readers in (("notebooks", source.notebooks), ("tables", source.tables)):
         for reader in readers:
-            for experiment in getattr(reader, "experiments", ()):
-                if experiment not in source.experiment_names:
-                    allowed = ", ".join(source.experiment_names)
-                    raise ParameterError(f"{located(name)}: {key}.{reader.name}: {experiment!r}; allowed: {allowed}")
+            _check_known(name, f"{key}.{reader.name}", getattr(reader, "experiments", ()), source)
+
+
+def _check_known(name: str, key: str, experiments: Iterable[str], source: Source) -> None:
+    for experiment in experiments:
+        if experiment not in source.experiment_names:
+            allowed = ", ".join(source.experiment_names)
+            raise ParameterError(f"{located(name)}: {key}: {experiment!r}; allowed: {allowed}")
 
 
 def _check_items(name: str, key: str, items: Iterable[Any], kind: type) -> None:
@@ -67,8 +77,11 @@ def check_together(manifests: Mapping[str, Source]) -> None:
         check_alone(name, source)
     for key, values in _OWNED.items():
         _check_owned(manifests, key, values)
-    for key, parts in _SHARED.items():
-        _check_shared(manifests, key, parts)
+    _check_same("tables", {name: {table.name: table for table in one.tables} for name, one in manifests.items()})
+    shown = {"shared/defaults": (defaults.WORDS, defaults.LOOKS)}
+    shown |= {name: (source.words, source.looks) for name, source in manifests.items()}
+    for key, part in _SHARED.items():
+        _check_same(key, {name: part(words, looks) for name, (words, looks) in shown.items()})
 
 
 _OWNED: dict[str, Callable[[Source], Iterable[str]]] = {
@@ -78,17 +91,16 @@ _OWNED: dict[str, Callable[[Source], Iterable[str]]] = {
     "templates": lambda source: (source.templates,),
 }
 """What belongs to one source only."""
-_SHARED: dict[str, Callable[[Source], Mapping[Any, Any]]] = {
-    "tables": lambda source: {table.name: table for table in source.tables},
-    "words.labels": lambda source: source.words.labels,
-    "words.symbols": lambda source: source.words.symbols,
-    "words.values": lambda source: {
-        (axis, v): text for axis, of in source.words.values.items() for v, text in of.items()
+_SHARED: dict[str, Callable[[Words, Looks], Mapping[Any, Any]]] = {
+    "words.labels": lambda words, looks: words.labels,
+    "words.symbols": lambda words, looks: words.symbols,
+    "words.values": lambda words, looks: {
+        (axis, value): text for axis, texts in words.values.items() for value, text in texts.items()
     },
-    "looks.models": lambda source: source.looks.models,
-    "looks.cells": lambda source: source.looks.cells,
+    "looks.models": lambda words, looks: looks.models,
+    "looks.cells": lambda words, looks: looks.cells,
 }
-"""What several sources may say, if they say the same."""
+"""What several sources may give a name or a look, if it is the same one; the common names and looks count, too."""
 
 
 def _check_owned(manifests: Mapping[str, Source], key: str, values: Callable[[Source], Iterable[str]]) -> None:
@@ -102,12 +114,13 @@ def _check_owned(manifests: Mapping[str, Source], key: str, values: Callable[[So
             owner[value] = name
 
 
-def _check_shared(manifests: Mapping[str, Source], key: str, parts: Callable[[Source], Mapping[Any, Any]]) -> None:
+def _check_same(key: str, parts: Mapping[str, Mapping[Any, Any]]) -> None:
+    """Check that what is given in several manifests is the same in all of them."""
     known: dict[Any, tuple[str, Any]] = {}
-    for name, source in manifests.items():
-        for part, value in parts(source).items():
-            other, same = known.setdefault(part, (name, value))
+    for name, part in parts.items():
+        for item, value in part.items():
+            other, same = known.setdefault(item, (name, value))
             if value != same:
                 raise ParameterError(
-                    f"{located(name)}: {key}: {part!r}: {value!r}, but {same!r} in {located(other)}; allowed: the same"
+                    f"{located(name)}: {key}: {item!r}: {value!r}, but {same!r} in {located(other)}; allowed: the same"
                 )

@@ -25,7 +25,7 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Notebook:
-    """A notebook of a source, ``notebooks/<source>/<name>.ipynb``."""
+    """A notebook of a source, ``notebooks/source/<source>/<name>.ipynb``."""
 
     name: str
     experiments: tuple[str, ...]
@@ -69,6 +69,8 @@ class Source:
     """One sentence."""
     experiments: tuple[Experiment, ...]
     """In order; a preset need not have them all."""
+    section_needs: tuple[str, ...]
+    """Experiments without which the paper has no section about it; at least one."""
     templates: str
     """Folder of its templates below ``paper/source``."""
     tables: tuple[Table, ...] = ()

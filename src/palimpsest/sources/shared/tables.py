@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+COMMON = (
+    "claims.tex",
+    "summary_final_epoch.tex",
+    "comparison.csv",
+    "comparison.tex",
+    "models.csv",
+    "models.tex",
+    "generalisation.csv",
+    "generalisation.tex",
+    "parameters.tex",
+)
+"""Files below ``tables/`` that every preset has, beside those of its sources."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:

@@ -1,11 +1,8 @@
-"""Figures that put models beside each other: a line for each model, its seeds as points, its mean with the interval.
-
-The kind takes the names of metrics, models and axes, so that every comparison comes from the same code.
-"""
+"""Figures that put models beside each other: a line for each model, its seeds as points, its mean with the interval."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from palimpsest.foundation.sections import Scalar
 from palimpsest.rendering import panels, style
 from palimpsest.rendering.frames import select
 from palimpsest.rendering.panels import LEVEL, MEAN, NAME_OF_LEVEL, POINT, Products, Series
+from palimpsest.sources.shared.figures import SideBySide
 
 LINE, FRAME = 0.16, 0.55
 """Inches: the height of a model's line, and of what stands around the lines of a row of panels."""
@@ -26,24 +23,10 @@ FEW = 3
 """Lines beside which the name of a track takes two."""
 
 
-def side_by_side(
-    products: Products,
-    *,
-    metrics: Sequence[str],
-    models: Sequence[str] = (),
-    where: Mapping[str, Scalar | None] | None = None,
-    accuracies: Sequence[str] = (),
-) -> Figure:
-    """Metrics of models: a row of panels a track, a column a metric, a line a cell of a model.
-
-    Args:
-        products: tables of one experiment.
-        metrics: metrics of the final epoch.
-        models: whose cells are shown; none: of all models.
-        where: axis: the only value that is shown, of models that have the axis.
-        accuracies: those of the metrics that stand between chance and ceiling.
-    """
-    shown = panels.series_of(products.runs, models, where)
+def side_by_side(products: Products, about: SideBySide) -> Figure:
+    """Metrics of models: a row of panels a track, a column a metric, a line a cell of a model."""
+    metrics = about.metrics
+    shown = panels.series_of(products.runs, about.models, about.where)
     on_track = {track: _present(products.runs, track, shown) for track in products.tracks}
     on_track = {track: found for track, found in on_track.items() if found}
     heights = [LINE * len(found) + FRAME for found in on_track.values()]
@@ -61,7 +44,7 @@ def side_by_side(
             panel.set_xlabel(_label(metric))
             panel.xaxis.set_major_locator(MaxNLocator(nbins=4 if len(metrics) < 4 else 3))
             values = _points(panel, runs, cells, found, metric)
-            values += _levels(panel, runs) if metric in accuracies else []
+            values += _levels(panel, runs) if metric in about.accuracies else []
             panel.set_xlim(*panels.with_room(values))
         title = panels.title(products, track).replace(" (", "\n(")
         grid[row][0].set_ylabel(title if len(found) > FEW else title.replace(" track", "\ntrack"))
@@ -114,3 +97,6 @@ def _levels(panel: Any, runs: pd.DataFrame) -> list[float]:
             ha="left" if name == "chance" else "right", va="bottom", **NAME_OF_LEVEL,
         )  # fmt: skip
     return list(found.values())
+
+
+KINDS = {SideBySide: side_by_side}

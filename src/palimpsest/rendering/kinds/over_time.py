@@ -1,14 +1,13 @@
 """Figures of what happens over time: metrics along training, the memory along a sequence, and the life of each slot.
 
-Each kind takes the names of metrics, models and axes, so that every model's figures come from the same code, and shows
-every run as a line of its own.
+Every kind shows every run as a line of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,10 +18,10 @@ from matplotlib.patches import Patch
 
 from palimpsest.analysis.dynamics import OPERATIONS
 from palimpsest.foundation.errors import DataError
-from palimpsest.foundation.sections import Scalar
 from palimpsest.rendering import panels, style
 from palimpsest.rendering.frames import select
 from palimpsest.rendering.panels import Products, Series
+from palimpsest.sources.shared.figures import Raster, Trajectories
 
 
 @dataclass(frozen=True)
@@ -43,28 +42,12 @@ CLOCKS = {
 }
 
 
-def trajectories(
-    products: Products,
-    *,
-    clock: Literal["training", "epochs", "stream", "sequence"],
-    metrics: Sequence[str],
-    models: Sequence[str] = (),
-    where: Mapping[str, Scalar | None] | None = None,
-    accuracy: str = "",
-) -> Figure:
-    """Metrics against time: a row a metric, a panel a track, a thin line a run.
-
-    Args:
-        products: tables of one experiment.
-        clock: what time is.
-        metrics: columns of the clock's table.
-        models: whose cells are shown; none: of all models.
-        where: axis: the only value that is shown, of models that have the axis.
-        accuracy: which of the metrics stands between chance and ceiling.
-    """
-    time = CLOCKS[clock]
+def trajectories(products: Products, about: Trajectories) -> Figure:
+    """Metrics against time: a row a metric, a panel a track, a thin line a run."""
+    metrics = about.metrics
+    time = CLOCKS[about.clock]
     table: pd.DataFrame = getattr(products, time.table)
-    shown = panels.series_of(products.runs, models, where)
+    shown = panels.series_of(products.runs, about.models, about.where)
     tracks = _tracks_in_time(products, table, time.column)
     figure, grid = style.panels(len(metrics), len(tracks), 1.65 if len(metrics) < 4 else 1.25)
     drawn: list[Series] = []
@@ -79,7 +62,7 @@ def trajectories(
                 panels.nothing(panel, "no model of this track has it")
                 continue
             values = [value for line in panel.lines for value in np.asarray(line.get_ydata(), dtype=float)]
-            if metric == accuracy:
+            if metric == about.accuracy:
                 values += panels.levels(panel, select(products.runs, track=track))
             panels.limits(panel, values)
             panel.xaxis.get_major_locator().set_params(integer=True, nbins=6)
@@ -129,21 +112,20 @@ def _in_two_lines(text: str) -> str:
     return f"{first}\n{gap.strip()}{rest}" if len(text) > 16 and first else text
 
 
-def raster(products: Products, *, models: Sequence[str], where: Mapping[str, Scalar | None] | None = None) -> Figure:
+def raster(products: Products, about: Raster) -> Figure:
     """The life of every slot in one example: slot against memory step, coloured by what is done to it.
 
     A column a model, a row a track whose sequences have several memory steps; the memory step of the token that the
     answer depends on is marked.
-
-    Args:
-        products: tables of one experiment.
-        models: side by side; those that record no operations are left out.
-        where: axis: the only value that is shown, of models that have the axis.
     """
-    shown = [one for one in panels.series_of(products.runs, models, where) if len(one.rows_of(products.lifecycle))]
+    shown = [
+        one
+        for one in panels.series_of(products.runs, about.models, about.where)
+        if len(one.rows_of(products.lifecycle))
+    ]
     tracks = _tracks_in_time(products, products.lifecycle, "step")
     if not shown:
-        raise DataError(f"lifecycle.csv: no row of {', '.join(models)}; allowed: a run of one of them at least")
+        raise DataError(f"lifecycle.csv: no row of {', '.join(about.models)}; allowed: a run of one of them at least")
     figure, grid = style.panels(len(tracks), len(shown), 1.9)
     marked = False
     for row, track in enumerate(tracks):
@@ -205,3 +187,6 @@ def _paint(panel: Any, life: pd.DataFrame) -> bool:
     if answer >= 0:
         panel.axvline(answer, **_ANSWER)
     return answer >= 0
+
+
+KINDS = {Trajectories: trajectories, Raster: raster}

@@ -1,12 +1,11 @@
-"""Figures of sequences said step by step: scores by their size, pictures of one of them, and where a memory was used.
+"""Figures of sequences: scores by their size, pictures of one sequence, and where a memory was read and written.
 
-Each kind takes the names of models and axes, so that every task's and every memory's figures come from the same code.
-What is shown of single sequences is one example for each model, of the run of median accuracy.
+What is shown of single sequences is one example for each model, from the run of median accuracy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from palimpsest.foundation.errors import DataError
-from palimpsest.foundation.sections import Scalar
 from palimpsest.rendering import panels, style
 from palimpsest.rendering.frames import records, select
 from palimpsest.rendering.panels import Products, Series
+from palimpsest.sources.shared.figures import BySize, Pictures, UsageAndLinks, Weightings
 
 TRAINED = {"color": "#009E73", "alpha": 0.12, "linewidth": 0, "zorder": 0}
 """How sizes that stood in training are shaded."""
@@ -35,30 +34,13 @@ Matrix = NDArray[np.float64]
 # --- by size ----------------------------------------------------------------------------------------------------------
 
 
-def by_size(
-    products: Products,
-    *,
-    metrics: Sequence[str],
-    accuracy: str,
-    size: str,
-    spelt: Callable[[int], str] = str,
-    models: Sequence[str] = (),
-    where: Mapping[str, Scalar | None] | None = None,
-) -> Figure:
+def by_size(products: Products, about: BySize) -> Figure:
     """Test scores against the size of sequences: a row a metric, a panel a track; sizes that were trained are shaded.
 
     Sizes stand side by side as they come, not to scale. A point is a run, a sign a mean with its interval.
-
-    Args:
-        products: tables of one experiment.
-        metrics: scores that the table of sizes has.
-        accuracy: which of them stands between chance and ceiling.
-        size: what a size counts.
-        spelt: a size as a reader sees it.
-        models: whose cells are shown; none: of all models.
-        where: axis: the only value that is shown, of models that have the axis.
     """
-    found = panels.series_of(products.runs, models, where)
+    metrics = about.metrics
+    found = panels.series_of(products.runs, about.models, about.where)
     tracks = [track for track in products.tracks if len(select(products.generalisation, track=track))]
     if not tracks:
         raise DataError("generalisation.csv: no row; allowed: runs whose test sequences differ in size")
@@ -74,16 +56,16 @@ def by_size(
         for row, metric in enumerate(metrics):
             panel = grid[row][column]
             _shade(panel, table, sizes)
-            panel.set_xticks(range(len(sizes)), [spelt(one) for one in sizes])
+            panel.set_xticks(range(len(sizes)), [products.experiment.spell_size(one) for one in sizes])
             for one, move in zip(present, panels.dodge(len(present), min(0.36, 0.05 * len(present))), strict=True):
                 points = one.rows_of(table).assign(place=[sizes.index(value) for value in one.rows_of(table)["slice"]])
                 means = _means(one.rows_of(cells), metric, sizes)
                 panels.series(panel, points, means, "place", metric, one.look, move, one.look.line)
-            values = [*table[metric], *(panels.levels(panel, runs) if metric == accuracy else (0.0, 1.0))]
+            values = [*table[metric], *(panels.levels(panel, runs) if metric == about.accuracy else (0.0, 1.0))]
             panels.limits(panel, values)
             panel.set_xlim(-0.5, len(sizes) - 0.5)
             panel.set_ylabel(style.label(metric) if column == 0 else "")
-            panel.set_xlabel(size if row == len(metrics) - 1 else "")
+            panel.set_xlabel(products.experiment.size if row == len(metrics) - 1 else "")
             panel.tick_params(labelbottom=row == len(metrics) - 1)
     figure.align_ylabels()
     keys = [panels.key(one.look, one.name) for one in found if one in drawn]
@@ -113,17 +95,9 @@ def _means(cells: pd.DataFrame, metric: str, sizes: Sequence[int]) -> pd.DataFra
 # --- one sequence -----------------------------------------------------------------------------------------------------
 
 
-def pictures(
-    products: Products, *, models: Sequence[str] = (), where: Mapping[str, Scalar | None] | None = None
-) -> Figure:
-    """One sequence as bits over time: what is heard, what is to be said, and what each model says; a column a track.
-
-    Args:
-        products: tables of one experiment whose task is to say bits.
-        models: whose cells are shown; none: of all models.
-        where: axis: the only value that is shown, of models that have the axis.
-    """
-    found = panels.series_of(products.runs, models, where)
+def pictures(products: Products, about: Pictures) -> Figure:
+    """One sequence as bits over time: what is heard, what is to be said, and what each model says; a column a track."""
+    found = panels.series_of(products.runs, about.models, about.where)
     tracks = [track for track in products.tracks if len(select(products.said, track=track))]
     if not tracks:
         raise DataError("said.csv: no row; allowed: a run that was completed, of a task of sequences")
@@ -203,32 +177,18 @@ def _paint(panel: Any, values: Matrix, **options: Any) -> Any:
 # --- one memory -------------------------------------------------------------------------------------------------------
 
 
-def weightings(
-    products: Products, *, models: Sequence[str] = (), where: Mapping[str, Scalar | None] | None = None
-) -> Figure:
-    """Where one sequence was written and read: slot against step, a row a track and model, heads above each other.
-
-    Args:
-        products: tables of one experiment.
-        models: whose cells are shown; none: of all models that read or write softly.
-        where: axis: the only value that is shown, of models that have the axis.
-    """
+def weightings(products: Products, about: Weightings) -> Figure:
+    """Where one sequence was written and read: slot against step, a row a track and model, heads above each other."""
     kinds = {"write": "written", "read": "read"}
-    return _heat(products, panels.series_of(products.runs, models, where), kinds, ("write", "read"), "weight")
+    return _heat(
+        products, panels.series_of(products.runs, about.models, about.where), kinds, ("write", "read"), "weight"
+    )
 
 
-def usage_and_links(
-    products: Products, *, models: Sequence[str] = (), where: Mapping[str, Scalar | None] | None = None
-) -> Figure:
-    """How used each slot was over one sequence, and which slot was written after which; a row a track and model.
-
-    Args:
-        products: tables of one experiment.
-        models: whose cells are shown; none: of all models whose memory has a usage.
-        where: axis: the only value that is shown, of models that have the axis.
-    """
+def usage_and_links(products: Products, about: UsageAndLinks) -> Figure:
+    """How used each slot was over one sequence, and which slot was written after which; a row a track and model."""
     kinds = {"usage": "usage", "link": "link: row written after column"}
-    return _heat(products, panels.series_of(products.runs, models, where), kinds, ("usage",), "usage, link")
+    return _heat(products, panels.series_of(products.runs, about.models, about.where), kinds, ("usage",), "usage, link")
 
 
 def _heat(
@@ -292,3 +252,6 @@ def _divide(panel: Any, rows: pd.DataFrame) -> None:
             [(head + 0.5) * slots - 0.5 for head in range(heads)], [f"head {head}" for head in range(1, heads + 1)]
         )
         panel.tick_params(axis="y", length=0)
+
+
+KINDS = {BySize: by_size, Pictures: pictures, Weightings: weightings, UsageAndLinks: usage_and_links}

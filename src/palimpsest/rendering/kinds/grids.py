@@ -1,7 +1,7 @@
 """Figures over the grid of a model: metric against metric, parameter, epoch and token position.
 
-Each kind takes the names of metrics and axes, so that every model's figures come from the same code, and shows a panel
-a track, every run as a point or line of its own, means with the intervals of the summary table, and chance and ceiling.
+Every kind has a panel a track and shows every run as a point or line of its own, means with the intervals of the
+summary table, and chance and ceiling.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from palimpsest.rendering import panels, style
 from palimpsest.rendering.frames import select
 from palimpsest.rendering.panels import MEAN, POINT, Products
 from palimpsest.rendering.style import Look
+from palimpsest.sources.shared.figures import AgainstAxis, Controls, Curves, Paths, Positions, Scatter
 
 
 def _symlog(panel: Any, smallest: float, ticks: Sequence[float]) -> None:
@@ -108,20 +109,9 @@ def _ratio_axis(panel: Any, runs: pd.DataFrame, x: str) -> None:
     panel.set_xlim(-0.006, max(1.5, float(np.nanmax(runs[x].to_numpy())) * 1.2))
 
 
-def scatter(
-    products: Products, *, model: str, x: str, y: str, by: str, baselines: Sequence[str], lines: Sequence[str]
-) -> Figure:
-    """Metric against metric; a series for each value of the axis ``by``.
-
-    Args:
-        products: tables of one experiment.
-        model: the model whose grid is shown.
-        x: metric in [0, 1] on the x axis.
-        y: metric on the y axis.
-        by: the axis that gives the series.
-        baselines: models that have both metrics.
-        lines: models that have ``y`` only.
-    """
+def scatter(products: Products, about: Scatter) -> Figure:
+    """Metric against metric; a series for each value of the axis ``by``."""
+    model, x, y, by = about.model, about.x, about.y, about.by
     figure, grid = style.panels(1, len(products.tracks), 2.15)
     values = panels.values_of(select(products.runs, model=model), by)
     looks, more = style.SERIES[: len(values)], []
@@ -132,8 +122,8 @@ def scatter(
         _ratio_axis(panel, everything, x)
         for value, look in zip(values, looks, strict=True):
             _points(panel, select(runs, **{by: value}), select(cells, **{by: value}), x, y, look)
-        more += _baseline_points(panel, products, track, baselines, x, y)
-        more += _baseline_lines(panel, products, track, lines, y)
+        more += _baseline_points(panel, products, track, about.baselines, x, y)
+        more += _baseline_lines(panel, products, track, about.lines, y)
         panels.limits(panel, [*everything[y], *panels.levels(panel, everything)])
         panel.set_xlabel(style.label(x))
     grid[0][0].set_ylabel(style.label(y))
@@ -141,20 +131,9 @@ def scatter(
     return figure
 
 
-def against_axis(
-    products: Products, *, model: str, x: str, y: str, by: str, lines: Sequence[str], levels: bool
-) -> Figure:
-    """Metric against a parameter; a series for each value of the axis ``by``.
-
-    Args:
-        products: tables of one experiment.
-        model: the model whose grid is shown.
-        x: the axis of the grid on the x axis.
-        y: metric on the y axis.
-        by: the axis that gives the series.
-        lines: baselines, each a horizontal line.
-        levels: whether the metric is an accuracy, which stands between chance and ceiling.
-    """
+def against_axis(products: Products, about: AgainstAxis) -> Figure:
+    """Metric against a parameter; a series for each value of the axis ``by``."""
+    model, x, y, by = about.model, about.x, about.y, about.by
     figure, grid = style.panels(1, len(products.tracks), 2.15)
     values = panels.values_of(select(products.runs, model=model), by)
     looks, more = style.SERIES[: len(values)], []
@@ -165,29 +144,18 @@ def against_axis(
         _axis_of_values(panel, panels.values_of(runs, x))
         for value, look, move in zip(values, looks, panels.dodge(len(values)), strict=True):
             panels.series(panel, select(runs, **{by: value}), select(cells, **{by: value}), x, y, look, move)
-        more += _baseline_lines(panel, products, track, lines, y)
-        shown = [*runs[y], *(everything[everything["model"].isin(list(lines))][y])]
-        panels.limits(panel, [*shown, *(panels.levels(panel, everything) if levels else (0.0, 1.0))])
+        more += _baseline_lines(panel, products, track, about.lines, y)
+        shown = [*runs[y], *(everything[everything["model"].isin(about.lines)][y])]
+        panels.limits(panel, [*shown, *(panels.levels(panel, everything) if about.levels else (0.0, 1.0))])
         panel.set_xlabel(style.label(x))
     grid[0][0].set_ylabel(style.label(y))
     panels.legend_of_values(figure, by, values, looks, more)
     return figure
 
 
-def controls(
-    products: Products, *, model: str, x: str, metrics: dict[str, str], rows: str, lines: Sequence[str], label: str
-) -> Figure:
-    """One metric under several treatments of the memory, against a parameter; a row for each value of ``rows``.
-
-    Args:
-        products: tables of one experiment.
-        model: the model whose grid is shown.
-        x: the axis of the grid on the x axis.
-        metrics: name for the reader → metric.
-        rows: the axis that gives the rows.
-        lines: models trained without memory, each a horizontal line of the first metric.
-        label: of the y axis.
-    """
+def controls(products: Products, about: Controls) -> Figure:
+    """One metric under several treatments of the memory, against a parameter; a row for each value of ``rows``."""
+    model, x, rows, metrics = about.model, about.x, about.rows, about.metrics
     values = panels.values_of(select(products.runs, model=model), rows)
     figure, grid = style.panels(len(values), len(products.tracks), 1.4)
     looks, more = style.SERIES[: len(metrics)], []
@@ -203,12 +171,12 @@ def controls(
             for metric, look, move in zip(metrics.values(), looks, panels.dodge(len(metrics)), strict=True):
                 panels.series(panel, part, means, x, metric, look, move)
             first = next(iter(metrics.values()))
-            more += _baseline_lines(panel, products, track, lines, first)
-            without = everything[everything["model"].isin(list(lines))][first]
+            more += _baseline_lines(panel, products, track, about.lines, first)
+            without = everything[everything["model"].isin(about.lines)][first]
             shown = [value for metric in metrics.values() for value in runs[metric]]
             panels.limits(panel, [*shown, *without, *panels.levels(panel, everything)])
             if column == 0:
-                panel.set_ylabel(f"{label}\n{style.symbol(rows)} = {format_value(float(value))}")
+                panel.set_ylabel(f"{about.label}\n{style.symbol(rows)} = {format_value(float(value))}")
             if row == len(values) - 1:
                 panel.set_xlabel(style.label(x))
             else:
@@ -217,18 +185,9 @@ def controls(
     return figure
 
 
-def paths(products: Products, *, model: str, x: str, y: str, along: str, rows: str, baselines: Sequence[str]) -> Figure:
-    """Metric against metric, the means joined in the order of one parameter; a row for each value of another.
-
-    Args:
-        products: tables of one experiment.
-        model: the model whose grid is shown.
-        x: metric in [0, 1] on the x axis.
-        y: metric on the y axis.
-        along: the axis whose values are joined, from dark to light.
-        rows: the axis that gives the rows.
-        baselines: models that have both metrics.
-    """
+def paths(products: Products, about: Paths) -> Figure:
+    """Metric against metric, the means joined in the order of one parameter; a row for each value of another."""
+    model, x, y, along, rows = about.model, about.x, about.y, about.along, about.rows
     of_model = select(products.runs, model=model)
     values, order = panels.values_of(of_model, rows), panels.values_of(of_model, along)
     figure, grid = style.panels(len(values), len(products.tracks), 1.4)
@@ -243,10 +202,10 @@ def paths(products: Products, *, model: str, x: str, y: str, along: str, rows: s
             _ratio_axis(panel, everything, x)
             means = select(cells, **{rows: value}).sort_values(along)
             panel.plot(means[f"{x}_mean"], means[f"{y}_mean"], color="#999999", linewidth=0.8, zorder=2)
-            more += _baseline_points(panel, products, track, baselines, x, y)
+            more += _baseline_points(panel, products, track, about.baselines, x, y)
             for step, look in zip(order, looks, strict=True):
                 _points(panel, select(runs, **{rows: value, along: step}), select(means, **{along: step}), x, y, look)
-            shown = everything[everything["model"].isin([model, *baselines])][y]
+            shown = everything[everything["model"].isin([model, *about.baselines])][y]
             panels.limits(panel, [*shown, *panels.levels(panel, everything)])
             if column == 0:
                 panel.set_ylabel(f"{style.label(y)}\n{style.symbol(rows)} = {format_value(float(value))}")
@@ -258,20 +217,9 @@ def paths(products: Products, *, model: str, x: str, y: str, along: str, rows: s
     return figure
 
 
-def curves(
-    products: Products, *, model: str, metrics: Sequence[str], by: str, at: str, lines: Sequence[str], accuracy: str
-) -> Figure:
-    """Metrics against the epoch: a line for every run, and the mean of the last epoch with its interval beside it.
-
-    Args:
-        products: tables of one experiment.
-        model: the model whose grid is shown.
-        metrics: one row of panels each.
-        by: the axis that gives the colours.
-        at: the axis that is held at its middle value.
-        lines: baselines, every run a broken line.
-        accuracy: which of the metrics stands between chance and ceiling.
-    """
+def curves(products: Products, about: Curves) -> Figure:
+    """Metrics against the epoch: a line for every run, and the mean of the last epoch with its interval beside it."""
+    model, metrics, by, at = about.model, about.metrics, about.by, about.at
     figure, grid = style.panels(len(metrics), len(products.tracks), 1.65)
     order = panels.values_of(select(products.runs, model=model), by)
     looks, more = style.ordered(len(order)), []
@@ -295,13 +243,13 @@ def curves(
                     order.index(value),
                     int(np.max(table["epoch"].to_numpy())),
                 )
-            for position, name in enumerate(lines):
+            for position, name in enumerate(about.lines):
                 part, look = select(table, model=name), style.model_look(name, position)
                 if len(part) and metric in part and np.isfinite(part[metric].to_numpy(float)).any():
                     panels.lines_of_runs(panel, part, "epoch", metric, look.color, look.line)
                     more.append(panels.key(look, style.label(name), line=True))
-            chosen = (table["model"].isin(list(lines))) | ((table["model"] == model) & (table[at] == middle))
-            levels = panels.levels(panel, everything) if metric == accuracy else (0.0, 1.0)
+            chosen = (table["model"].isin(about.lines)) | ((table["model"] == model) & (table[at] == middle))
+            levels = panels.levels(panel, everything) if metric == about.accuracy else (0.0, 1.0)
             panels.limits(panel, [*table[chosen][metric], *levels])
             panel.xaxis.get_major_locator().set_params(integer=True)
             panel.set_ylabel(style.label(metric) if column == 0 else "")
@@ -331,16 +279,9 @@ def _last(panel: Any, cells: pd.DataFrame, metric: str, look: Look, position: in
         )
 
 
-def positions(products: Products, *, model: str, y: str, by: str, at: str) -> Figure:
-    """A quantity by token position, and by offset from the asked token, which is marked; a line for every run.
-
-    Args:
-        products: tables of one experiment.
-        model: the model whose grid is shown.
-        y: a column of the table of positions.
-        by: the axis that gives the colours.
-        at: the axis that is held at its middle value.
-    """
+def positions(products: Products, about: Positions) -> Figure:
+    """A quantity by token position, and by offset from the asked token, which is marked; a line for every run."""
+    model, y, by, at = about.model, about.y, about.by, about.at
     alignments = {"absolute": "token position", "from_answer": "offset from the asked token"}
     figure, grid = style.panels(len(alignments), len(products.tracks), 1.65)
     order = panels.values_of(select(products.runs, model=model), by)
@@ -382,3 +323,13 @@ def _mark_asked(panel: Any, table: pd.DataFrame, alignment: str) -> None:
             fontsize="x-small",
             color="#A04000",
         )
+
+
+KINDS = {
+    Scatter: scatter,
+    AgainstAxis: against_axis,
+    Controls: controls,
+    Paths: paths,
+    Curves: curves,
+    Positions: positions,
+}

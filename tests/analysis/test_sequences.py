@@ -144,7 +144,7 @@ class TestGeneralisation:
     def test_knows_what_was_trained(self, task, config, sizes):
         module = sequences.tasks.load(task)
         asked = module.Config.model_validate(config)
-        assert {size: sequences.trained(task, asked, size) for size in sizes} == sizes
+        assert {size: sequences.trained(asked, size) for size in sizes} == sizes
 
     @pytest.mark.parametrize("task", ["copy", "repeat_copy", "associative_recall", "priority_sort", "mqar"])
     def test_calls_trained_what_the_training_stream_has(self, task):
@@ -152,9 +152,9 @@ class TestGeneralisation:
         config = module.Config.model_validate({"num_train": 3000, "num_test": 12, "block": 1})
         splits = config.build(0)
         drawn = {int(size) for size in splits.train.extras["slice"].unique()}
-        assert all(sequences.trained(task, config, size) == "yes" for size in drawn)
+        assert all(sequences.trained(config, size) == "yes" for size in drawn)
         for size in splits.test.extras["slice"].unique().tolist():
-            assert (size in drawn) == (sequences.trained(task, config, size) == "yes")
+            assert (size in drawn) == (sequences.trained(config, size) == "yes")
 
 
 class TestRates:
@@ -427,7 +427,6 @@ def test_what_training_writes_is_what_is_read(tmp_path: Path):
     said = sequences.said(params, tmp_path, "tiny")
     data = datasets.load(
         tmp_path / "data/tiny/track=repaired", sequences.tasks.load("copy").Config.model_validate({**SPLITS, **COPY}),
-        asked="bits",
     ).test  # fmt: skip
     first = int(torch.nonzero(data.extras["slice"] == 2)[0])
     for model in ("dnc", "lstm"):

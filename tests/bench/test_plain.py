@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from bench import plain, sweep, workload
 from palimpsest.models import CONTROLS, Batch
 from palimpsest.planning.specs import RunSpec
-from palimpsest.tasks.shared.scoring import task_loss
 from palimpsest.training import loop
+from tests.tasks.scored import mean_loss
 
 
 def spec_of(batch: int = 8, dropout: float = 0.1, capacity: int = 256, threshold: float = 0.5) -> RunSpec:
@@ -100,7 +100,7 @@ def test_the_same_weights_have_the_same_gradients() -> None:
     examples = workload.build(pack.specs[0]).train
     inputs, targets = examples.inputs[:8], examples.targets[:8]
     output = pack.model(Batch(inputs[None], pack.seeds, {}), pack.hyper)
-    (task_loss(output.logits, targets[None]) + pack.hyper["mem_lambda"] * output.losses["write"]).sum().backward()
+    (mean_loss(output.logits, targets[None]) + pack.hyper["mem_lambda"] * output.losses["write"]).sum().backward()
     logits, gate, _ = theirs.train()(inputs)
     (nn.functional.cross_entropy(logits, targets) + 0.1 * gate.mean()).backward()
     for name, gradient in renamed(pack.model, gradients=True).items():

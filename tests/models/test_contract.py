@@ -134,7 +134,7 @@ def test_shapes(name: str, track: str, training: bool) -> None:
     given, interface = batch(track), TASKS[track].interface()
     output = run(build(name, track).train(training), given)
     of_sequences = (given.inputs.shape[2], interface["num_outputs"]) if is_of_sequences(name) else ()
-    assert output.logits.shape == (2, 3, *(of_sequences or (interface["num_classes"],)))
+    assert output.logits.shape == (2, 3, *(of_sequences or (interface["num_outputs"],)))
     assert all(loss.shape == (2,) for loss in output.losses.values())
     for field, value in output.trace.present().items():
         assert value.shape[:2] == (2, 3), field

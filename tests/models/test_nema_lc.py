@@ -16,9 +16,9 @@ from palimpsest.foundation.sections import as_number, per_run_fields
 from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import CONTROLS, Batch, ModelOutput, nema_lc
 from palimpsest.tasks import Examples, key_presence, key_value_stream
-from palimpsest.tasks.shared.scoring import task_loss
 from palimpsest.training import seeding
 from palimpsest.training.evaluation import memory_means, narrowed
+from tests.tasks.scored import mean_loss
 
 POLICIES = ("fifo", "lru", "least_used", "random_replacement", "oracle_replacement")
 EVERY = ("nema_lc", *POLICIES)
@@ -101,7 +101,7 @@ def gradients_of_the_task(track: str, **changes: object) -> dict[str, Tensor | N
     """Gradient of the mean cross-entropy, without any auxiliary loss, by parameter."""
     model, size = build("nema_lc", track, **changes), 24
     targets = examples(track).targets[:size].expand(2, -1)
-    task_loss(run(model, batch(track, size=size)).logits, targets).sum().backward()
+    mean_loss(run(model, batch(track, size=size)).logits, targets).sum().backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 

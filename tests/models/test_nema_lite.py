@@ -8,15 +8,15 @@ import torch
 from pydantic import ValidationError
 
 from palimpsest.models import nema_lite, window_only
-from palimpsest.tasks.shared.scoring import task_loss
 from tests.models.test_contract import TASKS, batch, build, hyper, run
+from tests.tasks.scored import mean_loss
 
 
 def gradients_from_task_loss(track: str, **changes: object) -> dict[str, torch.Tensor | None]:
     model = build("nema_lite", track, gate_bias=1.0, **changes)
     given = batch(track)
     targets = TASKS[track].build(0).train.targets[:3].expand(2, -1)
-    task_loss(run(model, given).logits, targets).sum().backward()
+    mean_loss(run(model, given).logits, targets).sum().backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 

@@ -12,7 +12,6 @@ from palimpsest import tasks
 from palimpsest.planning import footprint, plan, specs
 from palimpsest.planning.parameters import Packing
 from palimpsest.planning.specs import RunSpec
-from palimpsest.tasks.shared.scoring import task_loss
 from palimpsest.training import loop
 from tests.training import presets
 
@@ -65,7 +64,7 @@ def test_the_count_is_what_a_real_step_saves(tmp_path: Path, model: str) -> None
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         batch = loop.Batch(train.inputs[None, rows], pack.seeds << 32, extras)
         output = pack.model(batch, pack.hyper)
-        task_loss(output.logits, train.targets[None, rows], pack.scored)
+        pack.task.score(output.logits, train.rows(rows)._replace(targets=train.targets[None, rows]))
     for tensor in held():
         count(tensor)  # kept by nodes of the graph that are written in Python
     parameters = sum(parameter.numel() * 4 for parameter in pack.model.parameters())

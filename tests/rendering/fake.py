@@ -559,7 +559,7 @@ def card(experiment: str, track: str) -> dict[str, Any]:
         "ceiling": ceiling,
         "ceiling_simulated": {"accuracy": ceiling, "examples": 50000, "standard_error": 0.0018},
         "config": {"sequence_length": TIME},
-        "interface": {"sequence_length": TIME, "num_tokens": 21, "num_classes": 10, "cls_position": 15},
+        "interface": {"sequence_length": TIME, "num_tokens": 21, "num_outputs": 10, "cls_position": 15},
         "examples": {"train": EXAMPLES, "validation": 1000, "test": 1000},
         "sha256": "0" * 64,
     }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,15 +14,15 @@ import torch
 from palimpsest import tasks
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked
-from palimpsest.tasks import Examples
+from palimpsest.tasks import Examples, Task, TaskConfig
 
 SIZES = {"num_train": 12, "num_validation": 8, "num_test": 6}
 """No fewer tests than a task of sequences has tested sizes by default."""
-GENERATED = [name for name in tasks.names() if tasks.is_generated(tasks.load(name))]
-OF_ONE_CLASS = [name for name in tasks.names() if tasks.scored(tasks.load(name)) == "class"]
+GENERATED = [name for name in tasks.names() if tasks.load(name).Config.generated]
+OF_ONE_CLASS = [name for name in tasks.names() if not tasks.load(name).Config.at_every_step]
 OF_SEQUENCES = [name for name in tasks.names() if name not in OF_ONE_CLASS]
 KEYS = {
-    "class": {"num_tokens", "num_classes", "sequence_length", "cls_position"},
+    "class": {"num_tokens", "num_outputs", "sequence_length", "cls_position"},
     "sequence": {"num_tokens", "num_outputs", "sequence_length", "code", "code_bits", "code_levels"},
 }
 """What a model is told of a task, by what is asked: one class an example, or something at every step."""
@@ -48,13 +48,13 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def module(name: str) -> ModuleType:
+def module(name: str) -> Task:
     """The module of the task."""
     return tasks.load(name)
 
 
 @pytest.fixture
-def small(name: str, module: ModuleType, tmp_path: Path) -> Small:
+def small(name: str, module: Task, tmp_path: Path) -> Small:
     """The task's configuration with its defaults and a few examples."""
     files = FILES[name](tmp_path) if name in FILES else {}
     return lambda **sizes: module.Config(**{**files, **SIZES, **sizes})
@@ -76,18 +76,51 @@ def same(one: Examples, other: Examples) -> bool:
     )
 
 
-def test_chance_is_what_a_task_promises_at_least_and_the_ceiling_at_most(module: ModuleType) -> None:
+def test_chance_is_what_a_task_promises_at_least_and_the_ceiling_at_most(module: Task) -> None:
     config = module.Config()
     assert 0 < module.chance(config) < module.ceiling(config) <= 1
 
 
-def test_an_unknown_key_is_refused_in_one_line(module: ModuleType) -> None:
+def test_a_task_exports_what_the_contract_asks_for(module: Task) -> None:
+    wanted = [*Task.__annotations__, *(name for name, value in vars(Task).items() if inspect.isfunction(value))]
+    assert {"score", "METRIC"} < set(wanted)
+    assert not [name for name in wanted if not hasattr(module, name)]
+    assert issubclass(module.Config, TaskConfig)
+
+
+def test_a_task_scores_every_example_of_every_run_and_its_loss_has_the_gradient(small: Small, module: Task) -> None:
+    config = small()
+    test, outputs = config.build(1).test, config.interface()["num_outputs"]
+    examples = Examples(*(part.expand(2, *part.shape) for part in test[:2]), {})
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(*examples.targets.shape, outputs, generator=generator).requires_grad_()
+    found = module.score(logits, examples)
+    assert {"loss", module.METRIC.name} <= found.keys()
+    assert all(value.shape == (2, len(test.targets)) for value in found.values())
+    assert [name for name, value in found.items() if value.requires_grad] == ["loss"]
+    (grad,) = torch.autograd.grad(found["loss"].sum(), logits)
+    assert torch.isfinite(grad).all()
+    assert module.record(logits.detach()).keys() == {module.RECORD}
+
+
+def test_sure_of_the_right_answers_a_model_reaches_the_best_score(small: Small, module: Task) -> None:
+    config = small()
+    targets, outputs = config.build(1).test.targets[None], config.interface()["num_outputs"]
+    classes = 20 * torch.nn.functional.one_hot(targets.clamp_min(0), config.num_answers()).float()
+    bits = 20 * (2 * ((targets.clamp_min(0)[..., None] >> torch.arange(outputs)) & 1) - 1).float()
+    logits = classes if config.num_answers() == outputs else bits
+    found = module.score(logits, Examples(targets, targets, {}))
+    assert (found[module.METRIC.name] == 1).all()
+    assert found["loss"].max() < 1e-4
+
+
+def test_an_unknown_key_is_refused_in_one_line(module: Task) -> None:
     with pytest.raises(ParameterError, match="unknown key") as caught:
         checked(module.Config, {"lenght": 3}, "file")
     assert "\n" not in str(caught.value)
 
 
-def test_the_docstring_shows_an_example(module: ModuleType) -> None:
+def test_the_docstring_shows_an_example(module: Task) -> None:
     assert module.__doc__ is not None
     assert "::\n\n    " in module.__doc__
 
@@ -98,18 +131,17 @@ def test_a_task_tells_a_model_what_all_tasks_of_its_kind_tell(small: Small, name
         assert told == KEYS["sequence"]
     else:
         assert told <= KEYS["class"]
-        assert told >= {"num_tokens", "num_classes", "sequence_length"}
+        assert told >= {"num_tokens", "num_outputs", "sequence_length"}
 
 
-def test_examples_have_the_sizes_that_the_interface_promises(small: Small, module: ModuleType) -> None:
+def test_examples_have_the_sizes_that_the_interface_promises(small: Small, module: Task) -> None:
     config = small()
-    interface, scored = config.interface(), tasks.scored(module)
-    kinds = interface["num_classes"] if scored == "class" else interface["num_outputs"]
-    lowest, kinds = (0 if scored == "class" else -1), (2**kinds if scored == "bits" else kinds)
+    interface, once = config.interface(), not config.at_every_step
+    lowest, kinds = (0 if once else -1), config.num_answers()
     longest = 0
     for split, size in zip(config.build(1), SIZES.values(), strict=True):
         assert split.inputs.shape == (size, split.inputs.shape[1])
-        assert split.targets.shape == ((size,) if scored == "class" else split.inputs.shape)
+        assert split.targets.shape == ((size,) if once else split.inputs.shape)
         assert all(value.shape[0] == size and value.dtype == torch.int64 for value in split.extras.values())
         bounds = ((split.inputs, 0, interface["num_tokens"]), (split.targets, lowest, kinds))
         for tensor, least, bound in bounds:
@@ -117,7 +149,7 @@ def test_examples_have_the_sizes_that_the_interface_promises(small: Small, modul
             assert tensor.min() >= least
             assert tensor.max() < bound <= 2**15  # data sets are stored in 16 bits
         longest = max(longest, split.inputs.shape[1])
-        if scored == "class":
+        if once:
             assert split.inputs.shape[1] == interface["sequence_length"]
     assert longest == interface["sequence_length"]
 
@@ -183,7 +215,7 @@ def test_no_draw_touches_the_global_generator(small: Small) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_the_best_guess_reaches_the_ceiling(module: ModuleType, small: Small) -> None:
+def test_the_best_guess_reaches_the_ceiling(module: Task, small: Small) -> None:
     config = small(num_train=1000)
     inputs, targets, _ = config.build(6).train
     simulated = (module.best_guess(config, inputs) == targets)[targets >= 0].double().mean().item()

@@ -41,7 +41,7 @@ def test_a_document_is_distinct_sentences_and_a_question_about_one_of_them(confi
     interface = config.interface()
     assert interface == {
         "num_tokens": s + r + o + 3,
-        "num_classes": o,
+        "num_outputs": o,
         "sequence_length": 4 * config.num_sentences + 4,
         "cls_position": 4 * config.num_sentences + 3,
     }

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palimpsest import tasks
-from palimpsest.tasks import Examples, drawn, scored
+from palimpsest.tasks import Examples, drawn
 
 
 def sequences(count: int = 6, time: int = 5) -> Examples:
@@ -77,14 +77,6 @@ def test_no_two_data_sets_share_the_seed_of_a_split() -> None:
     for seed in range(20):
         drawn(SimpleNamespace(num_train=2, num_validation=2, num_test=2), seed, draw)
     assert len(set(seeds)) == 60
-
-
-def test_a_task_asks_for_one_class_unless_it_says_what() -> None:
-    asked = {name: scored(tasks.load(name)) for name in tasks.names()}
-    of_bits = {"copy", "repeat_copy", "associative_recall", "priority_sort"}
-    assert {name for name, what in asked.items() if what == "bits"} == of_bits
-    assert {name for name, what in asked.items() if what == "classes"} >= {"mqar"}
-    assert asked["delayed_qa"] == asked["key_value_stream"] == "class"
 
 
 @pytest.mark.parametrize("name", ["copy", "mqar", "delayed_qa"])

@@ -199,11 +199,11 @@ def test_sizes_are_known_without_data(max_bytes: int, question: int, size: int) 
     length = 2 * max_bytes + question
     assert config.interface() == {
         "num_tokens": 259,
-        "num_classes": 2,
+        "num_outputs": 2,
         "sequence_length": length,
         "cls_position": length - 1,
     }
-    inputs, targets, extras = config.blank(size)
+    inputs, targets, extras = config.sample(size)
     assert inputs.shape == (size, length)
     assert inputs[0].tolist() == [0] * 2 * max_bytes + [SEP] * (question - 1) + [CLS]
     assert inputs.dtype == targets.dtype == torch.int64
@@ -213,7 +213,7 @@ def test_sizes_are_known_without_data(max_bytes: int, question: int, size: int) 
 def test_blank_examples_have_the_shapes_of_those_that_are_read(tmp_path: Path) -> None:
     write(tmp_path, release(PAIRS))
     config = small(tmp_path)
-    read, blank = config.build(0).train, config.blank(3)
+    read, blank = config.build(0).train, config.sample(3)
     assert (read.inputs.shape, read.inputs.dtype) == (blank.inputs.shape, blank.inputs.dtype)
     assert torch.equal(read.inputs[:, 12:], blank.inputs[:, 12:])
     assert read.extras.keys() == blank.extras.keys()

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from palimpsest.tasks import Scored
-from palimpsest.tasks.shared.scoring import cross_entropy, scores, task_loss
+from palimpsest.tasks.shared.scoring import cross_entropy
+from tests.tasks.scored import mean_loss, scores
 
 RUNS = 2
 
@@ -28,7 +28,7 @@ def naive_of_bit(logit: float, bit: int) -> float:
     return math.log1p(math.exp(-abs(logit))) + max(logit, 0.0) - bit * logit
 
 
-def naive_step(logits: list[float], target: int, scored: Scored) -> tuple[float, float]:
+def naive_step(logits: list[float], target: int, scored: str) -> tuple[float, float]:
     """Loss and share of what is right, of one step or one example."""
     if scored != "bits":
         best = max(range(len(logits)), key=lambda index: (logits[index], -index))
@@ -39,7 +39,7 @@ def naive_step(logits: list[float], target: int, scored: Scored) -> tuple[float,
     return float(np.mean(losses)), float(np.mean(right))
 
 
-def naive_sequence(logits: Tensor, targets: Tensor, scored: Scored) -> dict[str, float]:
+def naive_sequence(logits: Tensor, targets: Tensor, scored: str) -> dict[str, float]:
     """Scores of one sequence, step by step."""
     steps = zip(logits.tolist(), targets.tolist(), strict=True)
     found = [naive_step(said, wanted, scored) for said, wanted in steps if wanted != -1]
@@ -50,7 +50,7 @@ def naive_sequence(logits: Tensor, targets: Tensor, scored: Scored) -> dict[str,
     }
 
 
-def drawn(scored: Scored, time: int, outputs: int, seed: int, asked: float = 0.6) -> tuple[Tensor, Tensor]:
+def drawn(scored: str, time: int, outputs: int, seed: int, asked: float = 0.6) -> tuple[Tensor, Tensor]:
     """Logits (2, 3, T, O), float64, some of them 0 or large, and targets; some steps are not asked for."""
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(RUNS, 3, time, outputs, generator=generator, dtype=torch.float64)
@@ -62,7 +62,7 @@ def drawn(scored: Scored, time: int, outputs: int, seed: int, asked: float = 0.6
 
 @given(st.sampled_from(["classes", "bits"]), st.integers(1, 7), st.integers(1, 6), st.integers(0, 10_000))
 def test_scores_of_sequences_are_what_counting_step_by_step_gives(
-    scored: Scored, time: int, outputs: int, seed: int
+    scored: str, time: int, outputs: int, seed: int
 ) -> None:
     logits, targets = drawn(scored, time, outputs, seed)
     found = scores(logits, targets, scored)
@@ -86,11 +86,11 @@ def test_one_class_an_example_has_a_loss_and_an_accuracy_alone(classes: int, see
             loss, right = naive_step(logits[run, example].tolist(), int(targets[run, example]), "class")
             assert found["loss"][run, example].item() == pytest.approx(loss, rel=1e-9)
             assert found["accuracy"][run, example].item() == right
-    torch.testing.assert_close(task_loss(logits, targets), found["loss"].mean(1))
+    torch.testing.assert_close(mean_loss(logits, targets), found["loss"].mean(1))
 
 
 @pytest.mark.parametrize("scored", ["classes", "bits"])
-def test_steps_that_are_not_asked_for_change_nothing_and_get_no_gradient(scored: Scored) -> None:
+def test_steps_that_are_not_asked_for_change_nothing_and_get_no_gradient(scored: str) -> None:
     logits, targets = drawn(scored, 6, 3, 0)
     other = torch.where((targets < 0)[..., None], logits + 7, logits).requires_grad_()
     one, changed = scores(logits, targets, scored), scores(other, targets, scored)
@@ -103,7 +103,7 @@ def test_steps_that_are_not_asked_for_change_nothing_and_get_no_gradient(scored:
 
 
 @pytest.mark.parametrize("scored", ["classes", "bits"])
-def test_what_is_all_right_is_right_exactly_however_long_it_is(scored: Scored) -> None:
+def test_what_is_all_right_is_right_exactly_however_long_it_is(scored: str) -> None:
     for time in range(1, 300):
         logits = torch.tensor([9.0, -9.0, -9.0]).expand(1, 1, time, 3)
         targets = torch.full((1, 1, time), 0 if scored == "classes" else 1)
@@ -112,7 +112,7 @@ def test_what_is_all_right_is_right_exactly_however_long_it_is(scored: Scored) -
 
 
 @pytest.mark.parametrize("scored", ["classes", "bits"])
-def test_padding_at_the_end_changes_nothing(scored: Scored) -> None:
+def test_padding_at_the_end_changes_nothing(scored: str) -> None:
     logits, targets = drawn(scored, 6, 3, 1)
     longer = torch.cat([logits, torch.randn(RUNS, 3, 5, 3, dtype=torch.float64)], 2)
     padded = torch.cat([targets, torch.full((RUNS, 3, 5), -1)], 2)
@@ -122,7 +122,7 @@ def test_padding_at_the_end_changes_nothing(scored: Scored) -> None:
 
 
 @pytest.mark.parametrize("scored", ["classes", "bits"])
-def test_where_nothing_is_asked_nothing_is_wrong_and_nothing_is_learned(scored: Scored) -> None:
+def test_where_nothing_is_asked_nothing_is_wrong_and_nothing_is_learned(scored: str) -> None:
     logits, targets = drawn(scored, 4, 3, 2, asked=0.0)
     found = scores(logits.requires_grad_(), targets, scored)
     assert (found["loss"] == 0).all()
@@ -134,7 +134,7 @@ def test_where_nothing_is_asked_nothing_is_wrong_and_nothing_is_learned(scored: 
 
 @pytest.mark.parametrize("scored", ["classes", "bits"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_loss_is_finite_and_so_is_its_gradient_however_sure_a_model_is(scored: Scored, dtype: torch.dtype) -> None:
+def test_the_loss_is_finite_and_so_is_its_gradient_however_sure_a_model_is(scored: str, dtype: torch.dtype) -> None:
     logits = torch.tensor([0.0, 1e4, -1e4, 80.0], dtype=dtype).expand(1, 1, 3, 4).clone().requires_grad_()
     found = scores(logits, torch.tensor([[[0, 1, 2]]]), scored)
     found["loss"].sum().backward()
@@ -161,17 +161,17 @@ def test_a_sequence_is_right_if_all_of_it_is() -> None:
 
 
 @pytest.mark.parametrize("scored", ["class", "classes", "bits"])
-def test_the_loss_of_a_task_is_the_mean_over_the_examples_of_each_run(scored: Scored) -> None:
+def test_the_loss_of_a_task_is_the_mean_over_the_examples_of_each_run(scored: str) -> None:
     logits, targets = drawn("classes" if scored == "class" else scored, 5, 4, 3)
     if scored == "class":
         logits, targets = logits[:, :, 0], targets[:, :, 0].clamp_min(0)
     expected = scores(logits, targets, scored)["loss"]
-    assert task_loss(logits, targets, scored).tolist() == pytest.approx(expected.mean(1).tolist())
+    assert mean_loss(logits, targets, scored).tolist() == pytest.approx(expected.mean(1).tolist())
 
 
 @pytest.mark.parametrize("scored", ["classes", "bits"])
 @pytest.mark.parametrize("run", [0, 2])
-def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(scored: Scored, run: int) -> None:
+def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(scored: str, run: int) -> None:
     generator = torch.Generator().manual_seed(4)
     logits = torch.randn(3, 2, 7, 5, generator=generator)
     targets = torch.randint(-1, 5, (3, 2, 7), generator=generator)

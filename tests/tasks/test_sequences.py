@@ -16,6 +16,7 @@ from palimpsest import tasks
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked
 from palimpsest.tasks import Examples, associative_recall, copy, mqar, priority_sort, repeat_copy
+from palimpsest.tasks.shared import bits, classes
 from palimpsest.tasks.shared.sequences import StreamConfig, distinct, drawn_up_to, parts
 
 NAMES = ["associative_recall", "copy", "mqar", "priority_sort", "repeat_copy"]
@@ -170,8 +171,7 @@ def same(one: Examples, other: Examples) -> bool:
 
 def test_a_task_of_sequences_says_what_is_scored_and_what_its_tokens_are(name: str, module: ModuleType) -> None:
     interface = config_of(name).interface()
-    expected = "classes" if name == "mqar" else "bits"
-    assert expected == module.SCORED
+    assert module.score is (classes if name == "mqar" else bits).score
     assert list(interface) == ["num_tokens", "num_outputs", "sequence_length", "code", "code_bits", "code_levels"]
     assert interface["code"] == ("learned" if name == "mqar" else "bits")
     assert interface["num_tokens"] <= 2**15
@@ -266,7 +266,7 @@ def test_the_best_guess_is_right_wherever_something_is_scored_and_says_nothing_e
 
 
 def test_a_sample_of_two_examples_can_be_drawn_for_its_shapes(module: ModuleType) -> None:
-    assert tasks.sample(module, module.Config(), 2).inputs.shape[0] == 2
+    assert module.Config().sample(2).inputs.shape[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from palimpsest import tasks
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.files import sha256
 from palimpsest.planning import plan, specs
@@ -91,7 +90,7 @@ def loaded(root: Path, name: str) -> Splits:
     """What is read of it."""
     params = presets.read_sequences(root)
     task = specs.task_config(params.experiments[name].tracks["repaired"], "params", "here")
-    return datasets.load(root / plan.data_directory(name, "repaired"), task, asked=tasks.scored(tasks.load(name)))
+    return datasets.load(root / plan.data_directory(name, "repaired"), task)
 
 
 @pytest.mark.parametrize(("name", "lengths"), [("copy", (9, 9, 13)), ("mqar", (12, 12, 16))])

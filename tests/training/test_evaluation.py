@@ -17,7 +17,6 @@ from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import CONTROLS, Batch, ModelOutput
 from palimpsest.planning import plan, specs
 from palimpsest.tasks import Examples, Splits
-from palimpsest.tasks.shared.scoring import scores, task_loss
 from palimpsest.training import loop, seeding
 from palimpsest.training.evaluation import (
     SHORTEST_FOR_SLOPE,
@@ -29,6 +28,7 @@ from palimpsest.training.evaluation import (
     slope_of_second_half,
     slots_written,
 )
+from tests.tasks.scored import mean_loss, scores
 from tests.training.presets import read, read_lifecycle, read_sequences
 
 
@@ -38,7 +38,7 @@ def test_task_loss_is_the_mean_negative_log_probability_of_the_target() -> None:
     exponentials = np.exp(logits.double().numpy())
     probability = exponentials / exponentials.sum(-1, keepdims=True)
     picked = np.take_along_axis(probability, targets.numpy()[..., None], -1)
-    np.testing.assert_allclose(task_loss(logits, targets).numpy(), -np.log(picked).mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(mean_loss(logits, targets).numpy(), -np.log(picked).mean((1, 2)), rtol=1e-5)
 
 
 def test_sums_count_right_answers_writes_and_written_answers() -> None:
@@ -363,7 +363,7 @@ def one_by_one(pack: loop.Pack, examples: Examples, control: Any) -> dict[str, l
         batch = Batch(alone.inputs.expand(2, 1, -1), pack.seeds, {}, control)
         with torch.no_grad():
             output = pack.model(batch, pack.hyper)
-        of_example = dict(scores(output.logits, alone.targets.expand(2, 1, -1), pack.scored))
+        of_example = pack.task.score(output.logits, alone._replace(targets=alone.targets.expand(2, 1, -1)))
         for name, value in of_example.items():
             for run in range(2):
                 found.setdefault(name, [[], []])[run].append(float(value[run, 0]))

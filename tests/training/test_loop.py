@@ -13,7 +13,6 @@ from palimpsest import tasks
 from palimpsest.models import Batch
 from palimpsest.planning import plan, specs
 from palimpsest.tasks import Examples, Splits
-from palimpsest.tasks.shared.scoring import scores
 from palimpsest.training import loop, seeding
 from tests.training import presets
 
@@ -109,7 +108,8 @@ def test_means_of_an_epoch_are_over_its_examples_one_by_one(tmp_path: Path, base
                 given = Batch(alone.inputs.expand(2, 1, -1), seeding.noise_key(pack.seeds, 0), {})
                 with torch.no_grad():
                     logits = pack.model(given, pack.hyper).logits
-                for name, value in scores(logits, alone.targets.expand(2, 1, -1), pack.scored).items():
+                of_runs = alone._replace(targets=alone.targets.expand(2, 1, -1))
+                for name, value in pack.task.score(logits, of_runs).items():
                     of_step.setdefault(f"{name}/{run}", []).append(float(value[run, 0]))
         for name, values in of_step.items():
             sums.setdefault(name, []).append(values)

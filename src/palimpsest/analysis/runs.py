@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from pandas import DataFrame
 
-from palimpsest import tasks
 from palimpsest.analysis.frames import (
     COUNT,
     IDENTITY,
@@ -215,7 +214,7 @@ def stray(params: Params, root: Path) -> list[str]:
 def histories(params: Params, root: Path, experiment: str) -> DataFrame:
     """Every epoch of every run of an experiment; a number that is not finite is empty.
 
-    Of sequences, ``examples_seen`` counts the training examples until the end of the epoch, each as often as it came.
+    ``examples_seen`` counts the training examples until the end of the epoch, each as often as it came.
 
     Raises:
         DataError: a ``history.csv`` is missing or corrupt, or lacks an epoch.
@@ -231,8 +230,6 @@ def histories(params: Params, root: Path, experiment: str) -> DataFrame:
 
 def _seen(spec: RunSpec, epoch: int) -> dict[str, float]:
     """Of a stream, the epochs are consecutive parts of its steps, as equal as possible."""
-    if tasks.scored(tasks.load(spec.task["name"])) == "class":
-        return {}
     examples, size = int(spec.task["num_train"]), spec.training.batch_size
     if spec.training.order != "stream":
         return {"examples_seen": float(epoch * examples)}

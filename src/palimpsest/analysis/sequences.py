@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,13 +18,12 @@ from palimpsest.analysis.runs import axes, collect, key_of, read_final, run_fram
 from palimpsest.analysis.statistics import mean_interval, proportion_interval
 from palimpsest.analysis.traces import Array, Trace, read_trace, traces
 from palimpsest.foundation.errors import DataError
-from palimpsest.foundation.sections import Section
-from palimpsest.layers.encoding import bit_codes
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.specs import RunSpec, task_config
+from palimpsest.tasks import Task, TaskConfig
 
 TRAINED = one_of("yes", "no", "unknown")
-"""Whether sequences of a size stood in the training stream; unknown of a task that this module has not heard of."""
+"""Whether sequences of a size stood in the training stream; unknown where the task cannot tell."""
 SCORES = ("accuracy", "sequence_accuracy", "loss")
 GENERALISATION = Layout(
     IDENTITY,
@@ -71,22 +69,12 @@ MOST_SLOTS = 256
 DECIMALS = 4
 
 _SCORE = re.compile(r"test_(accuracy|loss|sequence_accuracy)_at_(\d+)")
-_TRAINED: dict[str, Callable[[Any, int], bool]] = {
-    "copy": lambda task, size: task.min_length <= size <= task.max_length,
-    "repeat_copy": lambda task, size: (
-        task.min_length <= size // 100 <= task.max_length and task.min_repeats <= size % 100 <= task.max_repeats
-    ),
-    "associative_recall": lambda task, size: task.min_items <= size <= task.max_items,
-    "priority_sort": lambda task, size: task.min_vectors <= size <= task.max_vectors,
-    "mqar": lambda task, size: size in {pairs for _, pairs in task.train_settings},
-}
-"""Task → whether its training stream, at its end, has sequences of a size, as ``slice`` spells sizes."""
 
 
-def trained(task: str, config: Section, size: int) -> str:
+def trained(config: TaskConfig, size: int) -> str:
     """Whether a size stood in the training stream: a word of ``TRAINED``."""
-    known = _TRAINED.get(task)
-    return "unknown" if known is None else "yes" if known(config, size) else "no"
+    known = config.trained(size)
+    return "unknown" if known is None else "yes" if known else "no"
 
 
 # --- by size ----------------------------------------------------------------------------------------------------------
@@ -131,7 +119,7 @@ def by_size(params: Params, runs: DataFrame) -> DataFrame:
             key = {name: run[name] for name in ("experiment", "track", "model", *axis_names, "seed", "status")}
             for size in sizes:
                 scores = {metric: _number(run[name]) for name, metric, of_size in found if of_size == size}
-                word = trained(section.task.name, config, size)
+                word = trained(config, size)
                 rows.append({**key, "slice": size, "trained": word, **dict.fromkeys(SCORES, np.nan), **scores})
     return run_frame(rows, axis_names, list(GENERALISATION.middle))
 
@@ -180,7 +168,7 @@ class Shown(NamedTuple):
     path: Path
     trace: Trace
     """Every field of the trace, of this example alone."""
-    task: ModuleType
+    task: Task
     config: Any
     """Parameters of the task."""
     length: int
@@ -224,7 +212,7 @@ def _example(path: Path, spec: RunSpec, trace: Trace) -> Shown:
         worst = int(lengths.min() if lengths.min() < 1 else lengths.max())
         raise DataError(f"{path}: length {worst}; allowed: 1 to {inputs.shape[1]}, the tokens of the trace")
     places = range(len(sizes))
-    known = [at for at in places if trained(spec.task["name"], config, int(sizes[at])) == "yes"] or list(places)
+    known = [at for at in places if trained(config, int(sizes[at])) == "yes"] or list(places)
     short = [at for at in known if lengths[at] <= LONGEST]
     chosen = max(short, key=lambda at: (lengths[at], -at)) if short else min(known, key=lambda at: (lengths[at], at))
     own = {name: value[chosen] for name, value in trace.items() if value.ndim > 1 and len(value) == len(sizes)}
@@ -260,23 +248,17 @@ def said(params: Params, root: Path, experiment: str) -> DataFrame:
 
 def _lines(one: Shown) -> Iterator[dict[str, Any]]:
     inputs = one.trace["inputs"][: one.length].astype(np.int64)
-    interface = one.config.interface()
-    guess = one.task.best_guess(one.config, torch.from_numpy(inputs[None])).numpy()[0]
-    asked_for = np.flatnonzero(guess >= 0)
-    if tasks.scored(one.task) == "bits":
-        bits = int(interface["code_bits"])
-        codes = bit_codes(interface["num_tokens"], bits, interface["code_levels"]).numpy()[inputs]
-        level = slice(bits, bits + bool(interface["code_levels"]))
-        yield from _matrix("level", range(one.length), codes[:, level])
-        yield from _matrix("input", range(one.length), np.delete(codes, level, axis=1))
-        target = (guess[asked_for, None] >> np.arange(interface["num_outputs"])) & 1
-        probability = _of_steps(one, "probability", (interface["num_outputs"],))
-        yield from _matrix("target", asked_for, target)
-        yield from _matrix("said", asked_for, probability[asked_for])
-    else:
-        yield from _matrix("input", range(one.length), inputs[:, None])
-        yield from _matrix("target", asked_for, guess[asked_for, None])
-        yield from _matrix("said", asked_for, _of_steps(one, "prediction", ())[asked_for, None])
+    guess = one.task.best_guess(one.config, torch.from_numpy(inputs[None]))
+    if guess is None:
+        return
+    answers = guess.numpy()[0]
+    asked = np.flatnonzero(answers >= 0)
+    lines = one.task.picture(one.config, inputs, answers[asked])
+    target = lines.pop("target")
+    for line, channels in lines.items():
+        yield from _matrix(line, range(one.length), channels)
+    yield from _matrix("target", asked, target)
+    yield from _matrix("said", asked, _outputs(one, target.shape[1])[asked])
 
 
 def _matrix(line: str, steps: Sequence[int] | Array, values: Array) -> Iterator[dict[str, Any]]:
@@ -285,13 +267,15 @@ def _matrix(line: str, steps: Sequence[int] | Array, values: Array) -> Iterator[
             yield {"line": line, "step": int(step), "channel": channel, "value": value}
 
 
-def _of_steps(one: Shown, name: str, shape: tuple[int, ...]) -> Array:
-    """A field of the trace that has an entry a step, (T, …)."""
+def _outputs(one: Shown, channels: int) -> Array:
+    """What the trace keeps of the outputs at every step, (T, channels)."""
+    name = one.task.RECORD
     values = _field(one.path, one.trace, name)
-    if values.ndim != 1 + len(shape) or len(values) < one.length or values.shape[1:] != shape:
-        wanted = ", ".join(["examples", "tokens", *map(str, shape)])
+    by_channel = values if values.ndim > 1 else values[:, None]
+    if by_channel.ndim != 2 or len(values) < one.length or by_channel.shape[1] != channels:
+        wanted = ", ".join(["examples", "tokens", *[str(channels)] * (channels > 1)])
         raise DataError(f"{one.path}: {name}: {values.shape} of an example; allowed: ({wanted}) of all")
-    return values[: one.length]
+    return by_channel[: one.length]
 
 
 def weightings(params: Params, root: Path, experiment: str) -> DataFrame:

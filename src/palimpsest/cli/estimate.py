@@ -15,7 +15,7 @@ from palimpsest.planning import footprint, plan, specs
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.specs import RunSpec
 from palimpsest.runtime import machine
-from palimpsest.tasks import Splits, on_device, sample
+from palimpsest.tasks import Splits, on_device
 from palimpsest.training import job, loop
 
 TIMED_STEPS = 3
@@ -42,7 +42,7 @@ def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
     task = tasks.load(runs[0].task["name"])
     config = {key: value for key, value in runs[0].task.items() if key not in ("name", "seed")}
     checked = task.Config.model_validate(config)
-    parts = [sample(task, checked, size) for size in (training.batch_size * TIMED_STEPS, 2, max(2, trace_examples))]
+    parts = [checked.sample(size) for size in (training.batch_size * TIMED_STEPS, 2, max(2, trace_examples))]
     splits = on_device(Splits(*parts), runs[0].device)
     pack = loop.build_pack([_with_passes(run) for run in runs])
     seconds = float("nan")

@@ -22,7 +22,7 @@ class EncoderConfig(Section):
     """Sizes of a token encoder; the first three are set by the task."""
 
     num_tokens: int = Field(10, ge=1, description="token alphabet (set by the task)")
-    num_classes: int = Field(10, ge=2, description="classes C (set by the task)")
+    num_outputs: int = Field(10, ge=2, description="classes C (set by the task)")
     sequence_length: int = Field(64, ge=1, description="tokens T of a sequence (set by the task)")
     cls_position: int = Field(0, ge=0, description="where CLS stands (set by the task)")
     width: int = Field(128, ge=1, description="features D of a token")

@@ -169,7 +169,7 @@ class Model(nn.Module):
             reader = readers[config.read]
             self.reader = None if reader is None else reader(runs, config.width)
         self.head = None if config.head_hidden is None else Linear(runs, config.width, config.head_hidden)
-        self.classifier = Linear(runs, config.head_hidden or config.width, config.num_classes)
+        self.classifier = Linear(runs, config.head_hidden or config.width, config.num_outputs)
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: LifecycleState | None = None) -> ModelOutput:
         """Encode, let the memory live through the chunks, and answer.

@@ -83,7 +83,7 @@ class Model(nn.Module):
         self.encoder = TokenEncoder(runs, config)
         self.gate = WriteGate(runs, config.width, config.gate_hidden, config.gate_bias)
         self.reader = SigmoidRead(runs, config.width) if config.read == "sigmoid" else None
-        self.classifier = Linear(runs, config.width, config.num_classes)
+        self.classifier = Linear(runs, config.width, config.num_outputs)
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: EpisodicState | None = None) -> ModelOutput:
         """Encode, write, then let CLS read.

@@ -47,7 +47,7 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = TokenEncoder(runs, config)
-        self.classifier = Linear(runs, config.width, config.num_classes)
+        self.classifier = Linear(runs, config.width, config.num_outputs)
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Any = None) -> ModelOutput:
         """Classify the state of CLS."""

@@ -14,7 +14,7 @@ from palimpsest import models, tasks
 from palimpsest.models import Batch
 from palimpsest.planning.parameters import Packing
 from palimpsest.planning.specs import RunSpec
-from palimpsest.tasks.shared.scoring import task_loss
+from palimpsest.tasks import Examples
 
 COPIES_OF_PARAMETERS = 6
 """Weights, gradients, Adam's two moments, and two temporaries of its step."""
@@ -32,10 +32,10 @@ def bytes_per_run(spec: RunSpec) -> int:
     with torch.device("meta"):
         model: nn.Module = module.Model(module.Config.model_validate(spec.config), 1)
         hyper = {name: torch.empty(1) for name in {*spec.config, *spec.training.model_dump()}}
-        batch, targets = _batch(spec)
+        batch, examples = _batch(spec)
         with _Allocations() as allocations:
             output = model(batch, hyper)
-            loss = task_loss(output.logits, targets, tasks.scored(tasks.load(spec.task["name"])))
+            loss = tasks.load(spec.task["name"]).score(output.logits, examples)["loss"]
         saved = allocations.alive_bytes()
         del output, loss
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
@@ -63,19 +63,18 @@ class _Allocations(TorchDispatchMode):
         return sum(size for storage, size in self.storages.values() if not storage.expired())
 
 
-def _batch(spec: RunSpec) -> tuple[Batch, Tensor]:
+def _batch(spec: RunSpec) -> tuple[Batch, Examples]:
     """Return a batch with the shapes of the task; called where the default device is ``meta``."""
     config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
     size = spec.training.batch_size
-    module = tasks.load(spec.task["name"])
     with torch.device("cpu"):
-        examples = tasks.sample(module, module.Config.model_validate(config), 2)
+        examples: Examples = tasks.load(spec.task["name"]).Config.model_validate(config).sample(2)
     extras = {
         name: torch.empty(1, size, *value.shape[1:], dtype=value.dtype) for name, value in examples.extras.items()
     }
     inputs = torch.empty(1, size, *examples.inputs.shape[1:], dtype=examples.inputs.dtype)
     targets = torch.empty(1, size, *examples.targets.shape[1:], dtype=torch.int64)
-    return Batch(inputs, torch.empty(1, dtype=torch.int64), extras), targets
+    return Batch(inputs, torch.empty(1, dtype=torch.int64), extras), Examples(inputs, targets, extras)
 
 
 def runs_per_pack(each: int, packing: Packing) -> int:

@@ -12,6 +12,7 @@ from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import Scalar, Section, checked, per_run_fields
 from palimpsest.planning.parameters import Grid, Params, Track, Training
 from palimpsest.planning.plan import Cell, Pack, cells
+from palimpsest.tasks import TaskConfig
 
 
 class RunSpec(Section):
@@ -30,7 +31,7 @@ class RunSpec(Section):
     training: Training
 
 
-def task_config(track: Track, file: Path | str, where: str) -> Section:
+def task_config(track: Track, file: Path | str, where: str) -> TaskConfig:
     """The checked parameters of a track's task."""
     return checked(
         tasks.load(track.task.name, f"{file}: {where}.task.name").Config,
@@ -54,7 +55,7 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     module = models.load(cell.model, f"{file}: {here}.model")
     known = module.Config.model_fields
     for_training, for_model = _split_axes(grid, cell.values, known, f"{file}: {here}.axes")
-    interface = {key: value for key, value in task.interface().items() if key in known}  # type: ignore[attr-defined]
+    interface = {key: value for key, value in task.interface().items() if key in known}
     shared = _shared(track, known, interface, f"{file}: {where}.shared")
     _check_kinds(task, track.task.name, cell.model, known, f"{file}: {here}.model")
     taken = sorted({*grid.config, *for_model} & set(interface))
@@ -84,12 +85,12 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     ]
 
 
-def _check_kinds(task: Section, name: str, model: str, known: Any, where: str) -> None:
+def _check_kinds(task: TaskConfig, name: str, model: str, known: Any, where: str) -> None:
     """A model takes all that its task tells it: one that answers once cannot say something at every step."""
-    told = task.interface()  # type: ignore[attr-defined]
+    told = task.interface()
     missing = sorted(set(told) - set(known))
     if missing:
-        kind = "something at every step" if "num_outputs" in told else "one class an example"
+        kind = "something at every step" if task.at_every_step else "one class an example"
         raise ParameterError(
             f"{where}: {model!r} does not take {missing[0]!r} of task {name!r}; allowed: models that say {kind}"
         )

@@ -1,21 +1,32 @@
-"""Tasks, one a file: a Config with its generator, its chance and its ceiling. Here: what every task has in common."""
+"""Tasks, one a file: a Config that makes the data, a score, chance and ceiling. Here: what every task has in common."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, cast, runtime_checkable
 
+from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import Section
 
-Scored = Literal["class", "classes", "bits"]
-"""What a task asks for: one class an example, or a class or a vector of bits at every step that is asked for."""
 SPLITS = ("train", "validation", "test")
+Array = NDArray[Any]
+Scores = dict[str, Float[Tensor, "runs batch"]]
+"""What each example scores, by metric; ``loss`` is one of them and has the gradient."""
+
+
+class Metric(NamedTuple):
+    """A metric of a task's score."""
+
+    name: str
+    """Key in what ``score`` returns."""
+    label: str
+    """What figures and tables call it."""
 
 
 class Examples(NamedTuple):
@@ -58,6 +69,84 @@ class Splits(NamedTuple):
     test: Examples
 
 
+class TaskConfig(Section):
+    """Parameters of a task, and what most tasks answer alike: a task overrides what differs.
+
+    Every task also has fields ``num_train``, ``num_validation`` and ``num_test``.
+    """
+
+    generated: ClassVar[bool] = True
+    """Whether examples are generated, so that there can be any number of them; ``False`` where they are read."""
+    extras: ClassVar[tuple[str, ...]] = ()
+    """Extras that each split must have."""
+    at_every_step: ClassVar[bool] = False
+    """Whether targets have an entry for each step; else one for each example."""
+
+    def interface(self) -> dict[str, Any]:
+        """What a model must know of the task: its alphabet, the size of its output, and where it is asked."""
+        raise NotImplementedError(f"{type(self).__module__}: a task defines interface()")
+
+    def build(self, seed: int) -> Splits:
+        """Make the data set; the same seed gives the same examples on every machine."""
+        raise NotImplementedError(f"{type(self).__module__}: a task defines build(seed)")
+
+    def num_answers(self) -> int:
+        """How many different targets there are: they lie below this."""
+        return int(self.interface()["num_outputs"])
+
+    def trained(self, size: int) -> bool | None:
+        """Whether training has examples of a size, as ``slice`` counts sizes; ``None``: unknown."""
+        del size
+        return None
+
+    def sample(self, size: int) -> Examples:
+        """A few examples of the right shapes, for those who need shapes alone; reads no file."""
+        sizes = dict.fromkeys((f"num_{split}" for split in SPLITS), size)
+        return self.model_copy(update=sizes).build(0).train
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What the module of a task exports; none of it has a default."""
+
+    __doc__: str | None
+    Config: type[Any]
+    """A :class:`TaskConfig`."""
+    METRIC: Metric
+    """The main metric: that of chance and ceiling."""
+    RECORD: str
+    """The field that :meth:`record` gives."""
+
+    def score(self, logits: Tensor, examples: Examples) -> Scores:
+        """Score every example of R runs.
+
+        Args:
+            logits: (R, B, …), of a model.
+            examples: what they are about, each tensor (R, B, …).
+        """
+        ...
+
+    def record(self, logits: Tensor) -> dict[str, Tensor]:
+        """What a trace keeps of a model's outputs, (R, B, …)."""
+        ...
+
+    def picture(self, config: Any, tokens: Array, targets: Array) -> dict[str, Array]:
+        """An example as lines of channels, each (steps, channels): what goes in, and ``target`` at the asked steps."""
+        ...
+
+    def chance(self, config: Any) -> float:
+        """What a guess that looks at nothing scores."""
+        ...
+
+    def ceiling(self, config: Any) -> float:
+        """What no predictor can exceed."""
+        ...
+
+    def best_guess(self, config: Any, inputs: Tensor) -> Tensor | None:
+        """Answers of a best predictor, of the shape of the targets; ``None`` where none is known."""
+        ...
+
+
 def drawn(config: Any, seed: int, draw: Callable[[Any, int, int], Examples]) -> Splits:
     """A data set of ``config.num_train``, ``num_validation`` and ``num_test`` examples.
 
@@ -82,39 +171,17 @@ def on_device(splits: Splits, device: str) -> Splits:
     return Splits(*moved)
 
 
-def scored(module: ModuleType) -> Scored:
-    """What a task asks for: its ``SCORED``; one class, if it does not say."""
-    return getattr(module, "SCORED", "class")
-
-
-def is_generated(module: ModuleType) -> bool:
-    """Whether a task makes its examples up, so that there can be any number of them."""
-    return getattr(module, "GENERATED", True)
-
-
-def sample(module: ModuleType, config: Section, size: int) -> Examples:
-    """A few examples of the right shapes, for those who care about shapes alone; reads no file."""
-    if not is_generated(module):
-        return config.blank(size)  # type: ignore[attr-defined]
-    sizes = dict.fromkeys(("num_train", "num_validation", "num_test"), size)
-    return config.model_copy(update=sizes).build(0).train  # type: ignore[attr-defined]
-
-
 def names() -> list[str]:
     """Every task: the files beside this one; a folder holds what several of them share."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
-def load(name: str, where: str = "task") -> ModuleType:
+def load(name: str, where: str = "task") -> Task:
     """The module of one task.
-
-    It exports ``Config`` with ``interface()`` and ``build(seed)``, ``chance(config)``, ``ceiling(config)`` and
-    ``best_guess(config, inputs)``. One that reads files instead of generating examples says ``GENERATED = False``, has
-    no best guess, and its ``Config`` makes examples without content by ``blank(size)``.
 
     Raises:
         ParameterError: there is no such file.
     """
     if name not in names():
         raise ParameterError(f"{where}: {name!r} is no task; allowed: {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return cast("Task", importlib.import_module(f"{__name__}.{name}"))

@@ -16,20 +16,23 @@ Deviates: items are drawn without replacement, so that a question has one answer
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from palimpsest.tasks import Examples, Splits
-from palimpsest.tasks.shared.sequences import Part, StreamConfig, check_sizes, distinct, drawn_up_to, parts
+from palimpsest.tasks.shared import bits
+from palimpsest.tasks.shared.bits import BitStreamConfig
+from palimpsest.tasks.shared.sequences import Part, check_sizes, distinct, drawn_up_to, parts
 
-SCORED = "bits"
+METRIC, RECORD = bits.METRIC, bits.RECORD
+score, record, picture = bits.score, bits.record, bits.picture
 Items = Annotated[int, Field(ge=2, le=1000)]
 
 
-class Config(StreamConfig):
+class Config(BitStreamConfig):
     """Parameters of the task; Graves et al. train on 2 to 6 items of 3 vectors of 6 bits, and test up to 20 items."""
 
     bits: int = Field(6, ge=1, le=14, description="bits of a vector")
@@ -51,7 +54,7 @@ class Config(StreamConfig):
         """Token ITEM; QUERY and the blank are the next two."""
         return 2**self.bits
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: its alphabet, what tokens stand for, and what is to be said."""
         return {
             "num_tokens": self.item + 3,
@@ -61,6 +64,10 @@ class Config(StreamConfig):
             "code_bits": self.bits,
             "code_levels": 0,
         }
+
+    def trained(self, size: int) -> bool:
+        """Whether training, at its end, has sequences of a size."""
+        return self.min_items <= size <= self.max_items
 
     def build(self, seed: int) -> Splits:
         """Draw the data set; the same seed gives the same examples on every machine."""

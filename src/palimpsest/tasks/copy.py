@@ -14,17 +14,22 @@ is its number of vectors L, and it takes 2 L + 1 steps.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from palimpsest.tasks import Examples, Splits
-from palimpsest.tasks.shared.sequences import Part, Size, StreamConfig, check_sizes, parts
+from palimpsest.tasks.shared import bits
+from palimpsest.tasks.shared.bits import BitStreamConfig
+from palimpsest.tasks.shared.sequences import Part, Size, check_sizes, parts
 
-SCORED = "bits"
+METRIC, RECORD = bits.METRIC, bits.RECORD
+score, record, picture = bits.score, bits.record, bits.picture
 
 
-class Config(StreamConfig):
+class Config(BitStreamConfig):
     """Parameters of the task; Graves et al. train on 8 bits and lengths 1 to 20, and test up to 120."""
 
     bits: int = Field(8, ge=1, le=14, description="bits of a vector")
@@ -42,7 +47,7 @@ class Config(StreamConfig):
         """Token END; the blank is the next."""
         return 2**self.bits
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: its alphabet, what tokens stand for, and what is to be said."""
         return {
             "num_tokens": self.end + 2,
@@ -52,6 +57,10 @@ class Config(StreamConfig):
             "code_bits": self.bits,
             "code_levels": 0,
         }
+
+    def trained(self, size: int) -> bool:
+        """Whether training, at its end, has sequences of a size."""
+        return self.min_length <= size <= self.max_length
 
     def build(self, seed: int) -> Splits:
         """Draw the data set; the same seed gives the same examples on every machine."""

@@ -20,17 +20,20 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import comb
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from palimpsest.foundation.sections import Section
-from palimpsest.tasks import Examples, Splits, drawn
+from palimpsest.tasks import Examples, Splits, TaskConfig, drawn
+from palimpsest.tasks.shared import classes
+
+METRIC, RECORD = classes.METRIC, classes.RECORD
+score, record, picture = classes.score_once, classes.record, classes.picture
 
 
-class Config(Section):
+class Config(TaskConfig):
     """Parameters of the task; the answer stands at a uniformly drawn position of 1 … sequence_length/2 − 1."""
 
     sequence_length: int = Field(64, ge=8, le=4096, description="tokens T, CLS included; even")
@@ -46,11 +49,11 @@ class Config(Section):
             raise ValueError(f"sequence_length {self.sequence_length} is odd; allowed: an even number")
         return self
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: sizes of its input and output, and where CLS stands."""
         return {
             "num_tokens": {"none": 0, "flag": self.num_digits + 1, "marker": 2}[self.question] + self.num_digits,
-            "num_classes": self.num_digits,
+            "num_outputs": self.num_digits,
             "sequence_length": self.sequence_length,
             "cls_position": 0 if self.question == "none" else self.sequence_length - 1,
         }

@@ -14,21 +14,24 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import log, log1p
+from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from palimpsest.foundation.sections import Section
-from palimpsest.tasks import Examples, Splits, drawn
+from palimpsest.tasks import Examples, Splits, TaskConfig, drawn
+from palimpsest.tasks.shared import classes
 
+METRIC, RECORD = classes.METRIC, classes.RECORD
+score, record, picture = classes.score_once, classes.record, classes.picture
 SIMULATED_PAIRS = 200_000
 """Pairs behind :func:`ceiling`: its standard error is at most 0.25/√200000 < 0.0006, 0.00006 with the defaults."""
 PAIRS_AT_ONCE = 20_000
 
 
-class Config(Section):
+class Config(TaskConfig):
     """Parameters of the proxy of LRA Retrieval; labels 1 (same topic) and 0 are equally likely."""
 
     document_length: int = Field(64, ge=1, le=4096, description="words of each of the proxy's two drawn documents")
@@ -47,12 +50,12 @@ class Config(Section):
         """Vocabulary of the documents; SEP and CLS come after it."""
         return self.num_topics * self.words_per_topic
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: sizes of its input and output, and where CLS stands."""
         length = 2 * self.document_length + self.question_length
         return {
             "num_tokens": self.num_words + 2,
-            "num_classes": 2,
+            "num_outputs": 2,
             "sequence_length": length,
             "cls_position": length - 1,
         }

@@ -13,21 +13,25 @@ misses some: :func:`slots_ceiling`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.foundation.sections import Section
-from palimpsest.tasks import Examples, Splits, drawn
+from palimpsest.tasks import Examples, Splits, TaskConfig, drawn
+from palimpsest.tasks.shared import classes
 
+METRIC, RECORD = classes.METRIC, classes.RECORD
+score, record, picture = classes.score_once, classes.record, classes.picture
 SENTENCE = 4
 """Tokens of a sentence, and of the question."""
 OBJECT = 2
 """Where the object stands in its sentence."""
 
 
-class Config(Section):
+class Config(TaskConfig):
     """Parameters of the task; the tokens are subjects, relations, objects, STOP, ASK, CLS, in this order."""
 
     num_sentences: int = Field(16, ge=1, le=1024, description="sentences S of a document; any of them may be asked")
@@ -53,12 +57,12 @@ class Config(Section):
         """Token of object 0."""
         return self.num_subjects + self.num_relations
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: sizes of its input and output, and where CLS stands."""
         length = SENTENCE * (self.num_sentences + 1)
         return {
             "num_tokens": self.first_object + self.num_objects + 3,
-            "num_classes": self.num_objects,
+            "num_outputs": self.num_objects,
             "sequence_length": length,
             "cls_position": length - 1,
         }

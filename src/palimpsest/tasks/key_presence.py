@@ -22,20 +22,22 @@ of the sequences (:func:`accuracy_of_presence`).
 from __future__ import annotations
 
 from math import comb
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from palimpsest.foundation.sections import Section
-from palimpsest.tasks import Examples, Splits, drawn
+from palimpsest.tasks import Examples, Splits, TaskConfig, drawn
+from palimpsest.tasks.shared import classes
 
+METRIC, RECORD = classes.METRIC, classes.RECORD
+score, record, picture = classes.score_once, classes.record, classes.picture
 CLS = 1
 """The source's token for CLS; elsewhere in a sequence it is a token like any other."""
 
 
-class Config(Section):
+class Config(TaskConfig):
     """Parameters of the task; the defaults are the toy as published, and the source draws 8000 examples in all."""
 
     sequence_length: int = Field(128, ge=2, le=4096, description="tokens T, CLS included")
@@ -57,11 +59,11 @@ class Config(Section):
             raise ValueError(f"key {self.key} is CLS; allowed: any other token below {self.vocabulary}")
         return self
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: sizes of its input and output, and where CLS stands."""
         return {
             "num_tokens": self.vocabulary,
-            "num_classes": 2,
+            "num_outputs": 2,
             "sequence_length": self.sequence_length,
             "cls_position": 0 if self.cls == "first" else self.sequence_length - 1,
         }

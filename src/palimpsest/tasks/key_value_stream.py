@@ -14,16 +14,21 @@ pairs loses the answer (:func:`fifo_ceiling`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.foundation.sections import Section
-from palimpsest.tasks import Examples, Splits, drawn
+from palimpsest.tasks import Examples, Splits, TaskConfig, drawn
+from palimpsest.tasks.shared import classes
+
+METRIC, RECORD = classes.METRIC, classes.RECORD
+score, record, picture = classes.score_once, classes.record, classes.picture
 
 
-class Config(Section):
+class Config(TaskConfig):
     """Parameters of the task; a sequence has 2 (num_pairs + 1) tokens, the question included."""
 
     num_pairs: int = Field(32, ge=1, le=2047, description="pairs P of a key and its value, before the question")
@@ -40,12 +45,12 @@ class Config(Section):
             raise ValueError(f"num_tagged {self.num_tagged} is above num_keys; allowed: at most {self.num_keys}")
         return self
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: sizes of its input and output, and where CLS stands."""
         length = 2 * (self.num_pairs + 1)
         return {
             "num_tokens": 3 * self.num_keys + self.num_values + 1,
-            "num_classes": self.num_values,
+            "num_outputs": self.num_values,
             "sequence_length": length,
             "cls_position": length - 1,
         }

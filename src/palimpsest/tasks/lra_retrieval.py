@@ -27,18 +27,19 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from palimpsest.foundation.errors import DataError
-from palimpsest.foundation.sections import Section
-from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks import Examples, Splits, TaskConfig
+from palimpsest.tasks.shared import classes
 
-GENERATED = False
-"""The examples are read, so no fresh ones can be drawn and the best predictor is not known: there is no best guess."""
+METRIC, RECORD = classes.METRIC, classes.RECORD
+score, record, picture = classes.score_once, classes.record, classes.picture
 FILES = {"train": "new_aan_pairs.train.tsv", "validation": "new_aan_pairs.eval.tsv", "test": "new_aan_pairs.test.tsv"}
 """File of each split."""
 SEP, CLS = 257, 258
@@ -52,8 +53,10 @@ BYTES_LITERAL = re.compile(
 )
 
 
-class Config(Section):
+class Config(TaskConfig):
     """Parameters of the reader; none of them needs the folder to be there."""
+
+    generated: ClassVar[bool] = False
 
     folder: str = Field(
         "data/lra_release",
@@ -69,16 +72,16 @@ class Config(Section):
     num_validation: int = Field(18_090, ge=1, description="pairs on which choices are made, the first of the file")
     num_test: int = Field(17_437, ge=1, description="pairs that are looked at once, at the end, the first of the file")
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: sizes of its input and output, and where CLS stands."""
         length = 2 * self.max_bytes + self.question_length
-        return {"num_tokens": CLS + 1, "num_classes": 2, "sequence_length": length, "cls_position": length - 1}
+        return {"num_tokens": CLS + 1, "num_outputs": 2, "sequence_length": length, "cls_position": length - 1}
 
     def files(self) -> dict[str, Path]:
         """File of each split; nothing is looked at."""
         return {split: Path(self.folder) / name for split, name in FILES.items()}
 
-    def blank(self, size: int) -> Examples:
+    def sample(self, size: int) -> Examples:
         """Examples of the right shapes with empty documents, to count memory and time steps with; nothing is read."""
         inputs = torch.zeros(size, 2 * self.max_bytes + self.question_length, dtype=torch.int64)
         inputs[:, 2 * self.max_bytes :] = SEP
@@ -116,6 +119,11 @@ def ceiling(config: Config) -> float:
     return 1.0
 
 
+def best_guess(config: Config, inputs: Tensor) -> None:
+    """``None``: the best predictor of citations is not known."""
+    del config, inputs
+
+
 def _read(config: Config, path: Path, limit: int) -> Examples:
     """The first ``limit`` pairs of a file."""
     try:
@@ -134,7 +142,7 @@ def _read(config: Config, path: Path, limit: int) -> Examples:
 
 
 def _examples(config: Config, pairs: Iterator[tuple[int, bytes, bytes]], size: int) -> Examples:
-    inputs, targets, extras = config.blank(size)
+    inputs, targets, extras = config.sample(size)
     tokens, labels = inputs.numpy(), targets.numpy()  # the same memory
     for row, (label, *documents) in enumerate(pairs):
         labels[row] = label

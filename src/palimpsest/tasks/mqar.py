@@ -20,7 +20,7 @@ then be a query whose answer is not scored. Here they are values.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Int
@@ -28,9 +28,11 @@ from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
 from palimpsest.tasks import Examples, Splits
+from palimpsest.tasks.shared import classes
 from palimpsest.tasks.shared.sequences import MAX_TOKENS, Part, StreamConfig, check_tested, distinct, parts
 
-SCORED = "classes"
+METRIC, RECORD = classes.METRIC, classes.RECORD
+score, record, picture = classes.score, classes.record, classes.picture
 BLANK = 0
 Setting = tuple[Annotated[int, Field(ge=4, le=4096)], Annotated[int, Field(ge=1, le=1024)]]
 """Tokens T of a stream, and its pairs P."""
@@ -80,7 +82,7 @@ class Config(StreamConfig):
         """Those of training, then those of the test."""
         return self.train_settings + self.test_settings
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: its alphabet, and that tokens are said."""
         return {
             "num_tokens": self.vocabulary,
@@ -90,6 +92,10 @@ class Config(StreamConfig):
             "code_bits": 0,
             "code_levels": 0,
         }
+
+    def trained(self, size: int) -> bool:
+        """Whether training, at its end, has sequences of a size."""
+        return size in {pairs for _, pairs in self.train_settings}
 
     def build(self, seed: int) -> Splits:
         """Draw the data set; the same seed gives the same examples on every machine."""

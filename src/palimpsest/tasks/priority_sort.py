@@ -18,17 +18,22 @@ two vectors of a sequence have the same, so that their order is never in doubt. 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from palimpsest.tasks import Examples, Splits
-from palimpsest.tasks.shared.sequences import Part, Size, StreamConfig, check_sizes, check_tokens, distinct, parts
+from palimpsest.tasks.shared import bits
+from palimpsest.tasks.shared.bits import BitStreamConfig
+from palimpsest.tasks.shared.sequences import Part, Size, check_sizes, check_tokens, distinct, parts
 
-SCORED = "bits"
+METRIC, RECORD = bits.METRIC, bits.RECORD
+score, record, picture = bits.score, bits.record, bits.picture
 
 
-class Config(StreamConfig):
+class Config(BitStreamConfig):
     """Parameters of the task; Graves et al. give 20 vectors of 8 bits, of which 16 are to be said."""
 
     bits: int = Field(8, ge=1, le=14, description="bits of a vector")
@@ -56,7 +61,7 @@ class Config(StreamConfig):
         """Token END; the blank is the next."""
         return 2**self.bits * self.num_levels
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: its alphabet, what tokens stand for, and what is to be said."""
         return {
             "num_tokens": self.end + 2,
@@ -66,6 +71,10 @@ class Config(StreamConfig):
             "code_bits": self.bits,
             "code_levels": self.num_levels,
         }
+
+    def trained(self, size: int) -> bool:
+        """Whether training, at its end, has sequences of a size."""
+        return self.min_vectors <= size <= self.max_vectors
 
     def build(self, seed: int) -> Splits:
         """Draw the data set; the same seed gives the same examples on every machine."""

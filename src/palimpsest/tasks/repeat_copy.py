@@ -24,15 +24,18 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from palimpsest.tasks import Examples, Splits
-from palimpsest.tasks.shared.sequences import Part, Size, StreamConfig, check_sizes, check_tokens, parts
+from palimpsest.tasks.shared import bits
+from palimpsest.tasks.shared.bits import BitStreamConfig
+from palimpsest.tasks.shared.sequences import Part, Size, check_sizes, check_tokens, parts
 
-SCORED = "bits"
+METRIC, RECORD = bits.METRIC, bits.RECORD
+score, record, picture = bits.score, bits.record, bits.picture
 Repeats = Annotated[int, Field(ge=1, le=99)]
 SLICE = 100
 """A slice is 100 L + R: 2010 are 20 vectors, 10 times."""
 
 
-class Config(StreamConfig):
+class Config(BitStreamConfig):
     """Parameters of the task; Graves et al. train on up to 10 vectors and 10 repeats, and test 20 of either.
 
     ``curriculum_start`` is the largest number of vectors at the beginning, and of repeats.
@@ -70,7 +73,7 @@ class Config(StreamConfig):
         """END, as it is to be said."""
         return 2**self.bits
 
-    def interface(self) -> dict[str, object]:
+    def interface(self) -> dict[str, Any]:
         """What a model must know of the task: its alphabet, what tokens stand for, and what is to be said."""
         largest = self.max_length, self.max_repeats
         return {
@@ -81,6 +84,11 @@ class Config(StreamConfig):
             "code_bits": self.bits,
             "code_levels": self.levels,
         }
+
+    def trained(self, size: int) -> bool:
+        """Whether training, at its end, has sequences of a size."""
+        length, repeats = divmod(size, SLICE)
+        return self.min_length <= length <= self.max_length and self.min_repeats <= repeats <= self.max_repeats
 
     def build(self, seed: int) -> Splits:
         """Draw the data set; the same seed gives the same examples on every machine."""

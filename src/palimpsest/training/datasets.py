@@ -10,12 +10,11 @@ import torch
 from palimpsest import tasks
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.files import sha256, write_json
-from palimpsest.foundation.sections import Section
 from palimpsest.foundation.tensors import read_tensors, write_tensors
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.plan import data_directory
 from palimpsest.planning.specs import task_config
-from palimpsest.tasks import Examples, Scored, Splits
+from palimpsest.tasks import Examples, Splits, Task, TaskConfig
 
 SIMULATED_EXAMPLES = 50_000
 
@@ -34,18 +33,19 @@ def generate(params: Params, experiment: str, track: str, root: Path, file: Path
     spec = params.experiments[experiment].tracks[track]  # type: ignore[index]
     config = task_config(spec, file, f"experiments.{experiment}.tracks.{track}")
     module = tasks.load(spec.task.name)
-    splits: Splits = config.build(spec.task.seed)  # type: ignore[attr-defined]
+    splits: Splits = config.build(spec.task.seed)
     directory = root / data_directory(experiment, track)
     write_tensors(directory / "examples.safetensors", _tensors(splits))
     card = {
         "task": spec.task.name,
         "seed": spec.task.seed,
         "config": config.model_dump(mode="json"),
-        "interface": config.interface(),  # type: ignore[attr-defined]
+        "interface": config.interface(),
         "examples": {name: len(split.targets) for name, split in splits._asdict().items()},
         "chance": module.chance(config),
         "ceiling": module.ceiling(config),
-        "ceiling_simulated": _simulated_ceiling(module, config, spec.task.seed) if tasks.is_generated(module) else None,
+        "ceiling_simulated": _simulated_ceiling(module, config, spec.task.seed),
+        "metric": module.METRIC._asdict(),
         "sha256": sha256(directory / "examples.safetensors"),
     }
     write_json(directory / "card.json", card)
@@ -60,11 +60,15 @@ def _tensors(splits: Splits) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _simulated_ceiling(module: Any, config: Section, seed: int) -> dict[str, float]:
+def _simulated_ceiling(module: Task, config: TaskConfig, seed: int) -> dict[str, float] | None:
     """Accuracy of the task's best predictor on fresh examples: a check on the exact ceiling."""
-    fresh = config.model_copy(update={"num_train": SIMULATED_EXAMPLES}).build(seed + 1)  # type: ignore[attr-defined]
+    if not config.generated:
+        return None
+    fresh = config.model_copy(update={"num_train": SIMULATED_EXAMPLES}).build(seed + 1)
     guess, targets = module.best_guess(config, fresh.train.inputs), fresh.train.targets
-    right = (guess == targets)[targets >= 0].double()  # of a sequence, where something is asked
+    if guess is None:
+        return None
+    right = (guess == targets)[targets >= 0].double()  # where something is asked
     return {
         "accuracy": right.mean().item(),
         "standard_error": (right.var() / len(right)).sqrt().item(),
@@ -72,35 +76,33 @@ def _simulated_ceiling(module: Any, config: Section, seed: int) -> dict[str, flo
     }
 
 
-def load(directory: Path, config: Section, device: str = "cpu", asked: Scored = "class") -> Splits:
+def load(directory: Path, config: TaskConfig, device: str = "cpu") -> Splits:
     """Read a data set and make sure that it is what the parameters ask for.
 
     Args:
         directory: of the data set.
         config: the task's parameters.
         device: where the tensors shall lie.
-        asked: what the task asks for.
 
     Raises:
         DataError: a file is missing, corrupt, or of another shape or alphabet than the task's parameters say.
     """
     file = directory / "examples.safetensors"
     tensors = read_tensors(file)
-    interface = config.interface()  # type: ignore[attr-defined]
+    interface = config.interface()
     splits = []
-    classes = interface["num_classes"] if asked == "class" else interface["num_outputs"]
-    lowest, classes = (0 if asked == "class" else -1), (2**classes if asked == "bits" else classes)
+    lowest = -1 if config.at_every_step else 0
     for name in Splits._fields:
         size, length = getattr(config, f"num_{name}"), interface["sequence_length"]
         missing = [key for key in (f"{name}.inputs", f"{name}.targets") if key not in tensors]
         if missing:
             raise DataError(f"{file}: {missing[0]}: missing; allowed: what `palimpsest data` writes")
         inputs, targets = tensors[f"{name}.inputs"].long(), tensors[f"{name}.targets"].long()
-        if asked != "class" and inputs.dim() == 2:  # a split is as long as its own longest sequence
+        if config.at_every_step and inputs.dim() == 2:  # a split is as long as its own longest sequence
             length = min(length, inputs.shape[1])
         for key, value, shape, least, limit in (
             ("inputs", inputs, (size, length), 0, interface["num_tokens"]),
-            ("targets", targets, (size,) if asked == "class" else (size, length), lowest, classes),
+            ("targets", targets, (size, length) if config.at_every_step else (size,), lowest, config.num_answers()),
         ):
             if tuple(value.shape) != shape:
                 raise DataError(f"{file}: {name}.{key}: shape {tuple(value.shape)}; allowed: {shape}")
@@ -109,21 +111,21 @@ def load(directory: Path, config: Section, device: str = "cpu", asked: Scored = 
                 raise DataError(f"{file}: {name}.{key}: value {worst}; allowed: {least} to {limit - 1}")
         prefix = f"{name}.extras."
         extras = {key.removeprefix(prefix): value.long() for key, value in tensors.items() if key.startswith(prefix)}
-        _check_extras(extras, size, length, asked, f"{file}: {name}.extras")
+        _check_extras(extras, config, size, length, f"{file}: {name}.extras")
         splits.append(Examples(inputs, targets, extras))
     return tasks.on_device(Splits(*splits), device)
 
 
-def _check_extras(extras: dict[str, torch.Tensor], size: int, time: int, asked: Scored, where: str) -> None:
-    """Every example has its extras, and a sequence says how long it is."""
+def _check_extras(extras: dict[str, torch.Tensor], config: TaskConfig, size: int, time: int, where: str) -> None:
+    """Check that every example has its extras, and that a length is one."""
     for key, value in extras.items():
         if value.shape[:1] != (size,):
             raise DataError(f"{where}.{key}: shape {tuple(value.shape)}; allowed: an entry for each of {size} examples")
-    if asked == "class":
-        return
-    for key in ("length", "group", "slice"):
+    for key in config.extras:
         if key not in extras:
             raise DataError(f"{where}.{key}: missing; allowed: what `palimpsest data` writes")
+    if "length" not in extras:
+        return
     shortest, longest = int(extras["length"].min()), int(extras["length"].max())
     if shortest < 1 or longest > time:
         worst = longest if longest > time else shortest

@@ -13,8 +13,7 @@ from palimpsest.foundation.tree import detached, first_examples
 from palimpsest.memory.lifecycle import FORGOTTEN, REPLACED, UPDATED, counted
 from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import Batch, Control, ModelOutput, under_controls
-from palimpsest.tasks import Examples
-from palimpsest.tasks.shared.scoring import Scores
+from palimpsest.tasks import Examples, Scores
 
 Metrics = dict[str, Float[Tensor, " runs"]]
 
@@ -22,7 +21,7 @@ Metrics = dict[str, Float[Tensor, " runs"]]
 def batch_sums(output: ModelOutput, batch: Batch, scores: Scores) -> Metrics:
     """Sums over one batch, in float64: dividing them by the number of examples gives the metrics of a split.
 
-    ``loss`` (nats), ``accuracy`` and what else there is of :func:`palimpsest.tasks.shared.scoring.scores`, and
+    What the task's ``score`` gives, ``loss`` (nats) among it, and
     ``loss_<term>`` for every auxiliary term, unweighted; of models with a memory also what :func:`memory_means` finds
     in their trace.
     """
@@ -121,7 +120,7 @@ def evaluate(
     batch_size: int,
     noise_key: Tensor,
     controls: Sequence[Control],
-    score: Callable[[Tensor, Tensor], Scores],
+    score: Callable[[Tensor, Examples], Scores],
     by_slice: bool = False,
 ) -> dict[Control, Metrics]:
     """Metrics of every run on one split under each control, each (R,), float64; the model is left in training mode.
@@ -134,7 +133,7 @@ def evaluate(
         batch_size: examples at a time; a shared memory makes results depend on it.
         noise_key: (R,), for controls that draw.
         controls: what is done to the memory.
-        score: (logits, targets) → scores of every example.
+        score: of the task: (logits, examples) → scores of every example.
         by_slice: where the examples differ in difficulty, give each score of every difficulty alone, too:
             ``accuracy_at_20`` is the accuracy on examples whose ``slice`` is 20.
     """
@@ -145,13 +144,13 @@ def evaluate(
     for number, (rows, time) in enumerate(alike(examples, batch_size)):
         part = examples.rows(rows, time)
         extras = {key: value.expand(runs, *value.shape) for key, value in part.extras.items()}
-        targets = part.targets.expand(runs, *part.targets.shape)
-        batch = Batch(part.inputs.expand(runs, -1, -1), noise_key + number * batch_size, extras)
+        of_runs = Examples(part.inputs.expand(runs, -1, -1), part.targets.expand(runs, *part.targets.shape), extras)
+        batch = Batch(of_runs.inputs, noise_key + number * batch_size, extras)
         for control, output in zip(controls, _outputs(model, batch, hyper, states), strict=True):
-            scores = score(output.logits, targets)
+            scores = score(output.logits, of_runs)
             add_sums(total[control], batch_sums(output, batch, scores))
             for kind in kinds:
-                of_kind = (part.extras["slice"] == kind).to(targets.device)
+                of_kind = (part.extras["slice"] == kind).to(part.targets.device)
                 add_sums(total[control], sums_of({f"{k}_at_{kind}": v * of_kind for k, v in scores.items()}))
     model.train()
     return {control: _means(sums, examples) for control, sums in total.items()}

@@ -15,7 +15,6 @@ from palimpsest import models, tasks
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import digest, write_json, write_text
 from palimpsest.foundation.tensors import write_tensors
-from palimpsest.layers.activation import sigmoid
 from palimpsest.models import Batch
 from palimpsest.planning import plan, specs
 from palimpsest.planning.cards import load_card
@@ -52,7 +51,7 @@ def train_pack(
     card = load_card(directory)
     task = tasks.load(runs[0].task["name"])
     config = task.Config.model_validate(_config_of(runs[0].task))
-    splits = datasets.load(directory, config, params.device, tasks.scored(task))
+    splits = datasets.load(directory, config, params.device)
     outputs = [root / run.directory for run in pack.runs]
     train_runs(runs, splits, card, outputs, root, params.trace_examples, progress=progress, report=report)
 
@@ -128,7 +127,7 @@ def _final_metrics(pack: loop.Pack, splits: Splits) -> dict[str, Tensor]:
     metrics = dict(pack.history[-1])
     for control, measured in loop.evaluate_pack(pack, splits.test, models.CONTROLS, by_slice=True).items():
         for name, value in measured.items():
-            if name in ("loss", "accuracy"):
+            if name in pack.main_metrics:
                 metrics[f"test_{name}_{control}"] = value.cpu()
             elif control == "on":
                 metrics[f"test_{name}"] = value.cpu()
@@ -154,10 +153,7 @@ def probe(pack: loop.Pack, splits: Splits, examples: int) -> dict[str, Tensor]:
     output = pack.model(Batch(inputs, key, extras), pack.hyper)
     pack.model.train()
     trace = {name: value.to(STORED.get(name, torch.float32)) for name, value in output.trace.present().items()}
-    if pack.scored == "bits":
-        trace["probability"] = sigmoid(output.logits).to(torch.float16)
-    else:
-        trace["prediction"] = output.logits.argmax(-1).to(torch.int16)
+    trace |= pack.task.record(output.logits)
     return trace | {"inputs": inputs.to(torch.int16)} | extras
 
 

@@ -18,8 +18,7 @@ from palimpsest.models import Batch
 from palimpsest.planning.parameters import Training
 from palimpsest.planning.specs import RunSpec, structure
 from palimpsest.runtime import machine
-from palimpsest.tasks import Examples, Scored, Splits
-from palimpsest.tasks.shared.scoring import Scores, scores
+from palimpsest.tasks import Examples, Splits, Task
 from palimpsest.training import seeding
 from palimpsest.training.evaluation import Metrics, add_sums, batch_sums, carries_state, evaluate, narrowed
 from palimpsest.training.optimiser import Optimiser, build_optimiser
@@ -53,9 +52,14 @@ class Pack:
         return len(self.specs)
 
     @property
-    def scored(self) -> Scored:
-        """What the runs' task asks for."""
-        return tasks.scored(tasks.load(self.specs[0].task["name"]))
+    def task(self) -> Task:
+        """The module of the runs' task."""
+        return tasks.load(self.specs[0].task["name"])
+
+    @property
+    def main_metrics(self) -> tuple[str, str]:
+        """The metrics that are reported under every control: the loss and the task's main metric."""
+        return "loss", self.task.METRIC.name
 
     @property
     def training(self) -> Training:
@@ -101,30 +105,24 @@ def train(pack: Pack, splits: Splits, *, after_epoch: Callable[[Pack], None], pr
         after_epoch: called when an epoch is complete, e.g. to write a checkpoint.
         progress: for people.
     """
+    main = pack.main_metrics
     for epoch in range(len(pack.history), pack.training.num_epochs):
         means, steps = train_epoch(pack, splits.train, epoch)
         metrics = {f"train_{name}": value for name, value in means.items()}
         measured = evaluate_pack(pack, splits.validation, ("on", "off"))
         for control, values in measured.items():
-            metrics |= {f"validation_{name}_{control}": value for name, value in values.items() if name in _BOTH}
-        metrics |= {f"validation_{name}": value for name, value in measured["on"].items() if name not in _BOTH}
+            metrics |= {f"validation_{name}_{control}": value for name, value in values.items() if name in main}
+        metrics |= {f"validation_{name}": value for name, value in measured["on"].items() if name not in main}
         pack.history.append({name: value.cpu() for name, value in metrics.items()})
         pack.log.append({name: value.cpu() for name, value in steps.items()})
         progress(epoch + 1, pack.history[-1])
         after_epoch(pack)
 
 
-_BOTH = ("loss", "accuracy")
-
-
 def evaluate_pack(
     pack: Pack, examples: Examples, controls: Sequence[models.Control], *, by_slice: bool = False
 ) -> dict[models.Control, Metrics]:
     """Metrics of every run on a split; see :func:`palimpsest.training.evaluation.evaluate`."""
-
-    def score(logits: Tensor, targets: Tensor) -> Scores:
-        return scores(logits, targets, pack.scored)
-
     with rounding(pack.specs[0].precision, pack.seeds.device):
         return evaluate(
             pack.model,
@@ -134,7 +132,7 @@ def evaluate_pack(
             batch_size=pack.training.batch_size,
             noise_key=seeding.noise_key(pack.seeds, EVALUATION_STEP),
             controls=controls,
-            score=score,
+            score=pack.task.score,
             by_slice=by_slice,
         )
 
@@ -155,7 +153,7 @@ def train_epoch(pack: Pack, examples: Examples, epoch: int) -> tuple[Metrics, Lo
         time = None if lengths is None else int(lengths[places].max())
         part = examples.rows(places.to(examples.targets.device), time)
         key = seeding.noise_key(pack.seeds, pack.optimiser.steps)
-        sums, state = _step(pack, Batch(part.inputs, key, part.extras), part.targets, state)
+        sums, state = _step(pack, part, key, state)
         add_sums(total, sums)
         seen += places.shape[1]
         steps.append({name: value / places.shape[1] for name, value in sums.items()})
@@ -174,20 +172,21 @@ def _batches(pack: Pack, examples: Examples, epoch: int) -> Sequence[Int[Tensor,
     return steps[first:last]
 
 
-def _step(pack: Pack, batch: Batch, targets: Tensor, state: Any) -> tuple[Metrics, Any]:
+def _step(pack: Pack, examples: Examples, noise_key: Tensor, state: Any) -> tuple[Metrics, Any]:
     """L = L_task + Σ weight · auxiliary, summed over runs: no run's gradient sees another run.
 
     A model that carries its state starts from ``state``, and what it hands on is without a gradient.
     """
     pack.optimiser.zero_grad()
-    with rounding(pack.specs[0].precision, targets.device):
-        output = pack.model(batch, pack.hyper, narrowed(state, targets.shape[1]))
-        found = scores(output.logits, targets, pack.scored)
+    batch, size = Batch(examples.inputs, noise_key, examples.extras), examples.targets.shape[1]
+    with rounding(pack.specs[0].precision, noise_key.device):
+        output = pack.model(batch, pack.hyper, narrowed(state, size))
+        found = pack.task.score(output.logits, examples)
         loss = found["loss"].mean(1)
         for term, weight in models.loss_weights(pack.model, pack.hyper).items():
             loss = loss + weight * output.losses[term]
         loss.sum().backward()
     pack.optimiser.step()
     sums = batch_sums(output, batch, found)
-    sums["objective"] = loss.detach().double() * targets.shape[1]
+    sums["objective"] = loss.detach().double() * size
     return sums, output.state if carries_state(pack.model) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from palimpsest.foundation.sections import Section
+from palimpsest.tasks import TaskConfig
 
 MAX_TOKENS = 2**15
 """Data sets are stored in 16 bits."""
@@ -20,12 +20,15 @@ Size = Annotated[int, Field(ge=1, le=1000)]
 """How many vectors, items and the like a sequence has."""
 
 
-class StreamConfig(Section):
+class StreamConfig(TaskConfig):
     """Sizes of a data set whose training split is a stream: it is gone through once, from short sequences to long ones.
 
     The largest size grows in equal steps from ``curriculum_start`` to its final value over the first
     ``curriculum_share`` of the stream; sizes are uniform up to it. What the size of a sequence is, its task says.
     """
+
+    extras: ClassVar[tuple[str, ...]] = ("length", "group", "slice")
+    at_every_step: ClassVar[bool] = True
 
     block: int = Field(32, ge=1, description="training examples in a row that have the same size; best the batch size")
     curriculum_start: int = Field(1, ge=1, description="largest size at the beginning of the training stream")

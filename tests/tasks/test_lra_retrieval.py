@@ -229,8 +229,8 @@ def test_what_is_read_fits_into_a_data_sets_file(tmp_path: Path) -> None:
 
 
 def test_the_best_predictor_is_not_known_so_nothing_is_simulated() -> None:
-    assert not lra_retrieval.GENERATED
-    assert not hasattr(lra_retrieval, "best_guess")
+    assert not Config.generated
+    assert lra_retrieval.best_guess(Config(), Config().sample(1).inputs) is None
     assert (lra_retrieval.chance(Config()), lra_retrieval.ceiling(Config())) == (0.5, 1.0)
     assert "lra_retrieval" in tasks.names()
 

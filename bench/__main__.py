@@ -22,7 +22,7 @@ RESULTS = Path("bench/results")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The name of a measurement and its options; each module knows its own."""
+    """Parse the name of a measurement and its options, which its module defines."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure; each command writes bench/results/NAME.csv, and beside it machine.json.",
@@ -41,9 +41,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def command_of(options: argparse.Namespace) -> str:
-    """The command with every option spelled out, as anybody could type it.
+    """Return the command with every option written out, so that it can be typed again.
 
-    Where the result went is no part of it, nor where on this machine a folder lies: it is named as if beside this one.
+    Leaves out the folder of the results; the folder of a clone is written as if it were beside this project.
     """
     words = ["python", "-m", "bench", options.name]
     for key, value in vars(options).items():
@@ -60,7 +60,7 @@ def _text(value: Any) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, write, and say where; an error that the user can mend is one line and exit status 2."""
+    """Measure, write the result and print its path; an error of the user is one line and exit status 2."""
     options = parse(arguments)
     from bench import record
     from palimpsest.foundation.errors import PalimpsestError, ParameterError

@@ -1,4 +1,4 @@
-"""A training step of our NTM and DNC beside one of the naive reference, and of public code where the user has it."""
+"""A training step of our NTM and DNC, compared with the naive reference and with public code if the user has it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from palimpsest.runtime import machine
 
 COLUMNS = bench_columns.COLUMNS["cells"]
 TRAINING = {"optimiser": "rmsprop", "learning_rate": 1e-4, "alpha": 0.95, "momentum": 0.9, "clip_value": 10.0}
-"""How pytorch-ntm trains on copy; so do all here."""
+"""How pytorch-ntm trains on copy; used for every cell here."""
 Seconds = dict[tuple[str | int, ...], float]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--runs", type=int, nargs="+", default=[1, 5], help="runs of our packs (1 5)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="batch sizes (1 16)")
     parser.add_argument("--steps", type=int, default=41, help="steps of a sequence, 2 L + 1 for L vectors (41)")
@@ -43,10 +43,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Time a training step of each cell, pack and batch size, and of each reference at the same batch size, in turn.
 
-    Ours are timed as PyTorch runs them and after torch.compile.
+    Our cells are timed eager and compiled.
 
     Raises:
-        ParameterError: an option is out of range, or a folder is no clone of what it should be.
+        ParameterError: an option is out of range, or a folder is not a clone of the expected repository.
     """
     check(options)
     machine.prepare(options.device)
@@ -63,15 +63,15 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def modes(options: argparse.Namespace) -> tuple[bool, ...]:
-    """Whether ours are compiled: no, and unless it was left out, yes."""
+    """Return whether our cells are compiled: no, and without ``--eager`` also yes."""
     return (False,) if options.eager else (False, True)
 
 
 def check(options: argparse.Namespace) -> None:
-    """Make sure that all options are in range.
+    """Check the ranges of all options.
 
     Raises:
-        ParameterError: one is not.
+        ParameterError: an option is out of range.
     """
     if min([options.repeats, *options.runs, *options.batch]) < 1:
         raise ParameterError("cells: a number is below 1; allowed: at least 1 each")
@@ -83,18 +83,18 @@ def check(options: argparse.Namespace) -> None:
 
 
 def clones(options: argparse.Namespace) -> dict[str, Path]:
-    """Folders of public code that were given, by its name."""
+    """Return the folders of public code that the user gave, by the name of the code."""
     given = {name: getattr(options, name.replace("-", "_")) for name in PUBLIC}
     return {name: folder for name, folder in given.items() if folder is not None}
 
 
 def notes(options: argparse.Namespace) -> dict[str, Any]:
-    """Which versions of public code were compared with."""
+    """Return the commits of the public code."""
     return {"references": {name: record.commit(folder, ()) for name, folder in clones(options).items()}}
 
 
 def specs(cell: str, runs: int, batch: int, options: argparse.Namespace, compiled: bool = False) -> list[RunSpec]:
-    """Our runs: copy at one length, as many examples as fill :data:`bench.scaling.STEPS` steps of training."""
+    """Return our runs: copy at one length, with examples for :data:`bench.scaling.STEPS` training steps."""
     length = options.steps // 2
     lengths = {"min_length": length, "max_length": length, "test_lengths": [length]}
     sizes = {"num_train": max(2, STEPS * batch), "num_validation": 2, "num_test": 2}
@@ -116,7 +116,7 @@ def specs(cell: str, runs: int, batch: int, options: argparse.Namespace, compile
 
 
 def reference(name: str, batch: int, options: argparse.Namespace, networks: dict[str, Any]) -> Callable[[], None]:
-    """A training step of a reference, from the same recipe and as much data; ``networks`` are the public ones."""
+    """Return a training step of a reference, with the same recipe and data size; ``networks`` are the public ones."""
     torch.manual_seed(0)  # foreign code draws from the global generator
     shape = (options.steps // 2, batch, BITS)
     bits = torch.randint(2, shape, generator=torch.Generator().manual_seed(0)).float().to(options.device)
@@ -125,12 +125,12 @@ def reference(name: str, batch: int, options: argparse.Namespace, networks: dict
 
 
 def rows(options: argparse.Namespace, seconds: Seconds) -> list[dict[str, Any]]:
-    """A row for each cell, batch size, pack, mode and reference of that cell.
+    """Return a row for each cell, batch size, pack, mode and reference of that cell.
 
     Args:
-        options: of the command.
-        seconds: of :data:`bench.scaling.STEPS` steps of ours, by cell, runs, batch and whether compiled, and of one
-            step of a reference, by name and batch.
+        options: options of the command.
+        seconds: of our cells, seconds of :data:`bench.scaling.STEPS` steps, by cell, runs, batch and compiled; of a
+            reference, seconds of one step, by name and batch.
     """
     cell_of = {name: cell for name, (cell, _) in NAIVE.items()} | {name: PUBLIC[name].cell for name in clones(options)}
     found = []

@@ -1,4 +1,4 @@
-"""Timing inside one process: the median of rounds in which everything that is compared has its turn."""
+"""Timing within one process: the median over rounds, each of which calls every function that is compared."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Key = TypeVar("Key", bound=Hashable)
 AT_LEAST = 0.2
-"""Seconds that one measurement takes at least: shorter ones are repeated."""
+"""Least number of seconds of one measurement; shorter calls are repeated."""
 Clock = Callable[[], float]
-"""Seconds since some time."""
+"""Returns seconds since a fixed time."""
 console = Console(stderr=True)
 
 
 def bar(title: str, total: int) -> tuple[Progress, Callable[[str], None]]:
-    """A progress bar and what advances it; in a log, one line an advance."""
+    """Return a progress bar and the function that advances it; in a log, each advance is one line."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     progress = Progress(*columns, console=console, disable=not console.is_terminal)
     task = progress.add_task(title, total=total)
@@ -38,19 +38,19 @@ def bar(title: str, total: int) -> tuple[Progress, Callable[[str], None]]:
 
 
 def wall_time() -> float:
-    """Seconds on the clock on the wall."""
+    """Return wall-clock seconds."""
     return time.perf_counter()
 
 
 def cpu_time() -> float:
-    """Seconds of this process on a processor: for one thread, its :func:`wall_time` on an idle machine."""
+    """Return CPU seconds of this process; for one thread on an idle machine, the same as :func:`wall_time`."""
     return time.process_time()
 
 
 def per_call(
     function: Callable[[], Any], device: str = "cpu", at_least: float = AT_LEAST, clock: Clock = wall_time
 ) -> float:
-    """Seconds a call, over as many calls as fill ``at_least`` seconds."""
+    """Return the seconds of one call, as the mean over as many calls as fill ``at_least`` seconds."""
     finish(device)
     start, calls, elapsed = clock(), 0, 0.0
     while elapsed < at_least or not calls:
@@ -61,7 +61,7 @@ def per_call(
 
 
 def finish(device: str) -> None:
-    """Wait for all that a GPU has been asked to do."""
+    """Wait until a GPU has finished all queued work."""
     if device != "cpu":
         torch.cuda.synchronize()
 
@@ -74,7 +74,7 @@ def interleaved(
     at_least: float = AT_LEAST,
     clock: Clock = wall_time,
 ) -> dict[Key, float]:
-    """Median seconds a call of each function; every function is called once before, uncounted, and once a round."""
+    """Return the median seconds of a call of each function: one call to warm up, then one measurement in each round."""
     seconds: dict[Key, list[float]] = {key: [] for key in functions}
     progress, advance = bar(title, (rounds + 1) * len(functions))
     with progress:

@@ -1,4 +1,4 @@
-"""What torch.compile gains on a training step, what it costs once, and after how many steps it has paid."""
+"""Gain of torch.compile on a training step, its cost at the start, and the number of steps after which it pays."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TRACKS = ("published", "repaired")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--runs", type=int, default=10, help="runs of a pack (10)")
     parser.add_argument("--batch", type=int, default=32, help="batch size (32)")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved rounds, of which the median is taken (5)")
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time a step of each track, eager and compiled, in turn; nothing compiled before is used.
+    """Time a step of each track, eager and compiled, in turn, with an empty cache of compiled code.
 
     Raises:
         ParameterError: an option is out of range.
@@ -64,7 +64,7 @@ def row(
     once: dict[tuple[str, str], float],
     seconds: dict[tuple[str, str], float],
 ) -> dict[str, Any]:
-    """One track, from the seconds of the first epoch (``once``) and of a later one, by track and kind."""
+    """Return the row of a track, from seconds of the first epoch (``once``) and a later one, by track and kind."""
     eager, compiled = (seconds[track, kind] / STEPS for kind in KINDS)
     cost = once[track, "compiled"] - seconds[track, "compiled"]
     return {

@@ -1,4 +1,4 @@
-"""What a measurement was made on: processor, memory, libraries; no host, no user, no path."""
+"""Description of the machine of a measurement: processor, memory, libraries; no host name, user or path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench import processes
 
 
 def describe(device: str = "cpu") -> dict[str, Any]:
-    """This machine, in words and numbers that may be published."""
+    """Describe this machine; everything in it may be published."""
     build = torch.__config__.show()
     described: dict[str, Any] = {
         "cpu": _cpu(),
@@ -38,12 +38,12 @@ def describe(device: str = "cpu") -> dict[str, Any]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _default_threads() -> int:
-    """Threads that torch takes where nobody tells it how many."""
+    """Return torch's default number of threads."""
     command = ["-c", "import torch; print(torch.get_num_threads())"]
     return int(processes.run(command, processes.environment(one_thread=False)).stdout)
 

@@ -1,12 +1,12 @@
-"""The NTM and the DNC as one would first write them down: the papers' equations, line by line, in plain PyTorch.
+"""Naive NTM and DNC: the papers' equations, line by line, in plain PyTorch.
 
 [Graves, Wayne, Danihelka 2014], "Neural Turing Machines", and [Graves et al. 2016], "Hybrid computing using a neural
-network with dynamic external memory", Methods. It is what our cells are timed against when nothing else is there: a
-linear layer for every parameter of every head, a loop over heads and shifts, gradients by autograd, one run. Nothing of
-this project is imported; a test holds that, given the same weights, its outputs and gradients are ours.
+network with dynamic external memory", Methods. Our cells are timed against these: a linear layer for every parameter of
+every head, a loop over heads and shifts, gradients by autograd, one run. Imports nothing of this project; a test checks
+that with the same weights its outputs and gradients equal ours.
 
-Where the papers leave something open, or a quotient undefined, the choice is ours too: heads address the memory as the
-step before left it, an NTM's heads stand at slot 0 at first, its memory holds 10⁻⁶, and norms and usages have a floor.
+Where the papers leave a choice open, or a quotient undefined, the choice is the same as ours: heads address the memory
+of the previous step, an NTM's heads start at slot 0, its memory starts at 10⁻⁶, and norms and usages have a floor.
 
 Axes: T time, B batch, N slots, W slot_dim.
 """
@@ -41,8 +41,8 @@ def content_weights(key: Tensor, strength: Tensor, memory: Tensor) -> Tensor:
 # --- Neural Turing Machine --------------------------------------------------------------------------------------------
 
 
-class Told(NamedTuple):
-    """What a head of an NTM is told in a step, each (B, …)."""
+class HeadParameters(NamedTuple):
+    """Parameters of an NTM's head in a step, each (B, …)."""
 
     key: Tensor
     strength: Tensor
@@ -50,12 +50,12 @@ class Told(NamedTuple):
     shift: Tensor
     sharpness: Tensor
     erase: Tensor | None
-    """Of a head that writes, as is what it adds."""
+    """Like ``add``, only of a write head."""
     add: Tensor | None
 
 
 class Head(nn.Module):
-    """A linear layer for every parameter of a head; one that writes has an erase and an add vector as well."""
+    """A linear layer for every parameter of a head; a write head also has an erase and an add vector."""
 
     def __init__(self, hidden: int, slot_dim: int, *, writes: bool) -> None:
         super().__init__()
@@ -67,9 +67,9 @@ class Head(nn.Module):
         self.erase = nn.Linear(hidden, slot_dim) if writes else None
         self.add = nn.Linear(hidden, slot_dim) if writes else None
 
-    def forward(self, h: Tensor) -> Told:
-        """The parameters, from what the controller says."""
-        return Told(
+    def forward(self, h: Tensor) -> HeadParameters:
+        """Compute the parameters from the controller's output."""
+        return HeadParameters(
             key=self.key(h),
             strength=F.softplus(self.strength(h)),
             gate=torch.sigmoid(self.gate(h)),
@@ -80,14 +80,14 @@ class Head(nn.Module):
         )
 
 
-def address(told: Told, memory: Tensor, previous: Tensor) -> Tensor:
-    """The weighting w_t (B, N), from w_{t−1}."""
-    content = content_weights(told.key, told.strength, memory)
-    gated = told.gate * content + (1 - told.gate) * previous  # eq. 7
+def address(head: HeadParameters, memory: Tensor, previous: Tensor) -> Tensor:
+    """Compute the weighting w_t (B, N) from w_{t−1}."""
+    content = content_weights(head.key, head.strength, memory)
+    gated = head.gate * content + (1 - head.gate) * previous  # eq. 7
     shifted = torch.zeros_like(gated)
     for place, offset in enumerate(range(-MAX_SHIFT, MAX_SHIFT + 1)):  # eq. 8
-        shifted = shifted + told.shift[:, place : place + 1] * gated.roll(offset, 1)
-    power = shifted**told.sharpness  # eq. 9
+        shifted = shifted + head.shift[:, place : place + 1] * gated.roll(offset, 1)
+    power = shifted**head.sharpness  # eq. 9
     return power / power.sum(-1, keepdim=True)
 
 
@@ -100,8 +100,8 @@ class NTM(nn.Module):
         hidden: units of the LSTM.
         num_slots: N.
         slot_dim: W.
-        num_read_heads: heads that read.
-        num_write_heads: heads that write.
+        num_read_heads: number of read heads.
+        num_write_heads: number of write heads.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class NTM(nn.Module):
         self.output = nn.Linear(hidden + num_read_heads * slot_dim, d_out)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (T, B, d_out) after every input (T, B, d_in)."""
+        """Return logits (T, B, d_out) after every input (T, B, d_in)."""
         batch = inputs.shape[1]
         h = c = inputs.new_zeros(batch, self.controller.hidden_size)
         memory = inputs.new_full((batch, self.num_slots, self.slot_dim), CONSTANT)
@@ -137,12 +137,12 @@ class NTM(nn.Module):
             for i, head in enumerate(self.read_heads):
                 read_weights[i] = address(head(h), memory, read_weights[i])
                 reads[i] = (read_weights[i][..., None] * memory).sum(1)  # eq. 2
-            told = [head(h) for head in self.write_heads]
-            for i, write in enumerate(told):
+            writes = [head(h) for head in self.write_heads]
+            for i, write in enumerate(writes):
                 write_weights[i] = address(write, memory, write_weights[i])
-            for w, write in zip(write_weights, told, strict=True):
+            for w, write in zip(write_weights, writes, strict=True):
                 memory = memory * (1 - w[..., None] * write.erase[:, None])  # eq. 3
-            for w, write in zip(write_weights, told, strict=True):
+            for w, write in zip(write_weights, writes, strict=True):
                 memory = memory + w[..., None] * write.add[:, None]  # eq. 4
             logits.append(self.output(torch.cat([h, *reads], dim=1)))
         return torch.stack(logits)
@@ -151,8 +151,8 @@ class NTM(nn.Module):
 # --- Differentiable Neural Computer -----------------------------------------------------------------------------------
 
 
-class ReadTold(NamedTuple):
-    """What a read head of a DNC is told in a step, each (B, …)."""
+class ReadHeadParameters(NamedTuple):
+    """Parameters of a DNC's read head in a step, each (B, …)."""
 
     key: Tensor
     strength: Tensor
@@ -162,7 +162,7 @@ class ReadTold(NamedTuple):
 
 
 class ReadHead(nn.Module):
-    """A linear layer for every parameter of one of a DNC's read heads."""
+    """A linear layer for every parameter of a DNC's read head."""
 
     def __init__(self, hidden: int, slot_dim: int) -> None:
         super().__init__()
@@ -171,10 +171,10 @@ class ReadHead(nn.Module):
         self.free = nn.Linear(hidden, 1)
         self.modes = nn.Linear(hidden, 3)
 
-    def forward(self, h: Tensor) -> ReadTold:
-        """The parameters, from what the controller says."""
+    def forward(self, h: Tensor) -> ReadHeadParameters:
+        """Compute the parameters from the controller's output."""
         strength, modes = oneplus(self.strength(h)), F.softmax(self.modes(h), dim=-1)
-        return ReadTold(self.key(h), strength, torch.sigmoid(self.free(h)), modes)
+        return ReadHeadParameters(self.key(h), strength, torch.sigmoid(self.free(h)), modes)
 
 
 class WriteHead(nn.Module):
@@ -212,7 +212,7 @@ class DNC(nn.Module):
         hidden: units of the LSTM.
         num_slots: N.
         slot_dim: W.
-        num_read_heads: heads that read.
+        num_read_heads: number of read heads.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class DNC(nn.Module):
         self.output = nn.Linear(hidden + num_read_heads * slot_dim, d_out)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (T, B, d_out) after every input (T, B, d_in)."""
+        """Return logits (T, B, d_out) after every input (T, B, d_in)."""
         batch, num_slots = inputs.shape[1], self.num_slots
         h = c = inputs.new_zeros(batch, self.controller.hidden_size)
         memory = inputs.new_zeros(batch, num_slots, self.slot_dim)
@@ -238,9 +238,9 @@ class DNC(nn.Module):
         logits = []
         for x in inputs:
             h, c = self.controller(torch.cat([x, *reads], dim=1), (h, c))
-            told = [head(h) for head in self.read_heads]
+            interface = [head(h) for head in self.read_heads]
             retention = torch.ones_like(usage)
-            for w, read in zip(read_weights, told, strict=True):
+            for w, read in zip(read_weights, interface, strict=True):
                 retention = retention * (1 - read.free * w)
             usage = (usage + write_weights - usage * write_weights) * retention
             write_weights = self.write_weighting(h, memory, usage)
@@ -250,7 +250,7 @@ class DNC(nn.Module):
             link = (1 - w - write_weights[:, None]) * link + w * precedence[:, None]
             link = link.masked_fill(diagonal, 0.0)
             precedence = (1 - write_weights.sum(1, keepdim=True)) * precedence + write_weights
-            for i, read in enumerate(told):
+            for i, read in enumerate(interface):
                 previous = read_weights[i][..., None]
                 forward, backward = (link @ previous).squeeze(-1), (link.transpose(1, 2) @ previous).squeeze(-1)
                 content = content_weights(read.key, read.strength, memory)

@@ -1,4 +1,4 @@
-"""What the pipeline costs beside training: wall time of a build, and of commands that find nothing to do."""
+"""Cost of the pipeline beside training: wall time of a build, and of commands that find nothing to do."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ SNAKEMAKE = ("snakemake", "--cores", "all")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--no-build", action="store_true", help="build nothing: use this project's products")
     parser.add_argument("--wall", type=float, default=None, help="seconds that their build took, with --no-build")
     parser.add_argument("--repeats", type=int, default=3, help="times that a short command is run; the median (3)")
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Build the default preset in a fresh clone of HEAD, or take the build that is there, and time what follows.
+    """Build the default preset in a fresh clone of HEAD, or use the existing build, and time no-op commands after it.
 
     Raises:
         ParameterError: an option is out of range.
-        DataError: the products are not there, or not up to date.
+        DataError: the products are missing or out of date.
         ToolError: a command failed.
     """
     if options.repeats < 1 or (options.wall is not None and options.wall <= 0):
@@ -54,7 +54,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
             project = Path(folder) / "project"
             run(["git", "clone", "--quiet", "--no-hardlinks", str(workload.ROOT), str(project)], workload.ROOT)
             wall = run(SNAKEMAKE, project)
-            run(["dvc", "repro", "--quiet"], project)  # what there is left to do: it records the bytes
+            run(["dvc", "repro", "--quiet"], project)  # nothing is left to build; it records the bytes
             advance(f"build: {wall:.0f} s")
         rows = build_rows(project, wall)
         check_up_to_date(project)
@@ -67,10 +67,10 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def build_rows(project: Path, wall: float | None) -> list[dict[str, Any]]:
-    """Wall time of the build against the training time of its jobs, spread evenly over the cores.
+    """Compare the wall time of the build with the training time of its jobs, spread evenly over the cores.
 
     Raises:
-        DataError: no job has left its time.
+        DataError: no job has recorded its time.
     """
     training, cores = training_seconds(project / "benchmarks/train"), machine.cores()
     rows = [
@@ -85,14 +85,14 @@ def build_rows(project: Path, wall: float | None) -> list[dict[str, Any]]:
 
 
 def training_seconds(folder: Path) -> float:
-    """Sum of the wall times that Snakemake noted for the training jobs.
+    """Sum the wall times that Snakemake recorded for the training jobs.
 
     Raises:
         DataError: there are none, or one is broken.
     """
     total, files = 0.0, sorted(folder.rglob("*.tsv"))
     if not files:
-        raise DataError(f"{folder}: no *.tsv; allowed: what `snakemake --cores all` leaves there, from scratch")
+        raise DataError(f"{folder}: no *.tsv; allowed: what `snakemake --cores all` writes, from scratch")
     for file in files:
         with file.open(newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream, delimiter="\t"):
@@ -104,7 +104,7 @@ def training_seconds(folder: Path) -> float:
 
 
 def check_up_to_date(project: Path) -> None:
-    """Make sure that the commands which are timed will find nothing to do.
+    """Check that the timed commands will find nothing to do.
 
     Raises:
         DataError: they would build something.
@@ -115,7 +115,7 @@ def check_up_to_date(project: Path) -> None:
 
 
 def plan_rows(folder: Path, repeats: int) -> list[dict[str, Any]]:
-    """Time of planning ten thousand runs."""
+    """Time the planning of ten thousand runs."""
     file = folder / "many.yaml"
     runs = write_many(file)
     command = ["-m", "palimpsest", "plan", "--params", str(file)]
@@ -127,7 +127,7 @@ def plan_rows(folder: Path, repeats: int) -> list[dict[str, Any]]:
 
 
 def write_many(file: Path) -> int:
-    """Write a preset of many runs: the default one's published grid with more of λ, τ and seeds; returns how many."""
+    """Write the default preset's published grid with more λ, τ and seeds; return the number of runs."""
     content = read_params(workload.ROOT / "params/default.yaml").model_dump(mode="json")
     experiment = content["experiments"][workload.MODEL]
     track = experiment["tracks"]["published"]
@@ -143,12 +143,12 @@ def write_many(file: Path) -> int:
 
 
 def median(command: Sequence[str], project: Path, repeats: int) -> float:
-    """Median seconds of a command."""
+    """Return the median seconds of a command."""
     return statistics.median(run(command, project) for _ in range(repeats))
 
 
 def run(command: Sequence[str], project: Path) -> float:
-    """Seconds of a command of this interpreter's environment.
+    """Run a command of this interpreter's environment and return its seconds.
 
     Raises:
         ToolError: it failed.
@@ -159,7 +159,7 @@ def run(command: Sequence[str], project: Path) -> float:
 
 
 def output(command: Sequence[str], project: Path) -> str:
-    """What a command says on either stream.
+    """Run a command and return its output on both streams.
 
     Raises:
         ToolError: it is not installed, or failed.
@@ -171,6 +171,6 @@ def output(command: Sequence[str], project: Path) -> str:
     except FileNotFoundError:
         raise ToolError(f"bench: {command[0]}: no such program") from None
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-        raise ToolError(f"bench: {' '.join(command)}: exit status {done.returncode}: {said[-1]}")
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise ToolError(f"bench: {' '.join(command)}: exit status {done.returncode}: {lines[-1]}")
     return done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Which fraction of the machine's matrix-multiply peak a training step reaches, and what keeps it from the rest."""
+"""Fraction of the machine's matrix-multiply peak that a training step reaches, and the causes of the rest."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ COLUMNS = bench_columns.COLUMNS["peak"]
 PRESETS = ("default", "paper")
 TRACKS = ("published", "repaired")
 LARGE = {"cpu": ((1, 512), (1, 1024), (1, 2048), (8, 256), (8, 512)), "cuda": ((1, 4096), (1, 8192), (16, 2048))}
-"""Products whose best rate counts as the machine's peak: how many at once, and the side of their square matrices."""
+"""Products whose best rate counts as the machine's peak: batch, and side of the square matrices."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--pack", type=int, nargs="+", default=[1, 5, 20], help="sizes of packs (1 5 20)")
     parser.add_argument("--preset", nargs="+", default=list(PRESETS), help="whose sizes (default paper)")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved rounds, of which the median is taken (5)")
@@ -36,14 +36,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class Call:
-    """One matrix product of a step: the operation, and operands laid out as they were."""
+    """One matrix product of a step: the operation, and operands with the same shapes and layouts."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     options: dict[str, Any]
 
     def __call__(self) -> Any:
-        """Compute it again."""
+        """Compute the product again."""
         return self.function(*self.arguments, **self.options)
 
 
@@ -51,7 +51,7 @@ class Call:
 class Products(TorchDispatchMode):
     """Records every operation that the FLOP counter counts: products of matrices, forward and backward.
 
-    Operands of one shape and layout share one tensor, as a step's operands were mostly written just before.
+    Operands with the same shape and layout share one tensor, because in a step most operands are still in the cache.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Products(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Record, then compute."""
+        """Record the operation, then compute it."""
         if func._overloadpacket in flop_registry:
             arguments, options = pytree.tree_map_only(Tensor, self._operand, (tuple(args), dict(kwargs or {})))
             self.calls.append(Call(func, arguments, options))
@@ -82,7 +82,7 @@ class Products(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Step:
-    """A training step, taken apart."""
+    """A training step and its matrix products alone."""
 
     flop: int
     train: Callable[[], Any]
@@ -90,7 +90,7 @@ class Step:
 
 
 def take_apart(specs: list[Any]) -> Step:
-    """Count the floating point operations of a step's matrix products, and make what computes these alone.
+    """Count the floating point operations of a step's matrix products, and build a function that computes only these.
 
     The counter takes 2·m·k·n for a product of m × k by k × n and counts products only: no element-wise work, no
     norms, no softmax, no optimiser, although their time is part of the step's.
@@ -116,7 +116,7 @@ def take_apart(specs: list[Any]) -> Step:
 
 
 def large_products(device: str) -> dict[str, tuple[float, Callable[[], Tensor]]]:
-    """Large products of float32: their operations, and what computes each."""
+    """Return large float32 products: the number of operations of each, and a function that computes it."""
     generator = torch.Generator(device).manual_seed(0)
     found = {}
     for count, side in LARGE["cpu" if device == "cpu" else "cuda"]:
@@ -127,7 +127,7 @@ def large_products(device: str) -> dict[str, tuple[float, Callable[[], Tensor]]]
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time steps, their bare products and large products in turn, one thread each.
+    """Time steps, their products alone and large products in turn, in one thread.
 
     Raises:
         ParameterError: an option is out of range.
@@ -161,7 +161,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def row(key: tuple[str, str, int], flop: int, step: float, products: float, peak: float) -> dict[str, Any]:
-    """Rates and fractions of one step.
+    """Return rates and fractions of one step.
 
     Args:
         key: preset, track, runs.

@@ -1,4 +1,4 @@
-"""NeMA-Lite on its published task as an ordinary PyTorch script, without this package: what packs are measured against.
+"""NeMA-Lite on its published task as an ordinary PyTorch script, without this package; packs are compared with it.
 
 python bench/plain.py --mem-lambda 0.1 --write-threshold 0.5 --seed 0 --folder runs/0      one run
 python bench/plain.py --grid runs.json --folder runs                                      several, one after the other
@@ -22,7 +22,7 @@ CONTROLS = ("on", "off", "shuffled", "random_writes")
 
 @dataclass(frozen=True)
 class Settings:
-    """One run."""
+    """Parameters of one run."""
 
     mem_lambda: float = 0.1
     write_threshold: float = 0.5
@@ -49,7 +49,7 @@ class Settings:
 
 
 class NemaLite(nn.Module):
-    """A Transformer encoder, a write gate, and a memory of what a batch wrote, which CLS (position 0) reads."""
+    """A Transformer encoder, a write gate, and a memory of the batch's written states, which CLS (position 0) reads."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -61,13 +61,13 @@ class NemaLite(nn.Module):
         self.tokens = nn.Embedding(s.num_digits, s.width)
         self.positions = nn.Embedding(s.sequence_length, s.width)
         self.encoder = nn.TransformerEncoder(layer(), s.num_layers, enable_nested_tensor=False)
-        # nn.TransformerEncoder copies its layer: without this line all of them would start from the same weights
+        # nn.TransformerEncoder copies its layer: without this line all layers would start from the same weights
         self.encoder.layers = nn.ModuleList(layer() for _ in range(s.num_layers))
         self.gate = nn.Sequential(nn.Linear(s.width, s.gate_hidden), nn.ReLU(), nn.Linear(s.gate_hidden, 1))
         self.classifier = nn.Linear(s.width, s.num_digits)
 
     def forward(self, tokens: Tensor, control: str = "on") -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (B, C), write gate (B, T), and what was written (B, T)."""
+        """Return logits (B, C), write gate (B, T) and write decisions (B, T)."""
         states = self.encoder(self.tokens(tokens) + self.positions.weight)
         gate = self.gate(states).squeeze(-1).sigmoid()
         writes = gate > self.settings.write_threshold
@@ -77,18 +77,18 @@ class NemaLite(nn.Module):
         cls = states[:, 0]
         if control == "off" or not len(memory):
             return self.classifier(cls), gate, writes
-        # `shuffled` swaps the memories of a batch; here there is one for all, so that nothing changes
+        # `shuffled` swaps the memories within a batch; here a batch has one memory, so that nothing changes
         return self.classifier(cls + self.read(cls.detach(), memory)), gate, writes
 
     def read(self, query: Tensor, memory: Tensor) -> Tensor:
-        """Mean of the slots most similar to the query, weighted by a softmax of their cosines."""
+        """Return the mean of the slots most similar to the query, weighted by a softmax of their cosines."""
         similarity = F.normalize(query, dim=-1) @ F.normalize(memory, dim=-1).T
         best, index = similarity.topk(min(self.settings.top_k, len(memory)))
         return (best.softmax(-1)[..., None] * memory[index]).sum(1)
 
 
 def make_data(settings: Settings) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Training, validation and test split: tokens, target, position of the answer in the first half."""
+    """Return training, validation and test split: tokens, target, position of the answer in the first half."""
     splits = []
     for index, size in enumerate((settings.num_train, settings.num_validation, settings.num_test)):
         generator = torch.Generator().manual_seed(3 * settings.data_seed + index)
@@ -104,7 +104,7 @@ METRICS = ("loss", "accuracy", "write_ratio", "write_gate", "answer_written")
 
 
 def measure(loss: Tensor, logits: Tensor, gate: Tensor, writes: Tensor, targets: Tensor, position: Tensor) -> Tensor:
-    """Sums over a batch, in the order of METRICS."""
+    """Return sums over a batch, in the order of METRICS."""
     return torch.stack(
         [
             loss.detach() * len(targets),
@@ -118,7 +118,7 @@ def measure(loss: Tensor, logits: Tensor, gate: Tensor, writes: Tensor, targets:
 
 @torch.no_grad()
 def evaluate(model: NemaLite, split: tuple[Tensor, Tensor, Tensor], control: str) -> dict[str, float]:
-    """Mean metrics on a split."""
+    """Return the mean metrics on a split."""
     model.eval()
     sums = torch.zeros(len(METRICS), device=split[0].device)
     for tokens, targets, position in zip(*(part.split(model.settings.batch_size) for part in split), strict=True):
@@ -129,7 +129,7 @@ def evaluate(model: NemaLite, split: tuple[Tensor, Tensor, Tensor], control: str
 
 
 def train_epoch(model: NemaLite, optimiser: torch.optim.Optimizer, split: tuple[Tensor, Tensor, Tensor]) -> list[float]:
-    """One pass over the training split; mean metrics."""
+    """Train for one pass over the training split and return the mean metrics."""
     inputs, targets, positions = split
     sums = torch.zeros(len(METRICS), device=inputs.device)
     for rows in torch.randperm(len(targets), device=inputs.device).split(model.settings.batch_size):
@@ -169,10 +169,10 @@ def train(settings: Settings, folder: Path) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train what the command line asks for."""
+    """Train the runs that the command line asks for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--grid", type=Path, help="JSON: a list of settings; the others are not looked at")
+    parser.add_argument("--grid", type=Path, help="JSON: a list of settings; the other options are ignored")
     for field in dataclasses.fields(Settings):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
     options = vars(parser.parse_args(arguments))

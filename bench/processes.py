@@ -1,4 +1,4 @@
-"""Running a method's processes: so many at a time, with so many threads, and how much memory they hold together."""
+"""Runs the processes of a method, several at a time, and measures their wall time and their memory together."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_N
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method took from its first process to its last."""
+    """Wall time of a method from its first process to its last, and its peak memory."""
 
     seconds: float
     peak_memory_mb: float | None
 
 
 def environment(*, one_thread: bool) -> dict[str, str]:
-    """Of a process: torch's own number of threads, or one, set as the pipeline sets it."""
+    """Return the environment of a process: one thread, set as in the pipeline, or torch's default."""
     inherited = {name: value for name, value in os.environ.items() if name not in _THREADS}
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"} if one_thread else {}
     paths = [str(workload.ROOT), str(workload.ROOT / "src")]
@@ -39,13 +39,13 @@ def environment(*, one_thread: bool) -> dict[str, str]:
 
 
 def run_all(commands: Sequence[Sequence[str]], *, at_a_time: int, one_thread: bool, device: str = "cpu") -> Cost:
-    """Run commands of this Python, ``at_a_time`` of them side by side, and measure the whole.
+    """Run commands of this Python, ``at_a_time`` at the same time, and measure them together.
 
     Args:
-        commands: what follows ``python`` in each.
-        at_a_time: processes that run at the same time.
-        one_thread: whether each is held to one thread.
-        device: whose memory is looked at: that of the processes, or that of the GPU.
+        commands: arguments of ``python``, one list a command.
+        at_a_time: number of processes that run at the same time.
+        one_thread: whether each process uses one thread.
+        device: whose memory is measured: ``cpu`` for that of the processes, else that of the GPU.
 
     Raises:
         ToolError: a process failed; its last line of output is shown.
@@ -57,8 +57,8 @@ def run_all(commands: Sequence[Sequence[str]], *, at_a_time: int, one_thread: bo
         for done in pool.map(lambda command: run(command, settings), commands):
             if done.returncode:
                 pool.shutdown(cancel_futures=True)
-                said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-                raise ToolError(f"bench: {' '.join(done.args[1:3])}: exit status {done.returncode}: {said[-1]}")
+                lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+                raise ToolError(f"bench: {' '.join(done.args[1:3])}: exit status {done.returncode}: {lines[-1]}")
         seconds = time.perf_counter() - start
     return Cost(seconds, sampler.peak_mb)
 
@@ -77,10 +77,10 @@ def run(command: Sequence[str], settings: Mapping[str, str]) -> subprocess.Compl
 
 
 class MemorySampler:
-    """Looks twice a second at the memory that this process's children hold together, and remembers the most.
+    """Samples the total memory of this process's children twice a second and keeps the maximum.
 
-    On a CPU that is the sum of their proportional set sizes (pages that several share are counted once), or of their
-    resident sets where the system does not tell the former. On a GPU it is what its driver says is in use beyond what
+    On a CPU this is the sum of their proportional set sizes (shared pages are counted once), or of their resident sets
+    where the system does not report the former. On a GPU it is the memory in use, according to the driver, minus what
     was in use before.
     """
 
@@ -104,14 +104,14 @@ class MemorySampler:
             self.sample()
 
     def sample(self) -> None:
-        """Look once."""
+        """Take one sample."""
         used = children_memory_mb() if self._device == "cpu" else device_memory_mb()
         if used is not None:
             self.peak_mb = max(self.peak_mb or 0.0, used - self._before)
 
 
 def children_memory_mb() -> float:
-    """Memory of all processes that this one has started, in 10⁶ bytes."""
+    """Return the memory of all child processes, in 10⁶ bytes."""
     total = 0
     for child in psutil.Process().children(recursive=True):
         try:
@@ -125,7 +125,7 @@ def children_memory_mb() -> float:
 
 
 def device_memory_mb() -> float | None:
-    """Memory of the first GPU that is in use, in 10⁶ bytes, or ``None`` where its driver's tool is missing."""
+    """Return the memory in use on the first GPU, in 10⁶ bytes, or ``None`` if the driver's tool is missing."""
     if shutil.which("nvidia-smi") is None:
         return None
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
@@ -134,5 +134,5 @@ def device_memory_mb() -> float | None:
 
 
 def finished(folder: Path) -> int:
-    """Runs that left their last file somewhere below a folder."""
+    """Count the runs below a folder that have written their last file."""
     return sum(1 for _ in folder.rglob("final.json"))

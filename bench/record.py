@@ -1,4 +1,4 @@
-"""How a measurement is kept: a CSV, and beside it the command and the machine, in machine.json."""
+"""Files of a measurement: a CSV, and beside it machine.json with the command and the machine."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.files import read_json, write_json, write_text
 
 QUIET = 0.1
-"""Share of the machine that others may use without a word about it."""
+"""Share of the machine that other processes may use before a warning is printed."""
 Row = Mapping[str, Any]
 
 
 def about(command: str, device: str) -> dict[str, Any]:
-    """What is noted of a measurement, taken before it begins; ``busy`` is the share of the cores that others use."""
+    """Return what machine.json records, before a measurement starts; ``busy`` is the share of cores that others use."""
     busy = psutil.cpu_percent(interval=1.0) / 100
     if busy > QUIET:
-        clock.console.print(f"bench: {busy:.0%} of this machine is busy with other work, which the times will contain")
+        clock.console.print(f"bench: {busy:.0%} of this machine is busy with other work, which slows the measurement")
     return {"command": command, "commit": commit(), "busy": round(busy, 2), "machine": machine.describe(device)}
 
 
 def save(
     results: Path, name: str, columns: Sequence[str], rows: Sequence[Row], about: Mapping[str, Any], device: str
 ) -> Path:
-    """Write ``<name>.csv``; rows that were measured on another device before stay in it.
+    """Write ``<name>.csv``; earlier rows of another device stay in it.
 
     Args:
         results: folder of the results.
-        name: of the measurement.
-        columns: of the table; one is ``device``.
-        rows: what was measured now, on ``device``.
-        about: :func:`about`.
+        name: name of the measurement.
+        columns: columns of the table; one is ``device``.
+        rows: the new rows, measured on ``device``.
+        about: see :func:`about`.
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        DataError: the file that is there has other columns, or cannot be written.
+        DataError: the existing file has other columns, or the file cannot be written.
     """
     path = results / f"{name}.csv"
-    kept = [row for row in read(path, columns) if row["device"] != device] if path.exists() else []
-    new = [{column: shown(row.get(column)) for column in columns} for row in rows]
+    others = [row for row in read(path, columns) if row["device"] != device] if path.exists() else []
+    new = [{column: format_cell(row.get(column)) for column in columns} for row in rows]
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(sorted([*kept, *new], key=lambda row: row["device"]))
+    writer.writerows(sorted([*others, *new], key=lambda row: row["device"]))
     notes = results / "machine.json"
     known = read_json(notes) if notes.exists() else {}
     write_text(path, table.getvalue())
@@ -61,10 +61,10 @@ def save(
 
 
 def read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a result, as text.
+    """Read the rows of a result as text.
 
     Raises:
-        DataError: its columns are others.
+        DataError: the file has other columns.
     """
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
@@ -73,10 +73,10 @@ def read(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         return list(reader)
 
 
-def shown(value: Any) -> str:
-    """A value as it stands in a result: numbers with four significant digits, nothing for what was not measured.
+def format_cell(value: Any) -> str:
+    """Format a value of a result: numbers with four significant digits, an empty text for what was not measured.
 
-    >>> [shown(value) for value in (12345.678, 0.123456, 20, None, "loop")]
+    >>> [format_cell(value) for value in (12345.678, 0.123456, 20, None, "loop")]
     ['12350', '0.1235', '20', '', 'loop']
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -88,11 +88,11 @@ def shown(value: Any) -> str:
 
 
 def commit(folder: Path = workload.ROOT, paths: Sequence[str] = ("src", "bench", "params")) -> str | None:
-    """The version of the code in a folder, marked where a file of it was edited since; ``None`` without git.
+    """Return the commit of the code in a folder, with ``-dirty`` if a file has been edited; ``None`` without git.
 
     Args:
-        folder: with the code; by default, ours.
-        paths: in it, which are looked at for edits; none: all.
+        folder: folder of the code; by default this project.
+        paths: paths in the folder that are checked for edits; all if empty.
     """
     if shutil.which("git") is None:
         return None

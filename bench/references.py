@@ -1,9 +1,9 @@
-"""What our cells are timed against: a training step of the naive reference, and of public code that the user has.
+"""Training steps of the references that our cells are compared with: the naive ones, and public code of the user.
 
-Public code is imported from the folder of a clone that is named on the command line, under a name of its own, with
-nothing put on the import path and nothing written into the clone. Of loudinthecloud/pytorch-ntm only the package
-``ntm`` is loaded, which needs torch and numpy: its ``tasks`` want an ``attrs`` of before 2019, whose ``convert=`` is
-gone. Of ixaxaar/pytorch-dnc only the package ``dnc``, which asks for faiss only where a sparse memory is built.
+Public code is imported from a clone that the command line names, under its own alias; nothing is added to the import
+path and nothing is written into the clone. Of loudinthecloud/pytorch-ntm only the package ``ntm`` is loaded, which
+needs torch and numpy: its ``tasks`` need an ``attrs`` from before 2019, with ``convert=``. Of ixaxaar/pytorch-dnc only
+the package ``dnc`` is loaded, which imports faiss only for a sparse memory.
 """
 
 from __future__ import annotations
@@ -29,49 +29,49 @@ SIZES: dict[str, dict[str, int]] = {
     "ntm": {"hidden": 100, "num_slots": 128, "slot_dim": 20},
     "dnc": {"hidden": 64, "num_slots": 16, "slot_dim": 16, "num_read_heads": 4},
 }
-"""Of each cell, by the names of our configs: those of the papers' copy task, and of the one that pytorch-dnc ships."""
+"""Sizes of each cell, in the names of our configs: those of the papers' copy task, and of pytorch-dnc's copy task."""
 BITS = 8
 Bits = Float[Tensor, "length batch bits"]
 Loss = Callable[[], Tensor]
 
 
 class Public(NamedTuple):
-    """Public code that can be compared with."""
+    """Public code for a comparison."""
 
     cell: str
-    """Which of our cells it is."""
+    """The cell of ours that it implements."""
     home: str
     """Where it is published."""
     package: str
-    """What is imported of it."""
+    """The package that is imported."""
     module: str
-    """Module of the package in which the network stands."""
+    """The module of the package that defines the network."""
     network: str
-    """Its class."""
+    """The class of the network."""
     build: Callable[[Any, Bits], tuple[nn.Module, Loss]]
-    """The network at our sizes, from its class, and what computes the loss of a step."""
+    """Builds the network at our sizes from its class, and the function that computes the loss of a step."""
 
 
 def naive_ntm(bits: Bits) -> tuple[nn.Module, Loss]:
-    """The naive NTM; END and blank are channels of their own, as ours have them."""
+    """Return the naive NTM and its loss; END and blank are channels of their own, as in our task."""
     model = naive.NTM(BITS + 2, BITS, **SIZES["ntm"]).to(bits.device)
     return model, _recall(model, bits)
 
 
 def naive_dnc(bits: Bits) -> tuple[nn.Module, Loss]:
-    """The naive DNC."""
+    """Return the naive DNC and its loss."""
     model = naive.DNC(BITS + 2, BITS, **SIZES["dnc"]).to(bits.device)
     return model, _recall(model, bits)
 
 
 def _recall(model: nn.Module, bits: Bits) -> Loss:
-    inputs = _heard(bits, BITS + 2)
+    inputs = _inputs(bits, BITS + 2)
     inputs[len(bits) + 1 :, :, BITS + 1] = 1
     return lambda: F.binary_cross_entropy_with_logits(model(inputs)[len(bits) + 1 :], bits)
 
 
-def _heard(bits: Bits, channels: int) -> Float[Tensor, "time batch channels"]:
-    """The vectors, END, and as many steps without a vector."""
+def _inputs(bits: Bits, channels: int) -> Float[Tensor, "time batch channels"]:
+    """Return the inputs of copy: the vectors, END, and as many empty steps."""
     length, batch, width = bits.shape
     inputs = bits.new_zeros(2 * length + 1, batch, channels)
     inputs[:length, :, :width] = bits
@@ -80,10 +80,10 @@ def _heard(bits: Bits, channels: int) -> Float[Tensor, "time batch channels"]:
 
 
 def _pytorch_ntm(network: Any, bits: Bits) -> tuple[nn.Module, Loss]:
-    """As its ``train.py`` trains on copy: with a probability for every bit, and no input while it recalls."""
+    """Train as its ``train.py`` does on copy: a probability for every bit, and no input during recall."""
     sizes, (length, batch, width) = SIZES["ntm"], bits.shape
     model = network(width + 1, width, sizes["hidden"], 1, 1, sizes["num_slots"], sizes["slot_dim"])
-    inputs = _heard(bits, width + 1)[: length + 1]
+    inputs = _inputs(bits, width + 1)[: length + 1]
 
     def loss() -> Tensor:
         model.init_sequence(batch)
@@ -95,7 +95,7 @@ def _pytorch_ntm(network: Any, bits: Bits) -> tuple[nn.Module, Loss]:
 
 
 def _pytorch_dnc(network: Any, bits: Bits) -> tuple[nn.Module, Loss]:
-    """With one hidden layer, as ours, and all else as its class has it by default; that is where it is fastest."""
+    """Use one hidden layer, as our DNC does, and otherwise the defaults of the class, which are fastest."""
     sizes, (length, _, width) = SIZES["dnc"], bits.shape
     model = network(
         width + 1,
@@ -105,11 +105,11 @@ def _pytorch_dnc(network: Any, bits: Bits) -> tuple[nn.Module, Loss]:
         cell_size=sizes["slot_dim"],
         read_heads=sizes["num_read_heads"],
     )
-    inputs = _heard(bits, width + 1).transpose(0, 1).contiguous()
+    inputs = _inputs(bits, width + 1).transpose(0, 1).contiguous()
 
     def loss() -> Tensor:
-        said, _ = model(inputs, (None, None, None), reset_experience=True)  # time comes first in what it says
-        return F.binary_cross_entropy_with_logits(said[length + 1 :, :, :width], bits)
+        outputs, _ = model(inputs, (None, None, None), reset_experience=True)  # its outputs have time first
+        return F.binary_cross_entropy_with_logits(outputs[length + 1 :, :, :width], bits)
 
     return model, loss
 
@@ -118,18 +118,18 @@ NAIVE: dict[str, tuple[str, Callable[[Bits], tuple[nn.Module, Loss]]]] = {
     "naive-ntm": ("ntm", naive_ntm),
     "naive-dnc": ("dnc", naive_dnc),
 }
-"""Cell and builder of each reference of our own."""
+"""Cell and builder of each naive reference."""
 PUBLIC = {
     "pytorch-ntm": Public(
         "ntm", "github.com/loudinthecloud/pytorch-ntm", "ntm", "aio", "EncapsulatedNTM", _pytorch_ntm
     ),
     "pytorch-dnc": Public("dnc", "github.com/ixaxaar/pytorch-dnc", "dnc", "dnc", "DNC", _pytorch_dnc),
 }
-"""Public code by the name of its repository, which is the name of its option too."""
+"""Public code by the name of its repository, which is also the name of its option."""
 
 
 def load(name: str, folder: Path) -> Any:
-    """The network's class, from a clone of the repository ``name``.
+    """Load the network's class from a clone of the repository ``name``.
 
     Raises:
         ParameterError: there is no such package in the folder, or it cannot be imported.
@@ -141,14 +141,14 @@ def load(name: str, folder: Path) -> Any:
         raise ParameterError(f"--{name}: {folder}: no file {public.package}/{public.module}.py in it; {allowed}")
     try:
         return getattr(_package(f"_{name.replace('-', '_')}", folder / public.package, public.module), public.network)
-    except Exception as error:  # foreign code may raise anything at all
-        said = (str(error).splitlines() or [""])[0]
+    except Exception as error:  # foreign code may raise any exception
+        message = (str(error).splitlines() or [""])[0]
         wrong = f"{public.package}.{public.module}.{public.network} cannot be imported"
-        raise ParameterError(f"--{name}: {folder}: {wrong}: {type(error).__name__}: {said}; {allowed}") from error
+        raise ParameterError(f"--{name}: {folder}: {wrong}: {type(error).__name__}: {message}; {allowed}") from error
 
 
 def _package(alias: str, folder: Path, module: str) -> ModuleType:
-    """A module of the package in ``folder``, which is called ``alias`` here."""
+    """Import a module of the package in ``folder`` under the name ``alias``."""
     for known in [name for name in sys.modules if name == alias or name.startswith(f"{alias}.")]:
         del sys.modules[known]
     places = [str(folder)]
@@ -165,7 +165,7 @@ def _package(alias: str, folder: Path, module: str) -> ModuleType:
 
 
 def step_of(model: nn.Module, loss: Loss, training: Training) -> Callable[[], None]:
-    """A training step: forward, backward, gradients cut off at ``clip_value``, and PyTorch's RMSprop.
+    """Return a training step: forward, backward, gradients clipped at ``clip_value``, and PyTorch's RMSprop.
 
     Args:
         model: whose parameters are trained.

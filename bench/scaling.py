@@ -1,4 +1,4 @@
-"""What a step of a run costs, against the size of its pack, the length of its sequences and its memory's slots."""
+"""Cost of a run's training step against pack size, sequence length and number of memory slots."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from palimpsest.training import loop
 COLUMNS = bench_columns.COLUMNS["scaling"]
 LENGTHS = SLOTS = (16, 32, 64, 128, 256)
 STEPS = 4
-"""Steps of the epoch that is timed; it is repeated until it fills the time of a measurement."""
+"""Steps of the timed epoch, which is repeated until the measurement is long enough."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--pack", type=int, nargs="+", default=[1, 2, 5, 10, 20], help="sizes of packs (1 2 5 10 20)")
     parser.add_argument("--batch", type=int, nargs="+", default=[32, 8], help="batch sizes (32 8)")
     parser.add_argument("--length", type=int, nargs="+", default=list(LENGTHS), help="sequence lengths (16 … 256)")
@@ -60,7 +60,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def cases(options: argparse.Namespace) -> dict[tuple[str, int, int], list[RunSpec]]:
-    """The packs that are timed, by axis, value and batch size."""
+    """Return the timed packs by axis, value and batch size."""
     published, repaired = (workload.specs_of("default", track) for track in ("published", "repaired"))
     found = {}
     for batch in options.batch:
@@ -78,6 +78,6 @@ def cases(options: argparse.Namespace) -> dict[tuple[str, int, int], list[RunSpe
 
 
 def epoch_of(specs: list[RunSpec]) -> Callable[[], Any]:
-    """What trains a pack for one epoch: data on the device, parameters as initialised."""
+    """Return a function that trains a pack for one epoch; the data are on the device, the parameters initialised."""
     pack, splits = loop.build_pack(specs), workload.build(specs[0])
     return lambda: loop.train_epoch(pack, splits.train, 0)

@@ -1,4 +1,4 @@
-"""What a step of a sparse memory costs, forward and backward, against the number of its slots, all of them full."""
+"""Cost of a sparse memory's step, forward and backward, against the number of its slots, all of which are full."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from palimpsest.runtime import machine
 COLUMNS = bench_columns.COLUMNS["sparse_memory"]
 D_IN, SLOT_DIM, HEADS, TOP_K = 16, 32, 4, 4
 STEPS = 20
-"""Of the sequence that is timed; it begins with the full memory every time."""
+"""Steps of the timed sequence; each sequence starts with the full memory."""
 AT_ONCE = 250
-"""Slots that are filled together."""
+"""Number of slots that are filled together."""
 KINDS = ("forward", "step")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     sizes = [10**3, 10**4, 10**5, 10**6]
     parser.add_argument("--slots", type=int, nargs="+", default=sizes, help="slots N (1000 10000 100000 1000000)")
     parser.add_argument("--batch", type=int, default=1, help="batch size (1)")
@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time a step for every number of slots, in turn.
+    """Time a step for each number of slots, in turn.
 
     Raises:
         ParameterError: an option is out of range.
@@ -60,7 +60,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def filled(num_slots: int, batch: int) -> tuple[SparseMemory, SparseState]:
-    """A cell and a state in which every slot holds something and was used, as after as many writes."""
+    """Return a cell and a state in which every slot is filled and used, as after as many writes."""
     cell = SparseMemory(1, D_IN, num_slots, SLOT_DIM, HEADS, top_k=TOP_K)
     reset_parameters(cell, [torch.Generator().manual_seed(0)])
     assert cell.hashing is not None
@@ -78,22 +78,22 @@ def filled(num_slots: int, batch: int) -> tuple[SparseMemory, SparseState]:
 
 
 def _sequence(cell: SparseMemory, state: SparseState, xs: torch.Tensor, *, backward: bool) -> Callable[[], None]:
-    def go() -> None:
+    def run_sequence() -> None:
         with torch.set_grad_enabled(backward):
-            said, after = [], state
+            outputs, after = [], state
             for x in xs:
                 y, after = cell.step(x, after)
-                said.append(y)
-            loss = torch.stack(said).square().sum()
+                outputs.append(y)
+            loss = torch.stack(outputs).square().sum()
         if backward:
             cell.zero_grad()
             loss.backward()
 
-    return go
+    return run_sequence
 
 
 def rows(options: argparse.Namespace, seconds: dict[tuple[str, int], float]) -> list[dict[str, Any]]:
-    """A row for each number of slots, from the seconds of :data:`STEPS` steps by kind and slots."""
+    """Return a row for each number of slots, from the seconds of :data:`STEPS` steps by kind and slots."""
     exponents = {
         f"exponent_{kind}": exponent(options.slots, [seconds[kind, slots] for slots in options.slots]) for kind in KINDS
     }
@@ -112,7 +112,7 @@ def rows(options: argparse.Namespace, seconds: dict[tuple[str, int], float]) -> 
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """The p of seconds ∝ sizes^p, by least squares on logarithms.
+    """Return p of seconds ∝ sizes^p, by least squares on logarithms.
 
     >>> round(exponent([10, 100, 1000], [3.0, 6.0, 12.0]), 3)
     0.301

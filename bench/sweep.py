@@ -1,4 +1,4 @@
-"""The NeMA-Lite grid trained in several ways, side by side: runs × steps a second, everything included."""
+"""The NeMA-Lite grid trained with several methods: runs × steps a second, everything included."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Commands = list[list[str]]
 
 @dataclass(frozen=True)
 class Method:
-    """One way of training a list of runs."""
+    """One method of training a list of runs."""
 
     commands: Callable[[Sequence[RunSpec], Path], Commands]
-    """From runs and an empty folder to the command of every process, without ``python``."""
+    """Maps runs and an empty folder to the command of every process, without ``python``."""
     at_a_time: int
     one_thread: bool
 
 
 def plain_settings(spec: RunSpec) -> dict[str, Any]:
-    """The settings of :mod:`bench.plain` that make the same run."""
+    """Return the settings of :mod:`bench.plain` for the same run."""
     known = {**spec.task, **spec.config, **spec.training.model_dump()}
     content = {**known, "data_seed": spec.task["seed"], "seed": spec.seed, "device": spec.device}
     from bench import plain
@@ -44,7 +44,7 @@ def plain_settings(spec: RunSpec) -> dict[str, Any]:
 
 
 def plain_commands(specs: Sequence[RunSpec], folder: Path) -> Commands:
-    """One process a run."""
+    """Return the commands of one process for each run."""
     return [
         [
             PLAIN,
@@ -56,13 +56,13 @@ def plain_commands(specs: Sequence[RunSpec], folder: Path) -> Commands:
 
 
 def loop_commands(specs: Sequence[RunSpec], folder: Path) -> Commands:
-    """One process for all."""
+    """Return the command of one process for all runs."""
     write_json(folder / "grid.json", [plain_settings(spec) for spec in specs])
     return [[PLAIN, f"--folder={folder}", f"--grid={folder / 'grid.json'}"]]
 
 
 def pack_commands(specs: Sequence[RunSpec], folder: Path, size: int, *options: str) -> Commands:
-    """One process a pack of up to ``size`` runs."""
+    """Return the commands of one process for each pack of up to ``size`` runs."""
     commands = []
     for number, start in enumerate(range(0, len(specs), size)):
         file, root = folder / f"{number}.json", folder / str(number)
@@ -73,7 +73,7 @@ def pack_commands(specs: Sequence[RunSpec], folder: Path, size: int, *options: s
 
 
 def methods(packs: Sequence[int], at_a_time: int) -> dict[str, Method]:
-    """Every method by its name.
+    """Return every method by its name.
 
     Args:
         packs: sizes of packs.
@@ -93,7 +93,7 @@ def methods(packs: Sequence[int], at_a_time: int) -> dict[str, Method]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--runs", type=int, default=20, help="runs of the grid λ × τ × seeds (20)")
     parser.add_argument("--steps", type=int, default=400, help="optimiser steps of a run (400)")
     parser.add_argument("--epochs", type=int, default=2, help="epochs in which they are taken: a divisor (2)")
@@ -105,7 +105,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Train the grid with every method and say how fast each was.
+    """Train the grid with every method and return the rate of each.
 
     Raises:
         ParameterError: an option is out of range.
@@ -124,7 +124,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     costs: dict[tuple[int, str], list[Cost]] = {(batch, name): [] for batch in specs for name in chosen}
     progress, advance = bar("sweep", options.repeats * len(costs))
     with progress:
-        for method in chosen.values():  # files that are read for the first time are no method's cost
+        for method in chosen.values():  # warm up the file cache, so that no method pays for it
             run(method, warm, options.device)
         for number in range(1, options.repeats + 1):
             for (batch, name), known in costs.items():
@@ -148,7 +148,7 @@ def _chosen(options: argparse.Namespace) -> dict[str, Method]:
 
 
 def run(method: Method, specs: Sequence[RunSpec], device: str) -> Cost:
-    """Train runs in a folder that is gone afterwards.
+    """Train runs in a temporary folder.
 
     Raises:
         ToolError: a process failed, or a run is missing afterwards.
@@ -163,7 +163,7 @@ def run(method: Method, specs: Sequence[RunSpec], device: str) -> Cost:
 
 
 def table(costs: dict[tuple[int, str], list[Cost]], *, runs: int, steps: int, device: str) -> list[dict[str, Any]]:
-    """One row a batch size and method, from medians over the rounds; ratios are those of the rates beside them."""
+    """Return a row for each batch size and method, from medians over the rounds, with ratios of the rates."""
     rate = {key: runs * steps / statistics.median(cost.seconds for cost in known) for key, known in costs.items()}
     rows = []
     for (batch, name), known in costs.items():

@@ -1,8 +1,8 @@
-"""One process of ours in a measurement: trains the runs of a job file as one pack, as the rule `train` does.
+"""One process of this package in a measurement: trains the runs of a job file as one pack, as the rule `train` does.
 
 python -m bench.worker JOB.json [--default-threads]
 
-A job file holds ``specs``, a list of run specifications, and ``root``, where run i is written to ``i/``.
+A job file holds ``specs``, a list of run specifications, and ``root``, a folder; run i is written to ``i/`` in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Train the job's runs."""
     parser = argparse.ArgumentParser(prog="python -m bench.worker")
     parser.add_argument("job", type=Path)
-    parser.add_argument("--default-threads", action="store_true", help="as many threads as torch takes by itself")
+    parser.add_argument("--default-threads", action="store_true", help="torch's default number of threads")
     options = parser.parse_args(arguments)
     if options.default_threads:
         _keep_threads()
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def train(specs: list[RunSpec], root: Path) -> None:
-    """Train one pack, from making the data to the files of every run."""
+    """Train one pack, from generating the data to writing the files of every run."""
     splits = workload.build(specs[0])
     outputs = [root / str(index) for index in range(len(specs))]
     job.train_runs(
@@ -53,7 +53,7 @@ def train(specs: list[RunSpec], root: Path) -> None:
 
 
 def _card(spec: RunSpec, splits: Splits) -> dict[str, object]:
-    """What ``final.json`` says of the data."""
+    """Return what ``final.json`` records of the data."""
     task, config = tasks.load(spec.task["name"]), workload.task_config(spec)
     return {
         "chance": task.chance(config),
@@ -63,7 +63,7 @@ def _card(spec: RunSpec, splits: Splits) -> dict[str, object]:
 
 
 def _keep_threads() -> None:
-    """Undo what :func:`palimpsest.runtime.machine.prepare` sets: it is part of what is compared."""
+    """Keep torch's number of threads, which :func:`palimpsest.runtime.machine.prepare` would set to one."""
     threads, prepare = torch.get_num_threads(), machine.prepare
 
     def prepare_and_keep(*arguments: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""What is trained in a measurement: runs of the presets' own NeMA-Lite grids, at sizes that the command asks for."""
+"""Runs that a measurement trains: those of the presets' NeMA-Lite grids, at the sizes that the command gives."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MODEL = "nema_lite"
 
 
 def specs_of(preset: str, track: str) -> list[RunSpec]:
-    """Every NeMA-Lite run of a preset's track.
+    """List every NeMA-Lite run of a preset's track.
 
     Raises:
-        ParameterError: the preset has none.
+        ParameterError: the preset has no such run.
     """
     file = ROOT / f"params/{preset}.yaml"
     params = read_params(file)
@@ -33,10 +33,10 @@ def specs_of(preset: str, track: str) -> list[RunSpec]:
 
 
 def grid(specs: list[RunSpec], runs: int) -> list[RunSpec]:
-    """The first ``runs`` runs of the cells of ``specs``: all cells with seed 0, all cells with seed 1, and so on.
+    """Return the first ``runs`` runs of the cells of ``specs``: all cells with seed 0, then with seed 1, and so on.
 
     Raises:
-        ParameterError: no run is asked for.
+        ParameterError: ``runs`` is below 1.
     """
     if runs < 1:
         raise ParameterError(f"--runs: {runs}; allowed: at least 1")
@@ -55,16 +55,16 @@ def sized(
     task: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
 ) -> RunSpec:
-    """A run of ``steps`` steps in ``epochs`` epochs; validation and test split are a fifth of the training split.
+    """Return a run of ``steps`` steps in ``epochs`` epochs, in which every batch is full.
 
-    That is the proportion of the default preset. Every batch is full.
+    Validation and test split each have a fifth of the size of the training split, as in the default preset.
 
     Args:
         spec: the run at its preset's sizes.
         device: where it is trained.
-        batch: examples a step; ``None``: as the preset says.
+        batch: examples a step; ``None``: as in the preset.
         steps: optimiser steps.
-        epochs: divides ``steps``.
+        epochs: number of epochs; divides ``steps``.
         task: further changes of the task.
         config: further changes of the model.
 
@@ -90,11 +90,11 @@ def sized(
 
 
 def task_config(spec: RunSpec) -> Any:
-    """The checked parameters of a run's task."""
+    """Return the checked parameters of a run's task."""
     content = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
     return tasks.load(spec.task["name"]).Config.model_validate(content)
 
 
 def build(spec: RunSpec) -> Splits:
-    """The data set of a run, on its device."""
+    """Generate the data set of a run, on its device."""
     return tasks.on_device(task_config(spec).build(spec.task["seed"]), spec.device)

@@ -1,4 +1,4 @@
-"""What `python -m bench` measured, as tables and figures of the paper's appendix; every ratio stands in its CSV."""
+"""Tables and figures of the measurements of `python -m bench`, for the paper's appendix; every ratio is in its CSV."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_bench(results: Path, root: Path) -> list[Path]:
         The files.
 
     Raises:
-        DataError: a result is missing or broken; names the command that makes it.
+        DataError: a result is missing or broken; the message names the command that writes it.
     """
     measured = read(results)
     parts = (goals_macro, growth_macro, sweep_table, peak_table, compiled_table, cells_table, overhead_table)
@@ -58,7 +58,7 @@ def write_bench(results: Path, root: Path) -> list[Path]:
 
 
 def sweep_table(measured: Measured) -> str:
-    """Every method: rate, ratios, memory."""
+    """Return the table of methods: rate, ratios, memory."""
     rows: list[Sequence[str] | None] = []
     last = None
     for row in records(_ordered(measured.tables["sweep"])):
@@ -81,10 +81,13 @@ def sweep_table(measured: Measured) -> str:
         "device", "batch", "runs", "method", "run-steps/s", "a process a run", "looping", "memory, MB"
     ]  # fmt: skip
     spans = r"& & & & & \multicolumn{2}{c}{rate relative to} & \\ \cmidrule(lr){6-7}"
-    said = "One grid of NeMA-Lite runs, trained in several ways: run-steps a second with all that is done for them"
+    caption = (
+        "One grid of NeMA-Lite runs, trained with several methods: run-steps a second, with start-up, data and "
+        "evaluation included, and the peak of the processes' total memory."
+    )
     return environment(
         tabular("@{}lrrlrrrr@{}", header, rows, above=spans),
-        f"{said}, and the most memory that the processes held together.",
+        caption,
         "bench-sweep",
         measured,
         "sweep",
@@ -92,7 +95,7 @@ def sweep_table(measured: Measured) -> str:
 
 
 def peak_table(measured: Measured) -> str:
-    """How much of the machine's peak a step reaches, and what of it the shapes of its products allow."""
+    """Return the table of the fraction of the machine's peak that a step reaches, and that its products allow."""
     rows: list[Sequence[str] | None] = []
     last = None
     for row in records(measured.tables["peak"]):
@@ -114,16 +117,16 @@ def peak_table(measured: Measured) -> str:
         )
     header = ["device", "preset", "track", "batch", "runs", "GFLOP", "step, ms", "products, ms"]
     header += ["peak, GFLOP/s", "of peak", "allowed", "in products"]
-    said = (
-        "A training step beside the machine's best large matrix product, in one thread. GFLOP counts the matrix "
-        "products of the step. Of the peak, the step reaches a fraction (of peak); its products alone, without all "
-        "else, would reach what their shapes allow (allowed); the step spends a part of its time on them (in products)."
+    caption = (
+        "A training step compared with the machine's best large matrix product, in one thread. GFLOP counts the matrix "
+        "products of the step. The step reaches a fraction of the peak (of peak); its products alone would reach the "
+        "fraction that their shapes allow (allowed); the step spends a share of its time on them (in products)."
     )
-    return environment(tabular("@{}lllrrrrrrrrr@{}", header, rows), said, "bench-peak", measured, "peak")
+    return environment(tabular("@{}lllrrrrrrrrr@{}", header, rows), caption, "bench-peak", measured, "peak")
 
 
 def compiled_table(measured: Measured) -> str:
-    """What torch.compile gains on a step, and when it has paid."""
+    """Return the table of the gain of torch.compile on a step, and of the steps after which it pays."""
     columns = ("eager_ms_per_run_step", "compiled_ms_per_run_step", "ratio", "seconds_to_compile", "steps_to_pay")
     rows = [
         [escape(row["device"]), escape(row["track"]), whole(row["batch"]), whole(row["runs"])]
@@ -132,27 +135,27 @@ def compiled_table(measured: Measured) -> str:
         for row in records(measured.tables["compiled"])
     ]
     header = ["device", "track", "batch", "runs", "eager, ms", "compiled, ms", "gain", "compiling, s", "pays after"]
-    said = (
-        "A run-step as PyTorch runs it and after \\texttt{torch.compile}, in one thread. Compiling is what the first "
-        "steps take longer; it pays after so many steps of the pack, or never (--)."
+    caption = (
+        "A run-step without and with \\texttt{torch.compile}, in one thread. Compiling is the extra time of the first "
+        "steps; it pays after this number of steps of the pack, or never (--)."
     )
-    return environment(tabular("@{}llrrrrrrr@{}", header, rows), said, "bench-compiled", measured, "compiled")
+    return environment(tabular("@{}llrrrrrrr@{}", header, rows), caption, "bench-compiled", measured, "compiled")
 
 
 def overhead_table(measured: Measured) -> str:
-    """The pipeline beside its training."""
+    """Return the table of the pipeline's cost beside training."""
     rows = [
         [escape(row["quantity"]), significant(row["value"]), "" if pd.isna(row["unit"]) else escape(row["unit"])]
         for row in records(measured.tables["overhead"])
     ]
-    said = "The pipeline beside its training, and commands that find nothing to do."
+    caption = "The cost of the pipeline beside training, and of commands that find nothing to do."
     return environment(
-        tabular("@{}lrl@{}", ["quantity", "value", "unit"], rows), said, "bench-overhead", measured, "overhead"
+        tabular("@{}lrl@{}", ["quantity", "value", "unit"], rows), caption, "bench-overhead", measured, "overhead"
     )
 
 
 def method_name(method: str) -> str:
-    """A method as a reader sees it.
+    """Return the name of a method in tables and figures.
 
     >>> method_name("packed_5")
     'packs of 5'
@@ -162,7 +165,7 @@ def method_name(method: str) -> str:
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a device and batch size together, largest batch first, methods as they were measured."""
+    """Sort rows by device, runs and batch size, the largest batch first; methods keep their order."""
     order = table.assign(_row=range(len(table)), _batch=-table["batch"])
     return order.sort_values(["device", "runs", "_batch", "_row"]).drop(columns=["_row", "_batch"])
 
@@ -171,7 +174,7 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sweep_figure(measured: Measured) -> Figure:
-    """Rate of every method, a panel a device and batch size; each bar says its rate and what that is relative to."""
+    """Draw the rate of every method, a panel for each device and batch size; bars are labelled with rate and ratio."""
     table = _ordered(measured.tables["sweep"])
     groups = list(table[["device", "runs", "batch"]].drop_duplicates().itertuples(index=False, name=None))
     most = max(len(select(table, device=device, runs=runs, batch=batch)) for device, runs, batch in groups)
@@ -209,7 +212,7 @@ def _bar_label(row: dict[str, Any]) -> str:
 
 
 def scaling_figure(measured: Measured) -> Figure:
-    """Cost of a run's step along each axis, a line a batch size, named at its end; a row of panels a device."""
+    """Draw the cost of a run's step along each axis: a line for each batch size, a row of panels for each device."""
     table = measured.tables["scaling"]
     devices = sorted(table["device"].unique())
     figure, panels = style.panels(len(devices), len(AXES), 1.75)
@@ -247,4 +250,4 @@ def _scaling_panel(panel: Any, table: pd.DataFrame, name: str) -> None:
 
 
 FIGURES = {"sweep": sweep_figure, "scaling": scaling_figure, "sparse_memory": sparse_memory_figure}
-"""What is drawn below ``plots/bench``, by name."""
+"""Figures below ``plots/bench``, by name."""

@@ -1,4 +1,4 @@
-"""Columns of the tables that `python -m bench` writes: it takes them from here, and what renders them checks them."""
+"""Columns of the tables that `python -m bench` writes; the measurements and the renderer both import them."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "sweep": (
@@ -63,10 +63,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "overhead": ("device", "quantity", "value", "unit"),
 }
-"""Of each measurement, by its name."""
+"""Columns of each measurement, by its name."""
 TEXTS = {"method", "device", "axis", "track", "preset", "cell", "reference", "quantity", "unit"}
-"""Columns of words."""
+"""Columns that hold text."""
 FLAGS = {"compiled"}
-"""Columns of True and False; all others are of numbers."""
+"""Columns that hold True and False; all other columns hold numbers."""
 MAY_BE_EMPTY = {"ratio_to_process_per_run", "ratio_to_loop", "peak_memory_mb", "steps_to_pay", "unit"}
-"""Columns of what may not have been measured, or does not exist."""
+"""Columns whose values may be missing."""

@@ -1,4 +1,4 @@
-"""What a step of a memory costs: NTM and DNC beside naive and public code, the sparse memory against its slots."""
+"""Cost of a memory's step: NTM and DNC compared with naive and public code, the sparse memory against its slots."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from palimpsest.rendering.bench_parts import Measured, environment, sign, signif
 from palimpsest.rendering.frames import records, select
 from palimpsest.rendering.latex import escape, tabular
 
-# The goals that were set for speed, at the sizes that `python -m bench cells` measures: an NTM with 128 slots of 20 and
-# an LSTM of 100; a DNC with 16 slots of 16, an LSTM of 64 and 4 read heads. One run alone, and five in a pack.
+# Goals for speed, at the sizes of `python -m bench cells`: an NTM with 128 slots of 20 and an LSTM of 100; a DNC with
+# 16 slots of 16, an LSTM of 64 and 4 read heads. One run alone, and five in a pack.
 GOALS = {
     ("pytorch-ntm", 1, 1): 6.0,
     ("pytorch-ntm", 1, 16): 9.0,
@@ -25,9 +25,9 @@ GOALS = {
     ("pytorch-dnc", 5, 1): 16.0,
     ("pytorch-dnc", 5, 16): 8.0,
 }
-"""The least ratio of a reference's time to ours, by reference, runs and batch size."""
+"""Least ratio of a reference's time to ours, by reference, runs and batch size."""
 GROWTH_GOAL = 0.3
-"""The time of a sparse memory's step is to grow with a smaller power of its number of slots than this."""
+"""Goal: the time of a sparse memory's step grows with a smaller power of its number of slots than this."""
 _PACK = ("device", "cell", "batch", "runs", "compiled")
 _LINES = {"step": "forward and backward", "forward": "forward alone"}
 
@@ -35,7 +35,7 @@ _LINES = {"step": "forward and backward", "forward": "forward alone"}
 
 
 def cells_table(measured: Measured) -> str:
-    """Our step, each reference's and their ratio, a row a pack, a group a cell and batch size, with the goals."""
+    """Return the table of our step, each reference's step and their ratio, with the goals: a row for each pack."""
     table = measured.tables["cells"]
     families = _families(table)
     rows: list[list[str] | None] = []
@@ -48,11 +48,11 @@ def cells_table(measured: Measured) -> str:
         first = ["", "", ""] if last == pack[:3] else named
         last = pack[:3]
         ours = next(iter(beside.values()))["ours_ms"]
-        said = [whole(runs), "compiled" if compiled else "eager", significant(ours)]
+        cells = [whole(runs), "compiled" if compiled else "eager", significant(ours)]
         for family in families:
             row = beside.get(family, {})
-            said += [significant(row.get("reference_ms")), times(row.get("ratio"))]
-        rows.append([*first, *said, *_goal_cells(beside)])
+            cells += [significant(row.get("reference_ms")), times(row.get("ratio"))]
+        rows.append([*first, *cells, *_goal_cells(beside)])
     header = ["device", "cell", "batch", "runs", "run as", "ours, ms", *["ms", r"$\times$"] * len(families)]
     header += ["at least", "reached"]
     return environment(
@@ -68,15 +68,15 @@ def _cells_caption(table: pd.DataFrame) -> str:
     steps = " and ".join(whole(steps) for steps in sorted(table["steps"].unique()))
     others = "; ".join(f"{escape(family)}: {escape(', '.join(names))}" for family, names in _families(table).items())
     return (
-        f"A training step on the copy task with sequences of {steps} steps, in one thread: what it costs for each run "
-        r"of a pack, as PyTorch runs our model (eager) or after \texttt{torch.compile} (compiled), and the time of "
-        rf"other code ({others}), also as a multiple of ours ($\times$). On a CPU, time is that of the processor. "
-        "At least: the multiple that was set as a goal."
+        f"A training step on the copy task with sequences of {steps} steps, in one thread: the time for each run of "
+        r"a pack of our model, without (eager) or with \texttt{torch.compile} (compiled), and the time of "
+        rf"other code ({others}), also as a multiple of ours ($\times$). On a CPU, times are CPU times. "
+        "At least: the goal for the multiple."
     )
 
 
 def _spans(families: dict[str, list[str]]) -> str:
-    """The line above the header: what code each pair of columns is of."""
+    """Return the line above the header, which names the code of each pair of columns."""
     cells, rules = [], []
     for place, family in enumerate([*families, "goal"]):
         cells.append(rf"\multicolumn{{2}}{{c}}{{{escape(family)}}}")
@@ -85,12 +85,12 @@ def _spans(families: dict[str, list[str]]) -> str:
 
 
 def _family(row: dict[str, Any]) -> str:
-    """References that stand in the same columns: a name without that of the cell."""
+    """Return the name of a reference without that of the cell; references of one family share columns."""
     return str(row["reference"]).removesuffix(f"-{row['cell']}")
 
 
 def _families(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Names of the references in each pair of columns, as they were measured."""
+    """Return the names of the references in each pair of columns, in the order of measurement."""
     found: dict[str, list[str]] = {}
     for row in records(table):
         names = found.setdefault(_family(row), [])
@@ -100,7 +100,7 @@ def _families(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _packs(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, dict[str, Any]]]:
-    """The rows of each of our packs, by the family of the reference; cells as they were measured, then by size."""
+    """Group the rows by pack and family of the reference; cells in the order of measurement, then by size."""
     order = {cell: place for place, cell in enumerate(table["cell"].unique())}
     found: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for row in records(table):
@@ -109,7 +109,7 @@ def _packs(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, dict[str, Any
 
 
 def _goal(row: dict[str, Any]) -> float | None:
-    """The ratio that a row was to reach; goals are for the processor, where all of the public code runs."""
+    """Return the goal of a row; goals are for the CPU, where all of the public code runs."""
     return GOALS.get((row["reference"], row["runs"], row["batch"])) if row["device"] == "cpu" else None
 
 
@@ -121,40 +121,40 @@ def _goal_cells(beside: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def goals_macro(measured: Measured) -> str:
-    r"""``\benchgoals``: how many of the goals are reached, eager and compiled, for use in a sentence."""
-    said = []
-    ways = {False: "as PyTorch runs our models", True: r"after \texttt{torch.compile}"}
-    for compiled, way in ways.items():
+    r"""Return ``\benchgoals``: the number of goals reached, eager and compiled, for use in a sentence."""
+    parts = []
+    modes = {False: "as PyTorch runs our models", True: r"after \texttt{torch.compile}"}
+    for compiled, mode in modes.items():
         rows = [(row, _goal(row)) for row in records(select(measured.tables["cells"], compiled=compiled))]
         reached = [row["ratio"] >= goal for row, goal in rows if goal is not None]
         if reached:
-            said.append(f"${sum(reached)}$ of ${len(reached)}$ {way}")
-    return rf"\newcommand{{\benchgoals}}{{{' and '.join(said) or 'none was measured'}}}" + "\n"
+            parts.append(f"${sum(reached)}$ of ${len(reached)}$ {mode}")
+    return rf"\newcommand{{\benchgoals}}{{{' and '.join(parts) or 'none was measured'}}}" + "\n"
 
 
 # --- sparse memory ----------------------------------------------------------------------------------------------------
 
 
 def growth_macro(measured: Measured) -> str:
-    r"""``\benchgrowth``: the powers of N that time grows with, and whether the goal is reached, for a caption."""
-    said = []
+    r"""Return ``\benchgrowth``: the powers of N with which time grows, and whether they reach the goal, for a caption."""
+    parts = []
     for device, table in measured.tables["sparse_memory"].groupby("device"):
         step, forward = (_exponent(table, kind) for kind in _LINES)
         verdict = "reached" if step < GROWTH_GOAL else "missed"
-        said.append(
+        parts.append(
             f"{escape(device)}: ${_power(step)}$ forward and backward, ${_power(forward)}$ forward alone; "
             f"goal: less than ${_power(GROWTH_GOAL)}$, {verdict}"
         )
-    return rf"\newcommand{{\benchgrowth}}{{{'. '.join(said)}}}" + "\n"
+    return rf"\newcommand{{\benchgrowth}}{{{'. '.join(parts)}}}" + "\n"
 
 
 def _exponent(table: pd.DataFrame, kind: str) -> float:
-    """That of a device, which stands in each of its rows."""
+    """Return the exponent of a device; every row of the device holds it."""
     return float(table[f"exponent_{kind}"].iloc[0])
 
 
 def _power(exponent: float) -> str:
-    """In mathematics, of LaTeX and of Matplotlib.
+    """Format a power of N in the mathematics of LaTeX and Matplotlib.
 
     >>> _power(0.02707)
     'N^{0.027}'
@@ -163,7 +163,7 @@ def _power(exponent: float) -> str:
 
 
 def sparse_memory_figure(measured: Measured) -> Figure:
-    """Time of a step over N on two logarithmic axes, a panel a device, beside growth as fast as the goal allows."""
+    """Draw the time of a step over N on two logarithmic axes, a panel for each device, with the growth of the goal."""
     groups = list(measured.tables["sparse_memory"].groupby("device"))
     figure, panels = style.panels(1, len(groups), 1.9)
     for (device, table), panel in zip(groups, panels[0], strict=True):
@@ -177,9 +177,9 @@ def sparse_memory_figure(measured: Measured) -> Figure:
 def _growth_panel(panel: Any, table: pd.DataFrame) -> None:
     slots = table["num_slots"].to_numpy(float)
     for (kind, name), look in zip(_LINES.items(), style.SERIES, strict=False):
-        said = f"{name}, ${_power(_exponent(table, kind))}$"
+        label = f"{name}, ${_power(_exponent(table, kind))}$"
         panel.plot(
-            slots, table[f"{kind}_ms"], color=look.color, marker=look.marker, markersize=3.5, linewidth=1.1, label=said
+            slots, table[f"{kind}_ms"], color=look.color, marker=look.marker, markersize=3.5, linewidth=1.1, label=label
         )
     first = float(table["step_ms"].iloc[0])
     bound = first * (slots / slots[0]) ** GROWTH_GOAL

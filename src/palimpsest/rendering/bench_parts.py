@@ -1,4 +1,4 @@
-"""What all tables and figures of measurements share: reading the CSVs, their origin in words, and numbers in cells."""
+"""Shared by tables and figures of measurements: reading the CSVs, naming machine and command, formatting numbers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from palimpsest.rendering.bench_columns import COLUMNS, FLAGS, MAY_BE_EMPTY, TEX
 from palimpsest.rendering.latex import escape, number
 
 CHARACTERS = 170
-"""Of a line below a figure: as many as fit its width."""
+"""Characters of a line below a figure, as many as fit its width."""
 QUIET = 0.1
-"""Share of the machine that others may use without a word about it."""
+"""Share of the machine that other processes may use without being mentioned."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The tables of all measurements, and of each, by device, what it was made with and on."""
+    """The tables of all measurements, and for each of them, by device, its command and machine."""
 
     tables: dict[str, pd.DataFrame]
     notes: dict[str, dict[str, Any]]
@@ -33,10 +33,10 @@ class Measured:
 
 
 def read(results: Path) -> Measured:
-    """Every measurement with its notes.
+    """Read every measurement with its notes.
 
     Raises:
-        DataError: a result is missing or broken; names the command that makes it.
+        DataError: a result is missing or broken; the message names the command that writes it.
     """
     tables = {name: _read_table(results / f"{name}.csv", name) for name in COLUMNS}
     notes_file = results / "machine.json"
@@ -73,7 +73,7 @@ def _read_table(path: Path, name: str) -> pd.DataFrame:
 
 
 def _fault(column: str, values: pd.Series) -> str:
-    """What is wrong with a column; empty if nothing is."""
+    """Describe what is wrong with a column; empty if nothing is."""
     flags = pd.api.types.is_bool_dtype(values)
     if column in FLAGS:
         return "" if flags else "not all are True or False"
@@ -83,7 +83,7 @@ def _fault(column: str, values: pd.Series) -> str:
 
 
 def made_with(measured: Measured, name: str) -> list[tuple[str, str]]:
-    """Machine and command of a measurement, one pair a device."""
+    """Return machine and command of a measurement, a pair for each device."""
     return [
         (_machine(note["machine"]) + _busy(note), str(note["command"]))
         for device, note in sorted(measured.notes[name].items())
@@ -102,7 +102,7 @@ def _machine(about: dict[str, Any]) -> str:
 
 
 def _busy(note: dict[str, Any]) -> str:
-    """What others took of the machine, where it is more than nothing much."""
+    """Return the share of the machine that other processes used, if it is above QUIET."""
     busy = note.get("busy", 0)
     return f", {busy:.0%} busy with other work".replace("%", " %") if busy > QUIET else ""
 
@@ -110,8 +110,8 @@ def _busy(note: dict[str, Any]) -> str:
 # --- how it is shown --------------------------------------------------------------------------------------------------
 
 
-def environment(table: str, said: str, label: str, measured: Measured, name: str) -> str:
-    """A table with its caption, which ends with machine and command of the measurement ``name``."""
+def environment(table: str, caption: str, label: str, measured: Measured, name: str) -> str:
+    """Return a table with its caption, which ends with machine and command of the measurement ``name``."""
     origins = " ".join(
         rf"Measured with \texttt{{{escape(command)}}} on {escape(machine)}."
         for machine, command in made_with(measured, name)
@@ -119,7 +119,7 @@ def environment(table: str, said: str, label: str, measured: Measured, name: str
     lines = [
         r"\begin{table}[htbp]",
         r"\centering\scriptsize\tight",
-        rf"\caption{{{said} {origins}}}\label{{tab:{label}}}",
+        rf"\caption{{{caption} {origins}}}\label{{tab:{label}}}",
         table.rstrip("\n"),
         r"\end{table}",
         "",
@@ -128,17 +128,17 @@ def environment(table: str, said: str, label: str, measured: Measured, name: str
 
 
 def whole(value: Any) -> str:
-    """A whole number; a dash where there is none."""
+    """Format a whole number; a dash if it is missing."""
     return "--" if pd.isna(value) else number(round(value))
 
 
 def times(value: Any) -> str:
-    """A ratio; a dash where there is none."""
+    """Format a ratio; a dash if it is missing."""
     return "--" if pd.isna(value) else number(float(value), 2)
 
 
 def significant(value: Any) -> str:
-    r"""Three significant digits, without a power of ten.
+    r"""Format three significant digits, without a power of ten.
 
     >>> significant(12.345), significant(0.01234), significant(10000)
     ('$12.3$', '$0.0123$', '$10\\,000$')
@@ -152,7 +152,7 @@ def significant(value: Any) -> str:
 
 
 def sign(figure: Figure, measured: Measured, name: str) -> None:
-    """Say below a figure on what machine and with which command it was measured."""
+    """Write machine and command of the measurement below a figure."""
     origins = [text for pair in made_with(measured, name) for text in pair]
     lines = [line for text in origins for line in textwrap.wrap(text, CHARACTERS, break_on_hyphens=False)]
     figure.supxlabel("\n".join(lines), fontsize="xx-small", color="#555555", x=0.01, ha="left")

@@ -136,7 +136,7 @@ def goals_macro(measured: Measured) -> str:
 
 
 def growth_macro(measured: Measured) -> str:
-    r"""Return ``\benchgrowth``: the powers of N with which time grows, and whether they reach the goal, for a caption."""
+    r"""Return ``\benchgrowth``: the powers of N with which time grows, and their goal, for a caption."""
     parts = []
     for device, table in measured.tables["sparse_memory"].groupby("device"):
         step, forward = (_exponent(table, kind) for kind in _LINES)

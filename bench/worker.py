@@ -1,4 +1,4 @@
-"""One process of this package in a measurement: trains the runs of a job file as one pack, as the rule `train` does.
+"""One process of this package in a measurement: trains and measures runs of a job file as one pack, as the rules do.
 
 python -m bench.worker JOB.json [--default-threads]
 
@@ -16,16 +16,17 @@ import torch
 from bench import workload
 from palimpsest import tasks
 from palimpsest.foundation.files import digest, read_json
+from palimpsest.measuring import job as measuring
 from palimpsest.planning.specs import RunSpec
 from palimpsest.runtime import machine
 from palimpsest.tasks import Splits
-from palimpsest.training import job
+from palimpsest.training import job as training
 
 TRACE_EXAMPLES = 128
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train the job's runs."""
+    """Train and measure the job's runs."""
     parser = argparse.ArgumentParser(prog="python -m bench.worker")
     parser.add_argument("job", type=Path)
     parser.add_argument("--default-threads", action="store_true", help="torch's default number of threads")
@@ -37,22 +38,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def train(specs: list[RunSpec], root: Path) -> None:
-    """Train one pack, from generating the data to writing the files of every run."""
+    """Train and measure one pack, from generating the data to writing the files of every run."""
     splits = workload.build(specs[0])
     outputs = [root / str(index) for index in range(len(specs))]
-    job.train_runs(
-        specs,
-        splits,
-        _card(specs[0], splits),
-        outputs,
-        root,
-        TRACE_EXAMPLES,
-        progress=lambda epoch, metrics: None,
-        report=print,
-    )
+    card = _card(specs[0], splits)
+    training.train_runs(training.Job(specs, splits, card["sha256"], outputs, root, lambda epoch, metrics: None, print))
+    measuring.measure_runs(specs, splits, card, outputs, TRACE_EXAMPLES, report=print)
 
 
-def _card(spec: RunSpec, splits: Splits) -> dict[str, object]:
+def _card(spec: RunSpec, splits: Splits) -> dict[str, Any]:
     """Return what ``final.json`` records of the data."""
     task, config = tasks.load(spec.task["name"]), workload.task_config(spec)
     return {

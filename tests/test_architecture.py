@@ -18,6 +18,7 @@ STOREYS: list[set[str]] = [
     {"models", "tasks"},
     {"planning"},
     {"training"},
+    {"measuring"},
     {"analysis"},
     {"rendering"},
     {"faces"},
@@ -71,7 +72,7 @@ def test_imports_run_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name in {"analysis", "rendering"}], ids=identity)
 def test_analysis_and_rendering_never_train(path: Path) -> None:
-    assert not [name for name in imports(path) if part(name) == "training"]
+    assert not [name for name in imports(path) if part(name) in {"training", "measuring"}]
 
 
 def test_there_is_no_drawer_for_odds_and_ends() -> None:

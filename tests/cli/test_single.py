@@ -12,6 +12,7 @@ from rich.console import Console
 from palimpsest.cli import single
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import read_json
+from palimpsest.measuring import job as measuring
 from palimpsest.models import CONTROLS
 from palimpsest.planning import plan, specs
 from palimpsest.training import datasets, job
@@ -150,7 +151,7 @@ def test_an_evaluation_gives_the_numbers_that_the_run_wrote(
     assert measured["on"]["answer_kept"] == written["test_answer_kept"]
 
 
-def test_a_run_is_finished_when_its_five_files_are_there(tmp_path: Path) -> None:
+def test_a_run_is_finished_when_all_its_files_are_there(tmp_path: Path) -> None:
     params = presets.read_lifecycle(tmp_path, num_epochs=1)
     cell = next(cell for cell in plan.cells(params) if cell.model == "fifo")
     spec, other = specs.resolve(params, cell)
@@ -158,7 +159,9 @@ def test_a_run_is_finished_when_its_five_files_are_there(tmp_path: Path) -> None
     pack = plan.Pack("pack", tuple(plan.runs_of(cell))[:1])
     job.train_pack(params, pack, tmp_path, file="params", progress=lambda *_: None, report=lambda _: None)
     directory = tmp_path / pack.runs[0].directory
-    assert len(plan.RUN_FILES) == 5
+    assert not single.is_finished(directory, spec)  # trained, not yet measured
+    measuring.measure_pack(params, pack, tmp_path, file="params", report=lambda _: None)
+    assert {path.name for path in directory.iterdir()} == set(plan.RUN_FILES)
     assert single.is_finished(directory, spec)
     assert not single.is_finished(directory, other)
     for name in plan.RUN_FILES:

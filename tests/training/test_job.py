@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from palimpsest.foundation.errors import DataError, ParameterError
+from palimpsest.measuring import job as measuring
 from palimpsest.planning import plan, specs
 from palimpsest.planning.cards import load_card
 from palimpsest.planning.parameters import Params
@@ -41,6 +42,7 @@ def train(params: Params, root: Path, base: str = "mem_lambda=0.1", progress: An
     pack = pack_of(params, base)
     datasets.generate(params, pack.first.experiment, pack.first.track, root)
     job.train_pack(params, pack, root, file="params", progress=progress, report=quiet)
+    measuring.measure_pack(params, pack, root, file="params", report=quiet)
     return pack
 
 
@@ -90,7 +92,9 @@ def train_all(params: Params, root: Path, packs: list[tuple[plan.Run, ...]]) -> 
     """Train several packs in one root."""
     datasets.generate(params, "tiny", "repaired", root)
     for runs in packs:
-        job.train_pack(params, plan.Pack("pack", runs), root, file="params", progress=quiet, report=quiet)
+        pack = plan.Pack("pack", runs)
+        job.train_pack(params, pack, root, file="params", progress=quiet, report=quiet)
+        measuring.measure_pack(params, pack, root, file="params", report=quiet)
 
 
 def test_a_pack_that_does_not_fit_is_trained_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,8 +113,10 @@ def test_a_pack_that_does_not_fit_is_trained_in_halves(tmp_path: Path, monkeypat
     job.train_pack(
         params, pack_of(params, "nema_lite"), tmp_path / "halves", file="p", progress=quiet, report=said.append
     )
-    assert sizes == [6, 3, 1, 2, 3, 1, 2]
-    assert said[0] == "6 runs do not fit into the memory of cpu: training them in halves"
+    measuring.measure_pack(params, pack_of(params, "nema_lite"), tmp_path / "halves", file="p", report=said.append)
+    assert sizes == [6, 3, 1, 2, 3, 1, 2] * 2
+    for number, doing in ((0, "training"), (3, "measuring")):
+        assert said[number] == f"6 runs do not fit into the memory of cpu: {doing} them in halves"
     assert contents(tmp_path / "halves") == contents(tmp_path / "whole")
 
 
@@ -165,9 +171,10 @@ def test_a_kill_in_mid_training_and_a_second_start_give_the_bytes_of_an_undistur
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not list(root.glob("results/**/final.json"))
+    assert not list(root.glob("results/**/training.json"))
     seen: list[int] = []
     job.train_pack(params, pack, root, file="params", progress=lambda e, _: seen.append(e), report=quiet)
+    measuring.measure_pack(params, pack, root, file="params", report=quiet)
     assert seen == [3]
     assert contents(root) == contents(tmp_path / "undisturbed")
     assert not list(root.glob("checkpoints/*"))
@@ -206,7 +213,7 @@ def test_a_checkpoint_of_another_version_of_the_code_is_not_used(
 ) -> None:
     params = presets.read(tmp_path)
     interrupted(params, tmp_path)
-    monkeypatch.setattr(job, "code_of", lambda model, task: "other")
+    monkeypatch.setattr(job, "code_of", lambda *names: "other")
     epochs: list[int] = []
     train(params, tmp_path, progress=lambda epoch, _: epochs.append(epoch))
     assert epochs == [1, 2, 3]
@@ -220,16 +227,9 @@ def test_a_diverged_run_is_recorded_and_does_not_take_the_others_along(tmp_path:
     directory = tmp_path / "steady" / plan.data_directory("tiny", "repaired")
     task = specs.task_config(steady.experiments["tiny"].tracks["repaired"], "params", "here")
     outputs = [tmp_path / "wild" / f"seed={seed}" for seed in range(3)]
-    job.train_runs(
-        [first, wild, third],
-        datasets.load(directory, task),
-        load_card(directory),
-        outputs,
-        tmp_path / "wild",
-        4,
-        progress=quiet,
-        report=quiet,
-    )
+    runs, splits, card = [first, wild, third], datasets.load(directory, task), load_card(directory)
+    job.train_runs(job.Job(runs, splits, card["sha256"], outputs, tmp_path / "wild", quiet, quiet))
+    measuring.measure_runs(runs, splits, card, outputs, 4, report=quiet)
     statuses = [json.loads((output / "final.json").read_text())["status"] for output in outputs]
     assert statuses == ["completed", "diverged", "completed"]
     for seed in (0, 2):
@@ -296,7 +296,9 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(tmp_path: Path, monkeypatch
     splits = task.build(0)
     card = {"chance": 0.1, "ceiling": 1.0, "sha256": ""}
     with pytest.raises(ParameterError, match="device: 'cuda': no GPU is visible"):
-        job.train_runs(runs, splits, card, [tmp_path] * 3, tmp_path, 4, progress=quiet, report=quiet)
+        job.train_runs(job.Job(runs, splits, "", [tmp_path] * 3, tmp_path, quiet, quiet))
+    with pytest.raises(ParameterError, match="device: 'cuda': no GPU is visible"):
+        measuring.measure_runs(runs, splits, card, [tmp_path] * 3, 4, report=quiet)
 
 
 def test_a_restored_pack_is_the_saved_one(tmp_path: Path) -> None:
@@ -319,7 +321,7 @@ def test_a_model_is_compiled_if_the_preset_says_so(
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: asked.append(self))
     params = presets.read(tmp_path).model_copy(update={"compiled": compiled})
     pack = train(params, tmp_path)
-    assert len(asked) == compiled
+    assert len(asked) == 2 * compiled  # to be trained, and to be measured
     final = json.loads((tmp_path / pack.runs[1].directory / "final.json").read_text())
     assert final["spec"]["compiled"] == compiled
     assert final["backend"].get("pack") == ("run 2 of 3" if compiled else None)
@@ -387,7 +389,7 @@ def test_a_training_that_goes_on_from_a_checkpoint_ends_with_the_same_files(tmp_
     whole = contents(tmp_path / "whole")
     assert contents(tmp_path / "halted") == whole
     assert {Path(name).name for name in whole} == set(plan.RUN_FILES)
-    assert len(whole) == 2 * 5
+    assert len(whole) == 2 * len(plan.RUN_FILES)
 
 
 @pytest.mark.parametrize("base", [PERSISTENT, EPISODIC])

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from palimpsest.measuring import job as measuring
 from palimpsest.planning import plan
 from palimpsest.planning.parameters import Params
 from palimpsest.training import datasets, job
@@ -46,6 +47,7 @@ def train(params: Params, data: Path, root: Path, base: str, progress: Any = qui
     pack = pack_of(params, base)
     shutil.copytree(data / "data", root / "data", dirs_exist_ok=True)
     job.train_pack(params, pack, root, file="params", progress=progress, report=quiet)
+    measuring.measure_pack(params, pack, root, file="params", report=quiet)
     return pack
 
 

@@ -22,7 +22,9 @@ from palimpsest.foundation.sections import merge, read_yaml
 HOME = Path(__file__).parents[2]
 NEVER_HASHED = {".snakemake", "logs", "benchmarks", "checkpoints"}
 SOURCES = {"paper/source", "notebooks/source"}
-AFTER_TRAINING = {"aggregate", "dynamics", "claims", "tables", "numbers", "plot", "notebook", "paper", "all"}
+AFTER_MEASURING = {"aggregate", "dynamics", "claims", "tables", "numbers", "plot", "notebook", "paper", "all"}
+"""Every rule that stands behind `measure`."""
+AFTER_TRAINING = AFTER_MEASURING | {"measure"}
 """Every rule that stands behind `train`."""
 EVERYTHING = AFTER_TRAINING | {"data", "train"}
 

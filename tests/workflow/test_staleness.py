@@ -9,7 +9,7 @@ import pytest
 from palimpsest.foundation.files import read_json
 from palimpsest.planning import plan
 from palimpsest.planning.parameters import read_params
-from tests.workflow.project import AFTER_TRAINING, EVERYTHING, HOME, Project, checkout
+from tests.workflow.project import AFTER_MEASURING, AFTER_TRAINING, EVERYTHING, HOME, Project, checkout
 
 CELLS = {cell.base for cell in plan.cells(read_params(HOME / "params/smoke.yaml"))}
 LAYOUT = ("paper", "all")
@@ -132,8 +132,8 @@ def test_code_trains_the_models_that_use_it(project: Project, file: str, models:
     ("file", "old", "new", "rules"),
     [
         ("requirements.lock", "torch==2.13.0", "torch==2.13.1", EVERYTHING | {"bench"}),
-        ("params/default.yaml", "trace_examples: 16", "trace_examples: 17", AFTER_TRAINING | {"train"}),
-        ("params/default.yaml", "confidence: 0.95", "confidence: 0.9", AFTER_TRAINING),
+        ("params/default.yaml", "trace_examples: 16", "trace_examples: 17", AFTER_TRAINING),
+        ("params/default.yaml", "confidence: 0.95", "confidence: 0.9", AFTER_MEASURING),
         ("params/published.yaml", "\n", "\n# a remark\n", MACROS),
         ("src/palimpsest/tasks/delayed_qa.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", EVERYTHING),
         ("src/palimpsest/rendering/figures.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"plot", "notebook", *LAYOUT}),

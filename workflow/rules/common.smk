@@ -78,7 +78,9 @@ def planned_packs():
     if workflow.remote_exec:
         return schedule.packs_from_parent(PRESET)
     root = PROJECT / PRESET.workdir
-    packs = SCHEDULE.packs(PRESET, lambda run: all((root / run.directory / name).exists() for name in plan.RUN_FILES))
+    packs = SCHEDULE.packs(
+        PRESET, lambda run: all((root / run.directory / name).exists() for name in plan.TRAINING_FILES)
+    )
     if workflow.is_main_process:
         schedule.packs_for_children(packs, kept_for(PRESET))
     return packs
@@ -119,6 +121,11 @@ def data_of(wildcards):
 def values_of(pack):
     """What the runs of a pack are beside what their paths say, and so whoever they share it with."""
     return SCHEDULE.kind(pack.first).values
+
+
+def cell_of(wildcards):
+    """Directory of the cell that wildcards name."""
+    return f"results/{wildcards.experiment}/track={wildcards.track}/model={wildcards.model}{wildcards.cell}"
 
 
 def names_of(pack):

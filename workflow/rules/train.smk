@@ -18,7 +18,7 @@ for pack in PACKS:
             ),
             lock=source("requirements.lock"),
         output:
-            [str(run.directory / file) for run in pack.runs for file in plan.RUN_FILES],
+            [str(run.directory / file) for run in pack.runs for file in plan.TRAINING_FILES],
         log:
             f"logs/train/{pack.first.experiment}/{pack.name}.log",
         benchmark:

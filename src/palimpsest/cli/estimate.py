@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from palimpsest import tasks
+from palimpsest.measuring.probe import probe
 from palimpsest.planning import footprint, plan, specs
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.specs import RunSpec
 from palimpsest.runtime import machine
 from palimpsest.tasks import Splits, on_device
-from palimpsest.training import job, loop
+from palimpsest.training import loop
 
 TIMED_STEPS = 3
 
@@ -51,7 +52,7 @@ def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
         start = time.perf_counter()
         loop.train_epoch(pack, splits.train, 0)
         seconds = (time.perf_counter() - start) / TIMED_STEPS * step_count(runs[0])
-    trace = job.probe(pack, splits, trace_examples)
+    trace = probe(pack, splits, trace_examples)
     weights = sum(parameter.numel() * 4 for parameter in pack.model.parameters())
     return Cost(step_count(runs[0]), seconds, weights + sum(v.numel() * v.element_size() for v in trace.values()))
 

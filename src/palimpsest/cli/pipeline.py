@@ -63,6 +63,26 @@ def train_pack(
         job.train_pack(preset, found, root, file=params, progress=show, report=console.print)
 
 
+@app.command("measure-cell", rich_help_panel=PANEL)
+def measure_cell(
+    cell: Annotated[str, typer.Argument(help="results/EXPERIMENT/track=TRACK/model=MODEL/…", metavar="DIRECTORY")],
+    params: ParamsOption = DEFAULT_PARAMS,
+    root: RootOption = HERE,
+) -> None:
+    """Measure the trained runs of one cell from their weights: test metrics under every control, and the trace."""
+    from palimpsest.measuring import job
+    from palimpsest.planning import plan as planning
+    from palimpsest.planning.parameters import read_params
+    from palimpsest.runtime import lease as leases
+
+    preset = read_params(params)
+    found = planning.find_cell(preset, cell)
+    pack = planning.Pack(found.label, tuple(planning.runs_of(found)))
+    with leases.for_training(preset.device, preset.packing.packs_per_gpu, report):
+        job.measure_pack(preset, pack, root, file=params, report=console.print)
+    console.print(f"{found.label}: {len(pack.runs)} runs measured", soft_wrap=True)
+
+
 @app.command(rich_help_panel=PANEL)
 def aggregate(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
     """Write tables/runs.csv and tables/summary_final_epoch.csv from the runs that the grid asks for."""

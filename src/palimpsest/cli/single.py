@@ -16,7 +16,7 @@ from palimpsest import models, tasks
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import read_json
 from palimpsest.foundation.sections import checked, per_run_fields
-from palimpsest.foundation.tensors import read_tensors
+from palimpsest.measuring import job as measuring
 from palimpsest.planning import footprint, plan, specs
 from palimpsest.planning.parameters import Experiment, Grid, Params, Task, Track, Training, read_params
 from palimpsest.planning.specs import RunSpec
@@ -132,18 +132,19 @@ def preset(file: Path, model: str, experiment: str, track: str, seed: int, chose
 
 
 def train(params: Params, root: Path, file: Path, console: Console) -> Path:
-    """Generate the data set of a single run's preset, train the run, and return its directory."""
+    """Generate the data set of a single run's preset, train and measure the run, and return its directory."""
     cell = next(cell for cell in plan.cells(params) if cell.grid == "single")
     spec = specs.resolve(params, cell, "command line")[0]
     datasets.generate(params, cell.experiment, cell.track, root, file)
     pack = plan.Pack(cell.label, tuple(plan.runs_of(cell)))
     with progress(console, pack.label, spec.training.num_epochs) as show:
         job.train_pack(params, pack, root, file="command line", progress=show, report=console.print)
+    measuring.measure_pack(params, pack, root, file="command line", report=console.print)
     return root / cell.directory(spec.seed)
 
 
 def sweep(params: Params, experiment: str, root: Path, file: Path, console: Console) -> None:
-    """Train every pack of an experiment in turn; skip packs whose runs are complete.
+    """Train and measure every pack of an experiment in turn; skip packs whose runs are complete.
 
     Raises:
         ParameterError: no such experiment, or a parameter is wrong.
@@ -169,6 +170,7 @@ def sweep(params: Params, experiment: str, root: Path, file: Path, console: Cons
         epochs = resolved[pack.first.base][0].training.num_epochs
         with progress(console, f"({number}/{len(asked)}) {pack.label}", epochs) as show:
             job.train_pack(params, pack, root, file=file, progress=show, report=console.print)
+        measuring.measure_pack(params, pack, root, file=file, report=console.print)
 
 
 def is_finished(directory: Path, spec: RunSpec) -> bool:
@@ -193,14 +195,7 @@ def evaluate(directory: Path) -> dict[str, dict[str, float]]:
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{directory / 'final.json'}: spec: missing or malformed; allowed: what a run writes") from None
     machine.prepare(spec.device)
-    pack = loop.build_pack([spec])
-    weights = read_tensors(directory / "model.safetensors")
-    try:
-        pack.model.load_state_dict({name: value[None] for name, value in weights.items()})
-    except RuntimeError:
-        raise DataError(
-            f"{directory / 'model.safetensors'}: parameters do not fit; allowed: those of {spec.model}"
-        ) from None
+    pack = measuring.load_pack([spec], [directory])
     config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
     splits = tasks.load(spec.task["name"]).Config.model_validate(config).build(spec.task["seed"])
     splits = tasks.on_device(splits, spec.device)

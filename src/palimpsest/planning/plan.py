@@ -16,7 +16,11 @@ from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import Scalar, format_value
 from palimpsest.planning.parameters import Params, Track
 
-RUN_FILES = ("history.csv", "steps.csv", "final.json", "trace.safetensors", "model.safetensors")
+TRAINING_FILES = ("history.csv", "steps.csv", "training.json", "model.safetensors")
+"""Files of a run that the rule ``train`` writes."""
+MEASURED_FILES = ("final.json", "trace.safetensors")
+"""Files of a run that the rule ``measure`` writes, from the weights."""
+RUN_FILES = TRAINING_FILES + MEASURED_FILES
 DATA_FILES = ("examples.safetensors", "card.json")
 EXPERIMENT_TABLES = (
     "learning_curves",
@@ -195,6 +199,18 @@ def find_runs(params: Params, base: str, names: Iterable[str]) -> Pack:
                 f"allowed: {', '.join(list(asked)[:3])}, …"
             )
     return Pack(base, tuple(asked[name] for name in chosen))
+
+
+def find_cell(params: Params, base: str) -> Cell:
+    """The cell whose directory is ``base``.
+
+    Raises:
+        ParameterError: the preset asks for no such cell.
+    """
+    found = [cell for cell in cells(params) if cell.base == base]
+    if not found:
+        raise ParameterError(f"params: no grid of preset {params.preset!r} asks for {base!r}; see `palimpsest plan`")
+    return found[0]
 
 
 def runs_of(cell: Cell) -> list[Run]:

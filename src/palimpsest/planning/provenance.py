@@ -31,8 +31,13 @@ def fingerprint(*modules: str) -> str:
 
 
 def code_of(model: str, task: str) -> str:
-    """Fingerprint of all code on which the runs of a model on a task depend."""
+    """Fingerprint of all code on which the training of a model on a task depends."""
     return fingerprint(f"{PACKAGE}.training.job", f"{PACKAGE}.models.{model}", f"{PACKAGE}.tasks.{task}")
+
+
+def measuring_code_of(model: str, task: str) -> str:
+    """Fingerprint of all code on which the measurement of trained runs of a model on a task depends."""
+    return fingerprint(f"{PACKAGE}.measuring.job", f"{PACKAGE}.models.{model}", f"{PACKAGE}.tasks.{task}")
 
 
 def closure(*modules: str) -> list[str]:

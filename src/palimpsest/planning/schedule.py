@@ -30,7 +30,11 @@ class Kind:
     values: str
     """What the runs are, as sorted JSON, but for what stands in their paths: cell and seed."""
     code: str
-    """Fingerprint of the code that they depend on."""
+    """Fingerprint of the code that trains them."""
+    measuring_values: str
+    """What their measurement depends on besides, as sorted JSON."""
+    measuring_code: str
+    """Fingerprint of the code that measures them."""
     largest: int
     """Runs that a pack holds at most."""
     megabytes: float
@@ -62,7 +66,16 @@ class Schedule:
 
     def memory_mb(self, pack: Pack) -> int:
         """Memory that training a pack takes, in MB, with a quarter to spare."""
-        return round(1.25 * (BASE_MB + len(pack.runs) * self.kind(pack.first).megabytes))
+        return self.measuring_mb(pack.first.base, len(pack.runs))
+
+    def measuring_mb(self, base: str, runs: int) -> int:
+        """Memory that measuring runs of a cell takes at most, in MB, with a quarter to spare: that of training them.
+
+        Args:
+            base: directory of the cell, below the product directory.
+            runs: how many are measured together.
+        """
+        return round(1.25 * (BASE_MB + runs * self.kinds[base].megabytes))
 
 
 def read(params: Params, file: Path | str, folder: Path) -> Schedule:
@@ -95,9 +108,10 @@ def read(params: Params, file: Path | str, folder: Path) -> Schedule:
 def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[Schedule, dict[str, int]]:
     """The schedule, and how many bytes a run takes, by structure and code; these take longest, and some are known."""
     from palimpsest.planning import footprint, specs
-    from palimpsest.planning.provenance import code_of, fingerprint
+    from palimpsest.planning.provenance import code_of, fingerprint, measuring_code_of
 
-    code, counting = functools.cache(code_of), fingerprint("palimpsest.planning.footprint")
+    code, measuring = functools.cache(code_of), functools.cache(measuring_code_of)
+    counting = fingerprint("palimpsest.planning.footprint")
     sizes: dict[str, int] = {}
     kinds, data = {}, {}
     for base, runs in specs.check(params, file).items():
@@ -106,8 +120,10 @@ def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[S
         if alike not in sizes:
             sizes[alike] = known[alike] if alike in known else footprint.bytes_per_run(runs[0])
         kinds[base] = Kind(
-            _plain({**_beside_the_path(runs[0]), "trace_examples": params.trace_examples}),
+            _plain(_beside_the_path(runs[0])),
             depends_on,
+            _plain({"trace_examples": params.trace_examples}),
+            measuring(runs[0].model, runs[0].task["name"]),
             footprint.runs_per_pack(sizes[alike], params.packing),
             sizes[alike] / 2**20,
         )

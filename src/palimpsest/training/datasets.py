@@ -13,7 +13,7 @@ from palimpsest.foundation.files import sha256, write_json
 from palimpsest.foundation.tensors import read_tensors, write_tensors
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.plan import data_directory
-from palimpsest.planning.specs import task_config
+from palimpsest.planning.specs import RunSpec, task_config
 from palimpsest.tasks import Examples, Splits, Task, TaskConfig
 
 SIMULATED_EXAMPLES = 50_000
@@ -114,6 +114,12 @@ def load(directory: Path, config: TaskConfig, device: str = "cpu") -> Splits:
         _check_extras(extras, config, size, length, f"{file}: {name}.extras")
         splits.append(Examples(inputs, targets, extras))
     return tasks.on_device(Splits(*splits), device)
+
+
+def load_for(spec: RunSpec, directory: Path) -> Splits:
+    """Read the data set of a run onto its device; see :func:`load`."""
+    config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
+    return load(directory, tasks.load(spec.task["name"]).Config.model_validate(config), spec.device)
 
 
 def _check_extras(extras: dict[str, torch.Tensor], config: TaskConfig, size: int, time: int, where: str) -> None:

@@ -1,4 +1,4 @@
-# The two commands that set themselves up, and a menu. Everything else is Snakemake's and DVC's.
+# Two commands that set up what they need, and a menu. Snakemake and DVC do everything else.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := .venv
-# Named after the lock file's content: another lock, another environment; the same lock, nothing to do.
+# Named after the content of the lock file: another lock installs again, the same lock does nothing.
 STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS := 1
@@ -20,10 +20,10 @@ help: ## show this menu
 	@echo
 	@echo "With $(VENV)/bin in PATH, without make: snakemake --cores all, dvc repro, palimpsest --help"
 
-venv: $(STAMP) ## make .venv with the pinned packages, unless it is there
+venv: $(STAMP) ## create .venv with the pinned packages, unless it exists
 
 $(STAMP): | requirements.lock
-	@echo "make: $(VENV): installing what requirements.lock pins"
+	@echo "make: $(VENV): installing the packages of requirements.lock"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: $(PYTHON) is Python %d.%d; allowed: 3.11 or later, e.g. make PYTHON=python3.12" % sys.version_info[:2])'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@rm -f $(VENV)/installed-*
@@ -32,9 +32,9 @@ $(STAMP): | requirements.lock
 	@touch $@
 	@echo "make: $(VENV): done"
 
-tex: ## install TeX with apt where it is missing and where this is root's machine; otherwise say what to install
+tex: ## install TeX with apt if it is missing and you are root; otherwise print what to install
 	@if command -v latexmk >/dev/null && command -v pdflatex >/dev/null; then \
-	  echo "make: TeX is there: $$(command -v pdflatex)"; \
+	  echo "make: TeX is installed: $$(command -v pdflatex)"; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	  echo "make: installing $(TEX_PACKAGES)"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TEX_PACKAGES) >/dev/null; \
@@ -44,14 +44,14 @@ tex: ## install TeX with apt where it is missing and where this is root's machin
 
 paper: venv tex ## everything, from parameters to paper/paper.pdf
 	snakemake --cores all
-	dvc repro --quiet # nothing is left to do: it only records the bytes in dvc.lock
+	dvc repro --quiet # nothing is left to build: it only records the bytes in dvc.lock
 	@echo "make: paper/paper.pdf"
 
 smoke: venv tex ## the whole pipeline at a small size, into build/smoke
 	snakemake --cores all --configfile params/smoke.yaml
 	@echo "make: build/smoke/paper/paper.pdf"
 
-check: venv ## lint and types alone
+check: venv ## lint and types only
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
@@ -60,7 +60,7 @@ check: venv ## lint and types alone
 
 test: check tex ## lint, types, unit tests, and the real pipeline at smoke size, twice, from scratch to PDF
 	python -m pytest -n 2 --ignore=tests/workflow
-	python -m pytest tests/workflow # a build takes both cores by itself
+	python -m pytest tests/workflow # a build uses all cores
 
 reproduce: venv tex ## rebuild all from a clone of HEAD without any stored result, and compare every product with HEAD's
 	rm -rf build/reproduce

@@ -1,4 +1,4 @@
-"""palimpsest, from parameters to a printed paper: what there is to make, and where its rules stand.
+"""palimpsest, from parameters to a printed paper: the targets, and the files of the rules.
 
 snakemake --cores all                                    the default preset, into this directory
 snakemake --cores all --configfile params/smoke.yaml     another preset, into the workdir that it names

@@ -1,4 +1,4 @@
-"""Compare the products that two dvc.lock files record: what ``make reproduce`` ends with."""
+"""Compares the products that two dvc.lock files record; the last step of ``make reproduce``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 import yaml
 
 TIMES = ".snakemake/metadata"
-"""Says when each job ran, and so differs from one build to the next."""
+"""Records when each job ran, and therefore differs between builds."""
 
 
 def products(lock: Path) -> dict[str, str]:
-    """Hash of every product that a lock file records, by path."""
+    """Return the hash of every product that a lock file records, by path."""
     stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
 
 
 def main(old: str, new: str) -> int:
-    """Print one line a product; 1 if any but the times differs."""
+    """Print a line for each product; return 1 if one differs, apart from the times."""
     before, after = products(Path(old)), products(Path(new))
     different = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
     for path in sorted({*before, *after}):

@@ -1,4 +1,4 @@
-"""Aggregation: tables of runs and cells, of how training went, and of what memories did."""
+"""Aggregation: tables of runs and cells, of learning curves, and of the memories' dynamics."""
 
 
 rule aggregate:

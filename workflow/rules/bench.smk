@@ -1,4 +1,4 @@
-"""Measurements of speed, rendered from what `python -m bench` wrote: made by hand and committed, by no rule."""
+"""Measurements of speed: rendered here; `python -m bench` writes them by hand, and they are committed."""
 
 MEASUREMENTS = ["sweep", "scaling", "peak", "compiled", "cells", "sparse_memory", "overhead"]
 BENCH = ["tables/bench.tex"] + expand(

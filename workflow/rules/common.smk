@@ -1,8 +1,8 @@
-"""What the rules share: the preset, where sources stand, and what decides whether a result is stale.
+"""Shared by the rules: the preset, paths of source files, and what makes a result stale.
 
 A result is stale when its command, its input files (by content), its parameters or its code changed. Parameters are
-the values that reach the job, defaults filled in, never the file that they were written in; code is a fingerprint
-of syntax trees (palimpsest.planning.provenance). Neither a comment nor a time stamp nor a moved folder re-trains anything.
+the values that reach the job, with defaults, not the file that they were written in; code is a fingerprint of syntax
+trees (palimpsest.planning.provenance). A comment, a time stamp or a moved folder re-trains nothing.
 """
 
 import json
@@ -21,8 +21,8 @@ from palimpsest.planning.provenance import fingerprint
 from palimpsest.rendering import kinds
 from palimpsest.runtime import prefork
 
-# Jobs run this interpreter and the package beside this Snakefile, whatever is installed or first in PATH. The prefix
-# is not part of a rule's command, so that where things are installed decides nothing. One thread a process: see
+# Jobs run this interpreter and the package beside this Snakefile, whatever else is installed or in PATH. The prefix is
+# not part of a rule's command, so that no result depends on where things are installed. One thread for each process: see
 # palimpsest.runtime.machine.
 shell.executable("bash")
 JOB_VARIABLES = {"PYTHONPATH": str(PROJECT / "src"), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -34,7 +34,7 @@ shell.prefix(
 
 
 def preset_file():
-    """The params file of this run; a single value is changed there, where plan, diff and history see it."""
+    """Return the params file of this build; single values are changed there, so that plan, diff and history show them."""
     settings = workflow.config_settings
     if settings.config:
         key = sorted(settings.config)[0]
@@ -48,7 +48,7 @@ def preset_file():
 
 
 def or_stop(function):
-    """What a function returns; a mistake that the user can mend is one line and exit status 2."""
+    """Return what a function returns; an error that the user can correct is one line and exit status 2."""
     try:
         return function()
     except PalimpsestError as error:
@@ -58,7 +58,7 @@ def or_stop(function):
 
 
 def checked_preset():
-    """The preset, with every run that it asks for resolved and checked."""
+    """Return the file of the preset, the preset, and its schedule with every run resolved and checked."""
     path = preset_file()
     shown = os.path.relpath(path)
     preset = read_params(path if shown.startswith("..") else Path(shown))
@@ -66,14 +66,15 @@ def checked_preset():
 
 
 def kept_for(preset):
-    """Where schedules and packs of this preset are kept between starts."""
+    """Return the folder where schedules and packs of this preset are stored between starts."""
     return PROJECT / preset.workdir / ".snakemake/palimpsest"
 
 
 def planned_packs():
-    """Which runs are trained together. What is there and what is missing are apart, so that only the latter is trained.
+    """Divide the runs into packs. Complete and missing runs are in separate packs, so that only missing runs are trained.
 
-    The processes that Snakemake starts on other machines find other files there, and take the division from the first.
+    Processes that Snakemake starts on other machines may find other files complete, so they use the division of the
+    first process.
     """
     if workflow.remote_exec:
         return schedule.packs_from_parent(PRESET)
@@ -87,39 +88,39 @@ def planned_packs():
 
 
 def source(path):
-    """A file of the project, as seen from the directory of the products."""
+    """Return the path of a file of the project, relative to the directory of the products."""
     return os.path.relpath(PROJECT / path)
 
 
 def sources(folder, *patterns):
-    """The files of a source folder, sorted, as seen from the directory of the products."""
+    """Return the files of a source folder, sorted, relative to the directory of the products."""
     return sorted(source(file) for pattern in patterns for file in (PROJECT / folder).glob(pattern))
 
 
 def plain(value):
-    """Parameters as sorted JSON: Snakemake compares them as text."""
+    """Return parameters as sorted JSON, because Snakemake compares them as text."""
     return json.dumps(value, sort_keys=True)
 
 
 def preset_values(*names):
-    """Some parameters of the preset, all if none is named; where products go and who shares a program are no part of what they are."""
+    """Return parameters of the preset, all if none is named; without `workdir` and `packing`, which change no result."""
     values = PRESET.model_dump(mode="json", exclude={"workdir", "packing"})
     return plain({name: values[name] for name in names or sorted(values)})
 
 
 def experiment_values(wildcards):
-    """Everything that the preset says about one experiment and about all of them."""
+    """Return all parameters of one experiment, and those common to all experiments."""
     values = PRESET.model_dump(mode="json", exclude={"preset", "workdir", "packing"})
     return plain({**values, "experiments": values["experiments"][wildcards.experiment]})
 
 
 def data_of(wildcards):
-    """What decides about a data set: the task with its defaults filled in, and its code."""
+    """Return what a data set depends on: the task with its defaults, and its code."""
     return SCHEDULE.data[f"{wildcards.experiment}/{wildcards.track}"]
 
 
 def values_of(pack):
-    """What the runs of a pack are beside what their paths say, and so whoever they share it with."""
+    """Return the specification of a pack's runs without the values in their paths: the same in every pack."""
     return SCHEDULE.kind(pack.first).values
 
 
@@ -129,36 +130,36 @@ def cell_of(wildcards):
 
 
 def names_of(pack):
-    """The runs of a pack for the command line. It takes `input`, so that Snakemake does not compare it."""
+    """Return the runs of a pack for the command line, as a function of `input`, so that Snakemake does not compare it."""
     words = " ".join(shlex.quote(word) for word in [pack.first.model_base, *(run.name for run in pack.runs)])
     return lambda wildcards, input: words
 
 
 def files_of_runs(*names, experiment=None):
-    """Files of every run that the preset asks for."""
+    """Return files of every run that the preset asks for."""
     chosen = [cell for cell in plan.cells(PRESET) if experiment in (None, cell.experiment)]
     return [str(run.directory / name) for cell in chosen for run in plan.runs_of(cell) for name in names]
 
 
 def files_of_data(*names):
-    """Files of every data set."""
+    """Return files of every data set."""
     return [str(plan.data_directory(*track[:2]) / name) for track in plan.tracks(PRESET) for name in names]
 
 
 def files_of_figures(experiment, *kinds):
-    """Files of every figure of an experiment; none of one that has no figures."""
+    """Return the files of every figure of an experiment; an empty list if it has no figures."""
     return expand("plots/{experiment}/{figure}.{kind}", experiment=experiment, figure=FIGURES[experiment], kind=kinds)
 
 
 def files_of_dynamics(*experiments):
-    """Tables of what the runs of these experiments did, from which figures are drawn."""
+    """Return the tables of these experiments from which figures are drawn."""
     return expand("results/{experiment}/{table}.csv", experiment=experiments, table=plan.EXPERIMENT_TABLES)
 
 
 PRESET_FILE, PRESET, SCHEDULE = or_stop(checked_preset)
 PACKS = or_stop(planned_packs)
 EXPERIMENTS = sorted(PRESET.experiments)
-# Targets of their own: a clone has the tables and the paper from git, and Snakemake does not miss what lies between.
+# Targets of their own, because a clone has the tables and the paper from git, and Snakemake would not build their inputs.
 DATA = files_of_data(*plan.DATA_FILES)
 RUNS = files_of_runs("final.json")
 GPUS = int(PRESET.device == "cuda")
@@ -172,18 +173,18 @@ PLOTS = [path for experiment in EXPERIMENTS for path in files_of_figures(experim
 NOTEBOOKS = {one.name: (name, one) for name, found in manifests.notebooks_of(EXPERIMENTS).items() for one in found}
 NOTEBOOK = expand("notebooks/executed/{name}.ipynb", name=NOTEBOOKS)
 PAPER = ["paper/paper.pdf"] if manifests.sections_of(EXPERIMENTS) else []
-# What a figure is made by: the functions that draw, and the manifests, which are found by listing folders.
+# The code of a figure: the functions that draw, and the manifests, which are found by listing folders.
 DRAWING = [f"palimpsest.rendering.kinds.{name}" for name in kinds.names()]
 MANIFESTS = [f"palimpsest.sources.{name}" for name in manifests.names()]
 
 
 def params_file(wildcards, input):
-    """Where the jobs read the preset. It takes `input`, so that Snakemake does not compare it: the values count."""
+    """Return the file of the preset for the jobs, as a function of `input`, so that Snakemake compares values only."""
     return os.path.relpath(PRESET_FILE)
 
 
 onstart:
-    # Jobs on a GPU, in a container or on another machine start by themselves: they must not run where they were forked.
+    # Jobs on a GPU, in a container or on another machine start by themselves; a forked job runs on this machine.
     elsewhere = GPUS or workflow.deployment_settings.deployment_method or not workflow.local_exec
     if workflow.is_main_process and not elsewhere:
         prefork.start(JOB_VARIABLES)

@@ -1,4 +1,4 @@
-"""Notebooks: executed from their sources, stripped of all that differs from one execution to the next."""
+"""Notebooks: executed from their sources, without what differs between two executions."""
 
 
 rule notebook:

@@ -1,4 +1,4 @@
-"""Figures, a rule an experiment, for each has its own: as PDF for the paper and as PNG for the screen."""
+"""Figures, a rule for each experiment: as PDF for the paper and as PNG for the screen."""
 
 for drawn in [name for name in EXPERIMENTS if FIGURES[name]]:
 

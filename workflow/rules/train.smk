@@ -1,7 +1,7 @@
-"""Training: a rule a pack, which is runs of one grid that are trained as one program.
+"""Training: a rule for each pack, which is a set of runs of one grid that are trained as one program.
 
-A pack is no wildcard: which runs are together depends on what is there already. What Snakemake compares about a run
-(inputs, `values`, `code`) does not, so that runs may change company without becoming stale.
+A pack is not a wildcard, because the division into packs depends on which runs are complete. What Snakemake compares
+about a run (inputs, `values`, `code`) does not depend on it, so that a run may change packs without becoming stale.
 """
 
 for pack in PACKS:

@@ -20,7 +20,7 @@ from bench import machine, processes, workload
 from bench.clock import bar
 from palimpsest.foundation.errors import DataError, ParameterError, ToolError
 from palimpsest.foundation.files import write_text
-from palimpsest.planning.parameters import read_params
+from palimpsest.planning.presets import read_params
 from palimpsest.rendering import bench_columns
 
 COLUMNS = bench_columns.COLUMNS["overhead"]

@@ -9,7 +9,7 @@ from typing import Any
 from palimpsest import tasks
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.planning import plan
-from palimpsest.planning.parameters import read_params
+from palimpsest.planning.presets import read_params
 from palimpsest.planning.specs import RunSpec, resolve
 from palimpsest.tasks import Splits
 

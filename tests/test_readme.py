@@ -16,7 +16,7 @@ TEXT = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_claims_is_that_of_the_verdicts() -> None:
-    assert readme.render(PROJECT / "README.md", PROJECT / "params/claims.yaml", PROJECT) == TEXT
+    assert readme.render(PROJECT / "README.md", PROJECT / "params/claims", PROJECT) == TEXT
 
 
 def test_the_numbers_beside_the_first_figure_are_those_of_the_runs() -> None:
@@ -62,4 +62,4 @@ def test_a_readme_without_marks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text("nothing")
     with pytest.raises(DataError, match=r"README\.md: .*not there once each; allowed: one pair of marks"):
-        readme.render(path, PROJECT / "params/claims.yaml", PROJECT)
+        readme.render(path, PROJECT / "params/claims", PROJECT)

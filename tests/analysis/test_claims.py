@@ -683,7 +683,7 @@ class TestAllTogether:
     @given(seed=st.integers(0, 2**32 - 1))
     def test_the_order_of_rows_does_not_matter(self, tmp_path, seed):
         runs = whole_house()
-        asked = claims.read_claims(PROJECT / "params/claims.yaml")
+        asked = claims.read_claims(PROJECT / "params/claims")
         first = claims.decide(runs, asked, 0.95)
         second = claims.decide(runs.sample(frac=1, random_state=np.random.default_rng(seed)), asked, 0.95)
         pd.testing.assert_frame_equal(first.table, second.table)
@@ -798,7 +798,7 @@ def metrics(ratio: float, accuracy: float) -> dict[str, list[float]]:
 
 
 class TestTheClaimsOfTheProject:
-    CLAIMS = PROJECT / "params/claims.yaml"
+    CLAIMS = PROJECT / "params/claims"
 
     def test_hold_where_all_is_as_claimed(self):
         decided = claims.decide(whole_house(), claims.read_claims(self.CLAIMS), 0.95).table

@@ -11,11 +11,11 @@ import yaml
 
 from palimpsest.analysis import published, statistics
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.planning.parameters import read_params
+from palimpsest.planning.presets import read_params, read_parts
 from tests.analysis import made_up
 from tests.training.presets import PROJECT
 
-FILE = PROJECT / "params/published.yaml"
+FILE = PROJECT / "params/published"
 PRESETS = ("default", "lra_retrieval", "paper", "smoke")
 
 
@@ -91,7 +91,7 @@ def test_columns_do_not_depend_on_which_tracks_there_are(comparison):
     ],
 )
 def test_a_wrong_file_is_named_on_one_line(tmp_path: Path, key: str, value: Any, said: str):
-    content = yaml.safe_load(FILE.read_text())
+    content = read_parts(FILE, "experiments")
     content["experiments"]["nema_lite"][key] = value
     path = tmp_path / "published.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -104,7 +104,7 @@ def test_a_wrong_file_is_named_on_one_line(tmp_path: Path, key: str, value: Any,
 
 @pytest.mark.parametrize("damage", ["other axes", "repeated"])
 def test_rows_are_of_one_kind(tmp_path: Path, damage: str):
-    content = yaml.safe_load(FILE.read_text())
+    content = read_parts(FILE, "experiments")
     rows = content["experiments"]["nema_lite"]["tables"]["printed"]["rows"]
     rows[1]["cell"] = {"write_threshold": 0.5} if damage == "other axes" else rows[0]["cell"]
     path = tmp_path / "published.yaml"
@@ -255,7 +255,7 @@ def test_models_may_be_told_apart_by_their_cells(tmp_path: Path):
 def test_each_comparison_refuses_the_numbers_of_the_other():
     summary = summary_of(ours("published", 0), on_documents(AAN, "nema_lc"))
     numbers = published.read_published(FILE)
-    wrong = "^params/published.yaml: experiments: "
+    wrong = "^params/published: experiments: "
     with pytest.raises(ParameterError, match=rf"{wrong}'nema_lc_aan': of several models; allowed: nema_lite$"):
         published.compare(summary, numbers, AAN)
     with pytest.raises(ParameterError, match=rf"{wrong}'nema_lite': of one model, cell by cell; allowed: nema_lc_aan$"):

@@ -14,8 +14,9 @@ from palimpsest.analysis.frames import axes_of, metrics_of
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import read_json
 from palimpsest.planning import plan, specs
-from palimpsest.planning.parameters import Params, read_params
+from palimpsest.planning.parameters import Params
 from palimpsest.planning.plan import Cell
+from palimpsest.planning.presets import read_params
 from palimpsest.planning.specs import RunSpec
 from tests.analysis import made_up
 from tests.training import presets

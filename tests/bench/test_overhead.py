@@ -11,7 +11,7 @@ from bench import overhead
 from bench.processes import Cost
 from palimpsest.foundation.errors import DataError, ParameterError, ToolError
 from palimpsest.planning import plan, specs
-from palimpsest.planning.parameters import read_params
+from palimpsest.planning.presets import read_params
 
 HEADER = "s\th:m:s\tmax_rss\n"
 

@@ -10,7 +10,7 @@ import pytest
 
 from palimpsest.foundation.errors import DataError
 from palimpsest.planning import footprint, plan, provenance, schedule, specs
-from palimpsest.planning.parameters import read_params
+from palimpsest.planning.presets import read_params
 from palimpsest.planning.provenance import code_of
 from tests.training import presets
 
@@ -29,7 +29,7 @@ def test_a_start_that_changes_nothing_imports_no_torch(tmp_path: Path) -> None:
     file = presets.write(tmp_path)
     code = (
         "import sys; from pathlib import Path; from palimpsest.planning import schedule; "
-        "from palimpsest.planning.parameters import read_params; "
+        "from palimpsest.planning.presets import read_params; "
         "p = read_params(Path(sys.argv[1])); s = schedule.read(p, 'file', Path(sys.argv[2])); "
         "print(len(s.packs(p, lambda run: False)), 'torch' in sys.modules)"
     )

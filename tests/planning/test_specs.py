@@ -10,7 +10,8 @@ import torch
 from palimpsest import models
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.planning import plan, specs
-from palimpsest.planning.parameters import Params, read_params
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.presets import read_params
 from palimpsest.planning.specs import RunSpec
 from tests.training import presets
 

@@ -10,8 +10,8 @@ from tests.bench import made_up
 from tests.rendering import fake
 
 PROJECT = Path(__file__).parents[2]
-CLAIMS = PROJECT / "params/claims.yaml"
-PUBLISHED = PROJECT / "params/published.yaml"
+CLAIMS = PROJECT / "params/claims"
+PUBLISHED = PROJECT / "params/published"
 
 
 @pytest.fixture(scope="session")

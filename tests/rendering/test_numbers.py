@@ -11,6 +11,7 @@ import yaml
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import sha256
 from palimpsest.planning.parameters import Params
+from palimpsest.planning.presets import read_parts
 from palimpsest.rendering import numbers
 from tests.rendering import fake
 from tests.rendering.conftest import PUBLISHED
@@ -108,7 +109,7 @@ def test_numbers_of_several_models_are_named_by_their_model(products: Path) -> N
     assert list(theirs) == [f"published/nema_lc_aan/lra/{name}/accuracy/mean" for name in names]
     assert [item["value"] for item in theirs.values()] == [0.5929, 0.5339, 0.5382, 0.5959, 0.5746]
     assert theirs["published/nema_lc_aan/lra/local_attention/accuracy/mean"]["row"] == {"of": "local attention"}
-    content = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
+    content = read_parts(PUBLISHED, "experiments")
     for item in theirs.values():
         value = content
         for key in item["column"].split("."):

@@ -10,7 +10,8 @@ from palimpsest import sources
 from palimpsest.analysis.claim_file import read_claims
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.files import write_json
-from palimpsest.planning.parameters import Params, read_params
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.presets import read_params, read_parts
 from palimpsest.rendering import tables
 from palimpsest.rendering.latex import escape
 from tests.rendering import fake
@@ -286,7 +287,7 @@ def test_both_comparisons_stand_one_below_the_other(tmp_path: Path, on_documents
 
 def test_numbers_on_real_documents_leave_other_presets_as_they_are(tmp_path: Path) -> None:
     without = tmp_path / "published.yaml"
-    content = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
+    content = read_parts(PUBLISHED, "experiments")
     del content["experiments"]["nema_lc_aan"]
     without.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     for name in ("nema_lite", "nema_lc"):

@@ -15,7 +15,7 @@ from palimpsest import tasks
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.sections import checked
 from palimpsest.planning import specs
-from palimpsest.planning.parameters import read_params
+from palimpsest.planning.presets import read_params
 from palimpsest.tasks import lra_retrieval
 from palimpsest.tasks.lra_retrieval import CLS, SEP, Config
 from tests.training.presets import PROJECT

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from palimpsest.foundation.sections import merge
-from palimpsest.planning.parameters import Params, read_params
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.presets import read_params
 
 PROJECT = Path(__file__).parents[2]
 SIZES = {"width": 8, "num_heads": 2, "num_layers": 1, "feedforward": 8, "gate_hidden": 8}

@@ -17,7 +17,9 @@ from typing import Any
 
 import yaml
 
-from palimpsest.foundation.sections import merge, read_yaml
+from palimpsest import sources
+from palimpsest.foundation.sections import merge
+from palimpsest.planning.presets import read_content
 
 HOME = Path(__file__).parents[2]
 NEVER_HASHED = {".snakemake", "logs", "benchmarks", "checkpoints"}
@@ -93,10 +95,17 @@ class Project:
 
     def preset(self, **changes: Any) -> None:
         """Make the smoke preset the default one, in the project's own directory, with changes to its sections."""
-        smoke = read_yaml(HOME / "params/smoke.yaml")
-        smoke.pop("extends")
-        content = merge(merge(read_yaml(HOME / "params/default.yaml"), smoke), {"workdir": ".", **changes})
-        (self.path / "params/default.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        content = merge(read_content(HOME / "params/smoke.yaml"), {"workdir": ".", **changes})
+        by_source: dict[str, dict[str, Any]] = {}
+        for experiment, values in content.pop("experiments").items():
+            by_source.setdefault(str(sources.source_of(experiment)), {})[experiment] = values
+        for source, experiments in by_source.items():
+            self.write(f"params/default/{source}.yaml", {"experiments": experiments})
+        self.write("params/default.yaml", content)
+
+    def write(self, file: str, content: dict[str, Any]) -> None:
+        """Replace a file by YAML."""
+        (self.path / file).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
     def products(self, root: str = ".") -> dict[str, str]:
         """Hash of every product below ``root``, by path."""

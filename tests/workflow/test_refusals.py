@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from palimpsest.foundation.sections import merge, read_yaml
+from palimpsest.foundation.sections import merge
+from palimpsest.planning.presets import read_content
 from tests.workflow.project import HOME, Project, checkout
 
 
@@ -47,7 +48,7 @@ def repaired(**sections: Any) -> dict[str, Any]:
     ids=lambda value: str(value)[:40],
 )
 def test_a_wrong_preset_is_one_line(sources: Project, change: dict[str, Any], words: list[str]) -> None:
-    content = merge(read_yaml(HOME / "params/default.yaml"), change)
+    content = merge(read_content(HOME / "params/default.yaml"), change)
     (sources.path / "params/wrong.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     done = sources.snakemake("--dry-run", "--configfile", "params/wrong.yaml", check=False)
     assert done.returncode == 2

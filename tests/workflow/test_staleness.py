@@ -8,7 +8,7 @@ import pytest
 
 from palimpsest.foundation.files import read_json
 from palimpsest.planning import plan
-from palimpsest.planning.parameters import read_params
+from palimpsest.planning.presets import read_params
 from tests.workflow.project import AFTER_MEASURING, AFTER_TRAINING, EVERYTHING, HOME, Project, checkout
 
 CELLS = {cell.base for cell in plan.cells(read_params(HOME / "params/smoke.yaml"))}
@@ -43,6 +43,7 @@ def test_comments_and_docstrings_change_nothing(project: Project) -> None:
         project.append(f"src/palimpsest/{file}", "\n# a remark\n")
         project.edit(f"src/palimpsest/{file}", '"""', '"""In other words: ')
     project.append("params/default.yaml", "\n# a remark\n")
+    project.append("params/default/nema_lite.yaml", "\n# a remark\n")
     assert project.planned() == {}
 
 
@@ -134,7 +135,7 @@ def test_code_trains_the_models_that_use_it(project: Project, file: str, models:
         ("requirements.lock", "torch==2.13.0", "torch==2.13.1", EVERYTHING | {"bench"}),
         ("params/default.yaml", "trace_examples: 16", "trace_examples: 17", AFTER_TRAINING),
         ("params/default.yaml", "confidence: 0.95", "confidence: 0.9", AFTER_MEASURING),
-        ("params/published.yaml", "\n", "\n# a remark\n", MACROS),
+        ("params/published/nema_lite.yaml", "\n", "\n# a remark\n", MACROS),
         ("src/palimpsest/tasks/delayed_qa.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", EVERYTHING),
         ("src/palimpsest/rendering/figures.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"plot", "notebook", *LAYOUT}),
         ("src/palimpsest/rendering/tables.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", MACROS),

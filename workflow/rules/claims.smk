@@ -4,7 +4,7 @@
 rule claims:
     input:
         runs="tables/runs.csv",
-        claims=source("params/claims.yaml"),
+        claims=sources("params/claims", "*.yaml"),
         lock=source("requirements.lock"),
     output:
         "tables/claims.csv",
@@ -20,7 +20,8 @@ rule claims:
         gpu=0,
     params:
         preset=params_file,
+        claims=lambda wildcards, input: source("params/claims"),
         values=preset_values("confidence"),
         code=fingerprint("palimpsest.analysis.runs", "palimpsest.analysis.claims"),
     shell:
-        "python -m palimpsest claims --params {params.preset:q} --claims {input.claims:q} > {log:q} 2>&1"
+        "python -m palimpsest claims --params {params.preset:q} --claims {params.claims:q} > {log:q} 2>&1"

@@ -15,7 +15,7 @@ sys.path.insert(0, str(PROJECT / "src"))
 
 from palimpsest import sources as manifests
 from palimpsest.planning import plan, schedule
-from palimpsest.planning.parameters import read_params
+from palimpsest.planning.presets import errors_of_sources, read_params
 from palimpsest.foundation.errors import PalimpsestError, ParameterError
 from palimpsest.planning.provenance import fingerprint
 from palimpsest.rendering import kinds
@@ -60,9 +60,10 @@ def or_stop(function):
 def checked_preset():
     """Return the file of the preset, the preset, and its schedule with every run resolved and checked."""
     path = preset_file()
-    shown = os.path.relpath(path)
-    preset = read_params(path if shown.startswith("..") else Path(shown))
-    return path, preset, schedule.read(preset, shown, kept_for(preset))
+    shown = Path(os.path.relpath(path))
+    preset = read_params(path if shown.parts[0] == ".." else shown)
+    with errors_of_sources(shown):
+        return path, preset, schedule.read(preset, shown, kept_for(preset))
 
 
 def kept_for(preset):

@@ -8,8 +8,8 @@ rule tables:
         summary="tables/summary_final_epoch.csv",
         verdicts="tables/claims.csv",
         evidence="tables/claims_evidence.json",
-        published=source("params/published.yaml"),
-        claims=source("params/claims.yaml"),
+        published=sources("params/published", "*.yaml"),
+        claims=sources("params/claims", "*.yaml"),
         lock=source("requirements.lock"),
     output:
         RENDERED,
@@ -24,11 +24,13 @@ rule tables:
         gpu=0,
     params:
         preset=params_file,
+        claims=lambda wildcards, input: source("params/claims"),
+        published=lambda wildcards, input: source("params/published"),
         values=preset_values(),
         code=fingerprint("palimpsest.rendering.tables", *MANIFESTS),
     shell:
         "python -m palimpsest tables --params {params.preset:q}"
-        " --published {input.published:q} --claims {input.claims:q} > {log:q} 2>&1"
+        " --published {params.published:q} --claims {params.claims:q} > {log:q} 2>&1"
 
 
 rule numbers:
@@ -39,7 +41,7 @@ rule numbers:
         verdicts="tables/claims.csv",
         evidence="tables/claims_evidence.json",
         generalisation="tables/generalisation.csv",
-        published=source("params/published.yaml"),
+        published=sources("params/published", "*.yaml"),
         lock=source("requirements.lock"),
     output:
         "paper/numbers.tex",
@@ -55,7 +57,8 @@ rule numbers:
         gpu=0,
     params:
         preset=params_file,
+        published=lambda wildcards, input: source("params/published"),
         values=preset_values(),
         code=fingerprint("palimpsest.rendering.numbers", *MANIFESTS),
     shell:
-        "python -m palimpsest numbers --params {params.preset:q} --published {input.published:q} > {log:q} 2>&1"
+        "python -m palimpsest numbers --params {params.preset:q} --published {params.published:q} > {log:q} 2>&1"

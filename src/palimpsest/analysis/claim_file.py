@@ -1,4 +1,11 @@
-"""What params/claims.yaml may say: claims as data, each a conjunction of tests on groups of runs."""
+"""What a file of claims may hold: claims as data, each a conjunction of tests on groups of runs.
+
+A group is a set of cells of one model: ``where`` fixes axes, ``having`` limits a mean over seeds, ``choose`` ranks the
+cells that are left (later keys break ties). Only metrics of the validation split may choose; what is reported is
+measured on the test split. A claim holds on a track if all its ``tests`` hold there. What is listed under ``also`` is
+reported beside it and decides nothing. ``on_track`` has the differences of one track, ``tracks`` the only tracks of a
+test, and ``experiment`` the experiment of a test whose runs are not in the claim's own.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +15,11 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from palimpsest import models
+from palimpsest import models, sources
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import Scalar, Section, checked, read_yaml
 from palimpsest.planning.parameters import TrackName
+from palimpsest.planning.presets import read_parts
 
 Kind = Literal["value", "difference", "reduction", "spearman", "count", "success_rate"]
 
@@ -279,7 +288,7 @@ class Claim(Section):
 
 
 class Claims(Section):
-    """Content of params/claims.yaml."""
+    """Content of the files of claims: groups and claims by name."""
 
     groups: dict[str, Group]
     claims: dict[str, Claim]
@@ -298,9 +307,29 @@ class Claims(Section):
 
 
 def read_claims(path: Path) -> Claims:
-    """Read params/claims.yaml.
+    """Read the claims of all sources.
+
+    Args:
+        path: a folder with a file a source, as ``params/claims``; or one file with everything.
 
     Raises:
         ParameterError: one line a mistake: file, key, value, and what is allowed.
     """
-    return checked(Claims, read_yaml(path), path)
+    if not path.is_dir():
+        return checked(Claims, read_yaml(path), path)
+    claims = checked(Claims, read_parts(path, "groups", "claims"), path)
+    for file in sorted(path.glob("*.yaml")):
+        _check_source(file, claims)
+    return claims
+
+
+def _check_source(file: Path, claims: Claims) -> None:
+    """Check that the claims of a file are about the experiments of its source."""
+    source = sources.load(file.stem, str(file))
+    for name in read_yaml(file).get("claims") or {}:
+        claim = claims.claims[name]
+        if claim.source != source.number:
+            raise ParameterError(f"{file}: claims.{name}.source: {claim.source!r}; allowed: {source.number}")
+        if claim.experiment not in source.experiment_names:
+            allowed = ", ".join(source.experiment_names)
+            raise ParameterError(f"{file}: claims.{name}.experiment: {claim.experiment!r}; allowed: {allowed}")

@@ -57,7 +57,7 @@ class Judged:
     verdict: Verdict | None
 
 
-def decide(runs: DataFrame, claims: Claims, confidence: float, file: Path | str = "params/claims.yaml") -> Decisions:
+def decide(runs: DataFrame, claims: Claims, confidence: float, file: Path | str = "params/claims") -> Decisions:
     """Decide every claim on each of its tracks.
 
     A test holds if its one-sided p value, adjusted by Holm's method over all tests of all claims of its source on all

@@ -14,6 +14,7 @@ from palimpsest.analysis.frames import axes_of, records, tidy
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import Scalar, Section, checked, format_value, read_yaml
 from palimpsest.planning.parameters import TrackName
+from palimpsest.planning.presets import read_parts
 
 
 class Number(Section):
@@ -103,18 +104,21 @@ class PublishedResults(Section):
 
 
 class Published(Section):
-    """Content of params/published.yaml: the sources by experiment."""
+    """Content of the files of published numbers: those of each experiment."""
 
     experiments: dict[str, PublishedResults]
 
 
 def read_published(path: Path) -> Published:
-    """Read params/published.yaml.
+    """Read the numbers that the sources published.
+
+    Args:
+        path: a folder with a file a source, as ``params/published``; or one file with everything.
 
     Raises:
         ParameterError: one line a mistake: file, key, value, and what is allowed.
     """
-    return checked(Published, read_yaml(path), path)
+    return checked(Published, read_parts(path, "experiments") if path.is_dir() else read_yaml(path), path)
 
 
 def compare(summary: DataFrame, published: Published, experiment: str = "nema_lite") -> DataFrame:
@@ -202,7 +206,7 @@ def _source(published: Published, experiment: str, *, names_models: bool) -> Pub
         kind = "of one model, cell by cell" if names_models else "of several models"
         said = kind if experiment in published.experiments else "missing"
         allowed = ", ".join(sorted(known)) or "none"
-        raise ParameterError(f"params/published.yaml: experiments: {experiment!r}: {said}; allowed: {allowed}")
+        raise ParameterError(f"params/published: experiments: {experiment!r}: {said}; allowed: {allowed}")
     return known[experiment]
 
 
@@ -210,7 +214,7 @@ def _check_metrics(summary: DataFrame, source: PublishedResults, experiment: str
     for metric in source.ours.values():
         if f"{metric}_mean" not in summary.columns:
             known = ", ".join(name.removesuffix("_mean") for name in summary.columns if name.endswith("_mean"))
-            raise ParameterError(f"params/published.yaml: {experiment}.ours: {metric!r}: unknown; allowed: {known}")
+            raise ParameterError(f"params/published: {experiment}.ours: {metric!r}: unknown; allowed: {known}")
 
 
 def _spelled(cell: Mapping[str, Scalar]) -> str:

@@ -12,10 +12,10 @@ console = Console(stderr=True)
 
 ParamsOption = Annotated[Path, typer.Option("--params", help="the preset", metavar="FILE")]
 RootOption = Annotated[Path, typer.Option("--root", help="directory of the products", metavar="DIR")]
-PublishedOption = Annotated[Path, typer.Option("--published", help="the sources' own numbers", metavar="FILE")]
-ClaimsOption = Annotated[Path, typer.Option("--claims", help="the claims, as data", metavar="FILE")]
+PublishedOption = Annotated[Path, typer.Option("--published", help="folder of the sources' own numbers", metavar="DIR")]
+ClaimsOption = Annotated[Path, typer.Option("--claims", help="folder of the claims, as data", metavar="DIR")]
 DEFAULT_PARAMS, HERE = Path("params/default.yaml"), Path()
-DEFAULT_CLAIMS, DEFAULT_PUBLISHED = Path("params/claims.yaml"), Path("params/published.yaml")
+DEFAULT_CLAIMS, DEFAULT_PUBLISHED = Path("params/claims"), Path("params/published")
 
 
 def report(line: str) -> None:

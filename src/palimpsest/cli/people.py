@@ -89,7 +89,7 @@ def plan(
 ) -> None:
     """Print what a preset asks for: jobs, runs, steps, and the estimated time and disk space. Runs nothing."""
     from palimpsest.cli import estimate
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
 
     estimate.show(read_params(params), params, Console(), timing=timing, jobs=jobs)
 
@@ -102,7 +102,7 @@ def sweep(
 ) -> None:
     """Train every pack of one experiment in turn, without Snakemake; finished packs are skipped."""
     from palimpsest.cli import single
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
     from palimpsest.runtime import lease as leases
 
     preset = read_params(params)
@@ -114,7 +114,7 @@ def sweep(
 def summarise(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
     """Print the final-epoch means of every cell, over the runs that the grid asks for."""
     from palimpsest.analysis import runs, statistics
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
     summary = statistics.summarise(runs.collect(preset, root), runs.axes(preset), preset.confidence)
@@ -168,11 +168,12 @@ def params_(
     """Write the comments of a preset and params/schema.json again, from the classes of its sections."""
     from palimpsest.foundation.files import write_text
     from palimpsest.planning import params_file, specs
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
     specs.check(preset, params)
-    for path, text in ((params, params_file.render(preset)), (params.parent / "schema.json", params_file.schema())):
+    files = params_file.files(preset, params) | {params.parent / "schema.json": params_file.schema()}
+    for path, text in files.items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         if check:

@@ -28,7 +28,7 @@ app = typer.Typer(rich_markup_mode="rich")
 @app.command(rich_help_panel=PANEL)
 def data(experiment: str, track: str, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
     """Generate the data set of one track, and its card."""
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
     from palimpsest.training import datasets
 
     card = datasets.generate(read_params(params), experiment, track, root, params)
@@ -51,7 +51,7 @@ def train_pack(
     from palimpsest.cli import single
     from palimpsest.planning import plan as planning
     from palimpsest.planning import specs
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
     from palimpsest.runtime import lease as leases
     from palimpsest.training import job
 
@@ -72,7 +72,7 @@ def measure_cell(
     """Measure the trained runs of one cell from their weights: test metrics under every control, and the trace."""
     from palimpsest.measuring import job
     from palimpsest.planning import plan as planning
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
     from palimpsest.runtime import lease as leases
 
     preset = read_params(params)
@@ -88,7 +88,7 @@ def aggregate(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) ->
     """Write tables/runs.csv and tables/summary_final_epoch.csv from the runs that the grid asks for."""
     from palimpsest.analysis import runs, statistics
     from palimpsest.foundation.files import write_text
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
     table = runs.collect(preset, root)
@@ -105,7 +105,7 @@ def aggregate(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) ->
 def dynamics(experiment: str, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
     """Write the tables of one experiment: learning curves, training steps, and what the memories did."""
     from palimpsest.analysis import experiment_tables
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
 
     for path, rows in experiment_tables.write(read_params(params), root, experiment).items():
         console.print(f"{path}: {rows} rows")
@@ -119,7 +119,7 @@ def claims(
     from palimpsest.analysis import claims as analysis
     from palimpsest.analysis import runs
     from palimpsest.foundation.files import write_json, write_text
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
     decided = analysis.decide(runs.read_runs(root / "tables/runs.csv"), analysis.read_claims(claims), preset.confidence)
@@ -139,7 +139,7 @@ def tables(
     root: RootOption = HERE,
 ) -> None:
     """Render the LaTeX tables, and the comparison with the sources' own numbers."""
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
     from palimpsest.rendering import tables as rendering
 
     rendering.write_tables(read_params(params), root, claims=claims, published=published)
@@ -152,7 +152,7 @@ def plot(
     root: RootOption = HERE,
 ) -> None:
     """Draw every figure of one experiment into plots/, as PDF and PNG."""
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
     from palimpsest.rendering import figures as rendering
 
     rendering.write_figures(read_params(params), root, experiment)
@@ -163,7 +163,7 @@ def numbers(
     published: PublishedOption = DEFAULT_PUBLISHED, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE
 ) -> None:
     """Write every number of the paper as a LaTeX macro, each with its origin."""
-    from palimpsest.planning.parameters import read_params
+    from palimpsest.planning.presets import read_params
     from palimpsest.rendering import numbers as rendering
 
     rendering.write_numbers(read_params(params), root, published=published)

@@ -18,7 +18,8 @@ from palimpsest.foundation.files import read_json
 from palimpsest.foundation.sections import checked, per_run_fields
 from palimpsest.measuring import job as measuring
 from palimpsest.planning import footprint, plan, specs
-from palimpsest.planning.parameters import Experiment, Grid, Params, Task, Track, Training, read_params
+from palimpsest.planning.parameters import Experiment, Grid, Params, Task, Track, Training
+from palimpsest.planning.presets import read_params
 from palimpsest.planning.specs import RunSpec
 from palimpsest.runtime import machine
 from palimpsest.training import datasets, job, loop

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from palimpsest.foundation.errors import ParameterError
-from palimpsest.foundation.sections import NAME, PerRun, Scalar, Section, checked, format_value, merge, read_yaml
+from palimpsest.foundation.sections import NAME, PerRun, Scalar, Section, format_value
 
 TrackName = Literal["published", "repaired"]
 
@@ -168,19 +167,3 @@ class Params(Section):
             if not NAME.fullmatch(name):
                 raise ValueError(f"experiments: {name!r} is not a name; allowed: lower case letters, digits, '_'")
         return self
-
-
-def read_params(path: Path) -> Params:
-    """Read a preset; ``extends: other.yaml`` takes all that the file itself does not say from its neighbour.
-
-    Raises:
-        ParameterError: one line a mistake: file, key, value, and what is allowed.
-    """
-    content = read_yaml(path)
-    if "extends" in content:
-        base = path.parent / str(content.pop("extends"))
-        inherited = read_yaml(base)
-        if "extends" in inherited:
-            raise ParameterError(f"{base}: extends: {inherited['extends']!r}: a base extends nothing itself")
-        content = merge(inherited, content)
-    return checked(Params, content, path)

@@ -6,6 +6,7 @@ import json
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import annotated_types
@@ -13,9 +14,10 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from palimpsest import models, tasks
+from palimpsest import models, sources, tasks
 from palimpsest.foundation.sections import Section, format_value
 from palimpsest.planning.parameters import Grid, Params, Task, Track, Training
+from palimpsest.planning.presets import folder_of
 
 HEADER = """\
 # Everything that this preset does. Comments are generated from the classes of the sections: edit the values, then run
@@ -27,14 +29,38 @@ Content = BaseModel | Mapping[str, Any]
 Fields = Mapping[str, FieldInfo]
 
 
-def render(content: Content, header: str = HEADER) -> str:
+HEADER_OF_SOURCE = """\
+# Experiments of source {number}, {title}. Comments are generated as in params/default.yaml.
+"""
+
+
+def files(params: Params, path: Path) -> dict[Path, str]:
+    """The text of every file of a preset: ``path``, and one file a source beside it if there is such a folder.
+
+    Args:
+        params: the preset as it was read from ``path``.
+        path: e.g. ``params/default.yaml``.
+    """
+    if not folder_of(path).is_dir():
+        return {path: render(params)}
+    sections = {name: value for name, value in params if name != "experiments"}
+    found = {path: render(sections, fields=Params.model_fields)}
+    for name, source in sources.present(params.experiments).items():
+        own = {known: one for known, one in params.experiments.items() if known in source.experiment_names}
+        header = HEADER_OF_SOURCE.format(number=source.number, title=source.title)
+        found[folder_of(path) / f"{name}.yaml"] = render({"experiments": own}, header)
+    return found
+
+
+def render(content: Content, header: str = HEADER, fields: Fields | None = None) -> str:
     """Write a section, or a mapping of names to sections, as YAML; each key has a comment where it first occurs.
 
     Args:
         content: a preset, or a part of one such as ``{"experiments": {"copy": …}}``.
         header: comment lines at the head of the file.
+        fields: descriptions of the keys of a mapping; a section has its own.
     """
-    return header + "".join(f"{line}\n" for line in _lines(content, {}, set()))
+    return header + "".join(f"{line}\n" for line in _lines(content, fields or {}, set()))
 
 
 def _lines(content: Content, fields: Fields, explained: set[str], indent: str = "") -> Iterator[str]:

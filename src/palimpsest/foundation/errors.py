@@ -1,10 +1,10 @@
-"""The errors that a user can cause; the command line prints each on one line and exits with 2."""
+"""Errors that a user can cause; the command line prints each on one line and exits with status 2."""
 
 from __future__ import annotations
 
 
 class PalimpsestError(Exception):
-    """Something that the user can mend: the message names the file, the key, the value and what is allowed."""
+    """An error that the user can correct: the message names the file, the key, the value and what is allowed."""
 
 
 class ParameterError(PalimpsestError):
@@ -12,7 +12,7 @@ class ParameterError(PalimpsestError):
 
 
 class DataError(PalimpsestError):
-    """A data set, checkpoint or result file is missing, corrupt or of another shape than asked for."""
+    """A data set, checkpoint or result file is missing, corrupt, or has the wrong shape."""
 
 
 class ToolError(PalimpsestError):

@@ -1,4 +1,4 @@
-"""Reading and writing files so that nothing half-written stays and every error names its file."""
+"""Reading and writing files: a file is written completely or not at all, and every error names its file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from palimpsest.foundation.errors import DataError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: to a temporary neighbour, then rename.
+    """Write a file completely or not at all: to a temporary file beside it, which is then renamed.
 
     Raises:
         DataError: the disk is full, or the directory cannot be written.
@@ -26,18 +26,18 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # where not even a name can be looked up, nothing was written
+        with contextlib.suppress(OSError):  # if the folder is missing, nothing was written
             temporary.unlink()
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write text as UTF-8, as :func:`write_bytes` does."""
+    """Write text as UTF-8; see :func:`write_bytes`."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON with sorted keys; NaN is written as null, as JSON has no other word for it."""
+    """Write JSON with sorted keys; NaN and infinities are written as null, because JSON cannot express them."""
     write_text(path, json.dumps(_plain(content), indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
@@ -68,11 +68,11 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's content, in hexadecimal."""
+    """Return the SHA-256 hash of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(content: Any) -> str:
-    """Hash of plain values, in hexadecimal; the order of keys does not matter."""
+    """Return the SHA-256 hash of plain values, in hexadecimal; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

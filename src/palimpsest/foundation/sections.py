@@ -1,6 +1,6 @@
-"""Sections of parameters: frozen models that forbid unknown keys, how YAML is read, and errors in one line.
+"""Sections of parameters: the base class, the reader of YAML, and validation errors as one line each.
 
-Nothing here imports torch, and nothing here knows which sections there are (:mod:`palimpsest.planning.parameters`).
+The sections themselves are defined elsewhere (:mod:`palimpsest.planning.parameters`). Does not import torch.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """A frozen group of parameters; an unknown key is an error, and so is a value of another type."""
+    """A frozen group of parameters; an unknown key or a value of the wrong type is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class PerRun:
-    """Marks a parameter that may differ between the runs of one pack: it reaches the model as a tensor (runs,)."""
+    """Marks a parameter that may differ between the runs of a pack; it reaches the model as a tensor (runs,)."""
 
 
 def per_run_fields(section: type[BaseModel]) -> tuple[str, ...]:
-    """Names of the fields of ``section`` that are marked :class:`PerRun`, in the order of their definition."""
+    """Return the names of the fields of ``section`` that are marked :class:`PerRun`, in the order of definition."""
     return tuple(
         name for name, field in section.model_fields.items() if any(isinstance(mark, PerRun) for mark in field.metadata)
     )
 
 
 def as_number(section: type[BaseModel], name: str, value: Scalar) -> bool | int | float:
-    """What a per-run parameter is in a tensor: itself; a word is its place among those that are allowed."""
+    """Return the number that stands for a per-run parameter in a tensor: its value, or the index of an allowed word."""
     return typing.get_args(section.model_fields[name].annotation).index(value) if isinstance(value, str) else value
 
 
 def format_value(value: Scalar) -> str:
-    """Spell a value as paths and tables do: 0.05, 1e-06, 64, true.
+    """Format a value for paths and tables: 0.05, 1e-06, 64, true.
 
     >>> [format_value(v) for v in (0, 0.0, 0.05, 1e-6, True, "flag")]
     ['0', '0', '0.05', '1e-06', 'true', 'flag']
@@ -58,11 +58,11 @@ def format_value(value: Scalar) -> str:
 
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The one in C, where PyYAML has it: ten times as fast."""
+"""PyYAML's parser in C if it is installed: ten times as fast."""
 
 
 class _UniqueKeyLoader(_Loader):
-    """YAML as usual, but a repeated key is an error and 1e-3 is a number (YAML 1.1 reads it as text)."""
+    """YAML 1.1, except that a repeated key is an error and that 1e-3 is a number, not text."""
 
 
 def _mapping_without_repeats(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -99,17 +99,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(base: Any, over: Any) -> Any:
-    """``base`` with the values of ``over``; mappings merge key by key, all else is replaced."""
+    """Return ``base`` with the values of ``over``: mappings are merged key by key, other values are replaced."""
     if isinstance(base, dict) and isinstance(over, dict):
         return {key: merge(base.get(key), over[key]) if key in over else base[key] for key in {**base, **over}}
     return over
 
 
 def checked(section: type[T], content: Any, file: Path | str, prefix: str = "") -> T:
-    """Build ``section`` from plain values, with errors in the project's one-line form.
+    """Build ``section`` from plain values.
+
+    Args:
+        section: the class.
+        content: values as read from a file.
+        file: the file, for messages.
+        prefix: key of the section in the file, for messages.
 
     Raises:
-        ParameterError: see :func:`read_params`.
+        ParameterError: a line for each mistake: file, key, value, what is allowed.
     """
     try:
         return section.model_validate(content)
@@ -134,20 +140,20 @@ def _lines(error: ValidationError, section: type[BaseModel], file: Path | str, p
 
 
 def _known_keys(section: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """What a section, found by following ``location`` through fields, unions, lists and mappings, may hold."""
+    """Return the allowed keys of the section at ``location``, a path through fields, unions, lists and mappings."""
     current: Any = section
     for part in location:
         model = _model_in(current)
         if model is not None and part in model.model_fields:
             current = model.model_fields[str(part)].annotation
-        else:  # a name within a mapping, a place in a list
+        else:  # a key of a mapping, an index of a list
             current = next((part for part in reversed(typing.get_args(current)) if part is not ...), current)
     model = _model_in(current)
     return sorted(model.model_fields) if model is not None else []
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation is, or that stands in its union."""
+    """Return the model of an annotation, also from within a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):

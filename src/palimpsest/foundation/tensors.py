@@ -1,4 +1,4 @@
-"""Reading and writing tensors as safetensors: no pickle, the same bytes for the same content."""
+"""Reading and writing tensors as safetensors files, which need no pickle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from palimpsest.foundation.files import write_bytes
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors as safetensors: no pickle, the same bytes for the same content."""
+    """Write tensors to a safetensors file; the same content gives the same bytes."""
     write_bytes(path, safetensors.save({key: value.cpu().contiguous() for key, value in tensors.items()}, metadata))
 
 

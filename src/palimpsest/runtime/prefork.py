@@ -1,11 +1,11 @@
-"""Jobs of this machine, forked from one process that has the libraries loaded, which takes longer than most jobs.
+"""Forks jobs from one process that has already imported the libraries, because the imports take longer than most jobs.
 
-A job is a process of its own, with the arguments, directory, environment and streams of whoever asks for it, who waits
-for its exit status. The package itself is loaded by each job, as it stands in that moment. Where nobody forks jobs, who
-asks does the work, and nothing but time depends on which of the two it was. For Linux; elsewhere nobody forks.
+A *client* asks the forking *server* for a job and waits for its exit status. A job is a process with the arguments,
+directory, environment and streams of its client; it imports this package itself, in the state of that moment. Without a
+server the client does the work itself: only the time differs. Linux only; on other systems there is no server.
 """
 
-# ruff: noqa: F401 (what is loaded here is for others)
+# ruff: noqa: F401 (the imports are for the forked jobs)
 from __future__ import annotations
 
 import atexit
@@ -24,25 +24,26 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = "fork-jobs"
-"""``python -m palimpsest fork-jobs DESCRIPTOR`` is the process that forks, DESCRIPTOR its listening socket."""
+"""``python -m palimpsest fork-jobs DESCRIPTOR`` is the server; DESCRIPTOR is its listening socket."""
 VARIABLE = "PALIMPSEST_PREFORK"
-"""Tells jobs where that process listens."""
+"""Environment variable with the address of the server's socket."""
 LARGEST_REQUEST = 1 << 20
-"""Bytes; the kernel's own limit of a message is smaller, and who cannot send one does the work itself."""
+"""Bytes. The kernel's limit for a message is smaller; a client that cannot send its request does the work itself."""
 
 
 def start(variables: Mapping[str, str]) -> Callable[[], None]:
-    """Start the process that forks jobs for this one, and for those that this one starts.
+    """Start a server for this process and its child processes.
 
     Args:
-        variables: environment that libraries read when they are loaded, beside this process's own.
+        variables: environment variables that libraries read at import, in addition to those of this process.
 
     Returns:
-        What ends it. So does the end of this process, however it comes; jobs that are there by then go on.
+        A function that ends the server. The server also ends with this process, even if that is killed; running jobs
+        continue.
     """
     if not hasattr(os, "pidfd_open"):
         return lambda: None
-    folder = tempfile.TemporaryDirectory(prefix="palimpsest-")  # nobody else may enter it, and so ask
+    folder = tempfile.TemporaryDirectory(prefix="palimpsest-")  # other users may not enter it, and so cannot ask
     address = str(Path(folder.name, "socket"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(address)
@@ -65,10 +66,10 @@ def start(variables: Mapping[str, str]) -> Callable[[], None]:
 
 
 def ask(words: Sequence[str]) -> int | None:
-    """Have ``palimpsest WORDS`` done by a forked job.
+    """Run ``palimpsest WORDS`` in a forked job.
 
     Returns:
-        Its exit status, as a shell gives it; None where nobody forks jobs.
+        The exit status of the job, as in a shell; None without a server.
     """
     if VARIABLE not in os.environ:
         return None
@@ -81,36 +82,36 @@ def ask(words: Sequence[str]) -> int | None:
             return None
         answer = connection.recv(16)
     if not answer:
-        sys.stderr.write("palimpsest: the process that forked this job ended before it\n")
+        sys.stderr.write("palimpsest: the process that forks jobs ended before this job\n")
         return 1
     return int(answer)
 
 
 def serve(descriptor: int) -> None:
-    """Load the libraries, and fork a job for whoever asks; returns in every job, as the one that it is to be.
+    """Import the libraries and fork a job for every request; returns only in the forked job.
 
     Args:
-        descriptor: of the listening socket. The end of standard input is the end of this process.
+        descriptor: the listening socket. The server ends when its standard input is closed.
     """
     _load_libraries()
-    gc.freeze()  # the collector of a job would write to, and so copy, every page that it shares with this process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted terminal tells the jobs itself
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
+    gc.freeze()  # a job's garbage collector would otherwise write to, and so copy, every shared page
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal also sends the interrupt to the jobs
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are not waited for
     listener = socket.socket(fileno=descriptor)
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:
-            shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)  # whose maker could not
+            shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)  # its creator is dead
             sys.exit()
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
-            return _keep(connection)
+            return _supervise(connection)
         connection.close()
 
 
 def _load_libraries() -> None:
-    """What most jobs import. Nothing of this package, which may be edited while jobs run."""
+    """Import what most jobs need, but nothing of this package, which may be edited while jobs run."""
     import jaxtyping
     import matplotlib.backends.backend_agg
     import matplotlib.backends.backend_pdf
@@ -123,11 +124,14 @@ def _load_libraries() -> None:
     import torch
     import typer
     import yaml
-    from pydantic import TypeAdapter, model_validator  # the names: it loads their modules when it is asked for them
+    from pydantic import TypeAdapter, model_validator  # pydantic imports their modules at first use
 
 
-def _keep(connection: socket.socket) -> None:
-    """Fork one job, answer with its exit status, and end; returns in the job. Who hangs up ends the job."""
+def _supervise(connection: socket.socket) -> None:
+    """Fork one job, send its exit status to the client and exit; kill the job if the client disconnects.
+
+    Returns only in the forked job.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     request, streams, _, _ = socket.recv_fds(connection, LARGEST_REQUEST, 3)
     job = os.fork()
@@ -137,7 +141,7 @@ def _keep(connection: socket.socket) -> None:
     ended = os.pidfd_open(job)
     events = select.poll()
     events.register(ended, select.POLLIN)
-    events.register(connection, 0)  # hanging up is reported unasked
+    events.register(connection, 0)  # a disconnect is reported without being asked for
     if ended not in dict(events.poll()):
         os.kill(job, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
@@ -148,7 +152,7 @@ def _keep(connection: socket.socket) -> None:
 
 
 def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
-    """Make this process the one that was asked for."""
+    """Take over streams, directory, environment and arguments of the request."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

@@ -52,6 +52,16 @@ def test_links_and_pictures_lead_to_files() -> None:
         assert (PROJECT / target).is_file(), target
 
 
+def test_the_layout_names_files_and_folders_that_exist() -> None:
+    layout = TEXT.split("## Layout")[1].split("##")[0]
+    cells = [line.split("|")[1] for line in layout.splitlines() if line.startswith("| `")]
+    named = [path for cell in cells for path in re.findall(r"`([^`…]+)`", cell)]
+    assert len(named) > 20
+    homes = [PROJECT, PROJECT / "src/palimpsest", PROJECT / "params"]
+    for path in named:
+        assert any(any(home.glob(path.replace("NAME", "*"))) for home in homes), path
+
+
 def test_every_make_target_that_it_names_exists() -> None:
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make (\w+)", TEXT, re.MULTILINE):

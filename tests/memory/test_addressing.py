@@ -299,7 +299,7 @@ def test_any_strength_gives_a_weighting(strength: float) -> None:
 @pytest.mark.parametrize("similarity", ["cosine ", "euclidean", ""])
 def test_an_unknown_similarity_is_refused_in_one_line(similarity: str) -> None:
     drawn = Drawn(6)
-    with pytest.raises(ParameterError, match=rf"^similarity: '{similarity}' is no similarity; allowed: cosine, dot$"):
+    with pytest.raises(ParameterError, match=rf"^similarity: '{similarity}' is unknown; allowed: cosine, dot$"):
         addressing.content_weights(drawn.key, drawn.slots, drawn.strength, similarity)
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.memory.control import CONTROLS, Control, heard, seen
+from palimpsest.memory.control import CONTROLS, Control, shuffle_memory, silence_reads
 
 
 def memories(runs: int, batch: int, *rest: int) -> torch.Tensor:
@@ -21,7 +21,7 @@ def test_shuffled_shows_every_example_its_neighbours_memory_within_its_run(
     runs: int, batch: int, rest: list[int]
 ) -> None:
     slots = memories(runs, batch, *rest)
-    found = seen(slots, "shuffled")
+    found = shuffle_memory(slots, "shuffled")
     for run in range(runs):
         for example in range(batch):
             assert torch.equal(found[run, example], slots[run, (example - 1) % batch])
@@ -30,34 +30,34 @@ def test_shuffled_shows_every_example_its_neighbours_memory_within_its_run(
 @pytest.mark.parametrize("control", ["on", "off", "random_writes"])
 def test_otherwise_everybody_sees_their_own_memory(control: Control) -> None:
     slots = memories(2, 3, 4, 5)
-    assert torch.equal(seen(slots, control), slots)
+    assert torch.equal(shuffle_memory(slots, control), slots)
 
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_only_off_silences_what_is_read(control: Control) -> None:
     reads = memories(2, 3, 1, 4)
     expected = torch.zeros_like(reads) if control == "off" else reads
-    assert torch.equal(heard(reads, control), expected)
+    assert torch.equal(silence_reads(reads, control), expected)
 
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_what_is_given_is_left_alone(control: Control) -> None:
     given_slots = memories(2, 3, 4)
     before = given_slots.clone()
-    heard(seen(given_slots, control), control)
+    silence_reads(shuffle_memory(given_slots, control), control)
     assert torch.equal(given_slots, before)
 
 
 def test_a_silenced_memory_gets_no_gradient_though_it_holds_nonsense() -> None:
     reads = torch.tensor([[[1.0, torch.inf, torch.nan]]], requires_grad=True)
-    said = heard(reads, "off")
+    said = silence_reads(reads, "off")
     assert said.tolist() == [[[0, 0, 0]]]
     assert not said.requires_grad
 
 
 def test_a_swapped_memory_gets_the_gradient_of_who_read_it() -> None:
     slots = memories(1, 3, 1).requires_grad_()
-    (seen(slots, "shuffled") * torch.tensor([[[1.0], [10.0], [100.0]]])).sum().backward()
+    (shuffle_memory(slots, "shuffled") * torch.tensor([[[1.0], [10.0], [100.0]]])).sum().backward()
     assert slots.grad is not None
     assert slots.grad.flatten().tolist() == [10, 100, 1]
 

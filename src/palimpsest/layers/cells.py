@@ -1,8 +1,10 @@
-"""Recurrent cells for every run of a pack: LSTM, GRU and, with the same face, a network without a state.
+"""Recurrent cells for every run of a pack: LSTM, GRU and, with the same methods, a network without a state.
 
-Axes: R runs, B batch, K hidden units. A cell has ``d_out``, ``initial_state(batch)`` and ``step(x, state)``. What its
-inputs contribute depends on no state: ``of_input`` computes it, for a whole sequence at once where that is known, and
-``advance`` takes a step with it. A state is never changed, it is followed by another.
+Axes: R runs, B batch, K hidden units. A cell has ``d_out``, ``initial_state(batch)`` and ``step(x, state)``. The part
+of the gates that the input contributes does not depend on the state. ``of_input`` computes this part, for a whole
+sequence at once if it is known, and ``advance`` takes a step with it. States are immutable: a step returns a new one.
+
+The names ``of_input`` and ``of_hidden`` are parts of the names of stored parameters.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ Hidden = Float[Tensor, "runs batch hidden"]
 
 
 class _Gates(Linear):
-    """W x + b for all gates of a cell at once, drawn from U(±1/√K) as PyTorch draws its cells' weights."""
+    """W x + b for all gates of a cell at once, drawn from U(±1/√K) like the weights of PyTorch's cells."""
 
     def __init__(self, runs: int, d_in: int, d_hidden: int, gates: int) -> None:
         super().__init__(runs, d_in, gates * d_hidden)
@@ -33,7 +35,7 @@ class _Gates(Linear):
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
-        """Draw every run's weights from that run's own generator."""
+        """Draw every run's weights with that run's own generator."""
         _draw(self.weight, self.bound, generators)
         _draw(self.bias, self.bound, generators)
 
@@ -42,9 +44,9 @@ class LSTMState(NamedTuple):
     """What an LSTM carries from step to step."""
 
     hidden: Hidden
-    """h, in (−1, 1): what it says."""
+    """h, in (−1, 1): the output."""
     memory: Hidden
-    """c: what it keeps."""
+    """c: the cell's content."""
 
 
 class LSTMCell(nn.Module):
@@ -52,9 +54,9 @@ class LSTMCell(nn.Module):
 
         i, f, o = σ(W x + U h + b)    g = tanh(W x + U h + b)    c ← f ⊙ c + i ⊙ g    h ← o ⊙ tanh(c)
 
-    As PyTorch's ``nn.LSTMCell`` computes it; the first state is zero.
+    It computes the same as PyTorch's ``nn.LSTMCell``. The first state is zero.
 
-    Deviates: one b where PyTorch adds two; the gates lie in the order i, f, o, g.
+    Deviates: there is one b where PyTorch adds two, and the gates are in the order i, f, o, g.
 
     Args:
         runs: size R of the pack.
@@ -70,77 +72,95 @@ class LSTMCell(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
-        """Draw U of every run from that run's own generator, from U(±1/√K); W and b draw for themselves."""
+        """Draw U of every run from U(±1/√K), with that run's own generator; ``of_input`` draws W and b."""
         _draw(self.recurrent, 1 / math.sqrt(self.d_out), generators)
 
     def initial_state(self, batch: int) -> LSTMState:
-        """Zeros."""
+        """Return zeros."""
         zeros = self.recurrent.new_zeros(len(self.recurrent), batch, self.d_out)
         return LSTMState(zeros, zeros)
 
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: LSTMState, control: str = "on"
     ) -> tuple[Hidden, LSTMState]:
-        """One step: h after it and the state; a control of memories does nothing to a network that has none."""
+        """Take one step and return h and the state; a control of memories has no effect on a cell without one."""
         del control
         return self.advance(self.of_input(x), state)
 
-    def advance(self, of_input: Float[Tensor, "runs batch gates"], state: LSTMState) -> tuple[Hidden, LSTMState]:
-        """One step, given ``of_input(x)``."""
-        hidden, memory = _LSTMStep.apply(of_input, state.hidden, state.memory, self.recurrent)  # pyright: ignore[reportGeneralTypeIssues]
+    def advance(self, input_gates: Float[Tensor, "runs batch gates"], state: LSTMState) -> tuple[Hidden, LSTMState]:
+        """Take one step, given ``of_input(x)``."""
+        hidden, memory = _LSTMStep.apply(input_gates, state.hidden, state.memory, self.recurrent)  # pyright: ignore[reportGeneralTypeIssues]
         return hidden, LSTMState(hidden, memory)
 
 
+class SavedLSTMStep(NamedTuple):
+    """What :func:`lstm_gradient` needs of a step."""
+
+    memory: Hidden
+    """c before the step."""
+    gates: Tensor
+    """i, f and o, side by side."""
+    candidate: Hidden
+    """g."""
+    squashed: Hidden
+    """tanh(c) after the step."""
+
+
 class _LSTMStep(torch.autograd.Function):
-    """The step and its gradient as one node: the number of calls is what a step of a small cell costs."""
+    """The step and its gradient as one autograd node, because small cells are bound by call overhead."""
 
     @staticmethod
-    def forward(ctx: Any, of_input: Tensor, hidden: Tensor, memory: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, input_gates: Tensor, hidden: Tensor, memory: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`LSTMCell`."""
-        hidden_after, memory_after, kept = lstm_step(product(hidden, weight).add_(of_input), memory)
-        ctx.save_for_backward(hidden, weight, *kept)
+        hidden_after, memory_after, saved = lstm_step(product(hidden, weight).add_(input_gates), memory)
+        ctx.save_for_backward(hidden, weight, *saved)
         return hidden_after, memory_after
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_hidden: Tensor, of_memory: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Gradient of the input's part, h, c and U."""
-        hidden, weight, *kept = ctx.saved_tensors
-        of_before, of_memory = lstm_gradient(of_hidden, of_memory, kept)
-        of_weight = product(hidden.transpose(1, 2), of_before)
-        return of_before, product(of_before, weight.transpose(1, 2)), of_memory, of_weight
+    def backward(ctx: Any, grad_hidden: Tensor, grad_memory: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the gradients of the input's part of the gates, of h, of c and of U."""
+        hidden, weight, *saved = ctx.saved_tensors
+        grad_gates, grad_memory = lstm_gradient(grad_hidden, grad_memory, SavedLSTMStep(*saved))
+        grad_weight = product(hidden.transpose(1, 2), grad_gates)
+        return grad_gates, product(grad_gates, weight.transpose(1, 2)), grad_memory, grad_weight
 
 
-def lstm_step(before: Float[Tensor, "runs batch gates"], memory: Hidden) -> tuple[Hidden, Hidden, tuple[Tensor, ...]]:
-    """Both h and c after a step, and what :func:`lstm_gradient` takes; ``before`` are W x + U h + b of all gates."""
+def lstm_step(preactivation: Float[Tensor, "runs batch gates"], memory: Hidden) -> tuple[Hidden, Hidden, SavedLSTMStep]:
+    """Return h and c after a step, and what :func:`lstm_gradient` needs.
+
+    Args:
+        preactivation: W x + U h + b of all gates.
+        memory: c before the step.
+    """
     size = memory.shape[-1]
-    gates, candidate = sigmoid(before[..., : 3 * size]), tanh(before[..., 3 * size :])
+    gates, candidate = sigmoid(preactivation[..., : 3 * size]), tanh(preactivation[..., 3 * size :])
     i, f, o = gates.split(size, -1)
     after = (f * memory).add_(i * candidate)
-    said = tanh(after)
-    return o * said, after, (memory, gates, candidate, said)
+    squashed = tanh(after)
+    return o * squashed, after, SavedLSTMStep(memory, gates, candidate, squashed)
 
 
-def lstm_gradient(of_hidden: Hidden, of_memory: Hidden, kept: Sequence[Tensor]) -> tuple[Tensor, Hidden]:
-    """Gradient of ``before`` and of c before the step; σ′ = σ (1 − σ) and tanh′ = 1 − tanh²."""
-    memory, gates, candidate, said = kept
+def lstm_gradient(grad_hidden: Hidden, grad_memory: Hidden, saved: SavedLSTMStep) -> tuple[Tensor, Hidden]:
+    """Return the gradients of ``preactivation`` and of c before the step; σ′ = σ (1 − σ) and tanh′ = 1 − tanh²."""
+    memory, gates, candidate, squashed = saved
     i, f, o = gates.split(memory.shape[-1], -1)
-    of_after = torch.ops.aten.tanh_backward(of_hidden * o, said).add_(of_memory)
-    of_gates = torch.cat([of_after * candidate, of_after * memory, of_hidden * said], -1)
-    of_gates = torch.ops.aten.sigmoid_backward(of_gates, gates)
-    of_candidate = torch.ops.aten.tanh_backward(of_after * i, candidate)
-    return torch.cat([of_gates, of_candidate], -1), of_after * f
+    grad_after = torch.ops.aten.tanh_backward(grad_hidden * o, squashed).add_(grad_memory)
+    grad_gates = torch.cat([grad_after * candidate, grad_after * memory, grad_hidden * squashed], -1)
+    grad_gates = torch.ops.aten.sigmoid_backward(grad_gates, gates)
+    grad_candidate = torch.ops.aten.tanh_backward(grad_after * i, candidate)
+    return torch.cat([grad_gates, grad_candidate], -1), grad_after * f
 
 
 class GRUState(NamedTuple):
     """What a GRU carries from step to step."""
 
     hidden: Hidden
-    """h, in (−1, 1): what it keeps and says."""
+    """h, in (−1, 1): both the content and the output."""
 
 
 class GRUCell(nn.Module):
-    """Gated recurrent unit [Cho et al. 2014], as PyTorch's ``nn.GRUCell`` computes it; the first state is zero.
+    """Gated recurrent unit [Cho et al. 2014], as in PyTorch's ``nn.GRUCell``; the first state is zero.
 
         r, z = σ(W x + b + U h + d)    n = tanh(W x + b + r ⊙ (U h + d))    h ← n + z ⊙ (h − n)
 
@@ -157,35 +177,35 @@ class GRUCell(nn.Module):
         self.of_hidden = _Gates(runs, d_hidden, d_hidden, 3)
 
     def initial_state(self, batch: int) -> GRUState:
-        """Zeros."""
+        """Return zeros."""
         weight = self.of_hidden.weight
         return GRUState(weight.new_zeros(len(weight), batch, self.d_out))
 
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: GRUState, control: str = "on"
     ) -> tuple[Hidden, GRUState]:
-        """One step: h after it and the state; a control of memories does nothing to a network that has none."""
+        """Take one step and return h and the state; a control of memories has no effect on a cell without one."""
         del control
         return self.advance(self.of_input(x), state)
 
-    def advance(self, of_input: Float[Tensor, "runs batch gates"], state: GRUState) -> tuple[Hidden, GRUState]:
-        """One step, given ``of_input(x)``."""
+    def advance(self, input_gates: Float[Tensor, "runs batch gates"], state: GRUState) -> tuple[Hidden, GRUState]:
+        """Take one step, given ``of_input(x)``."""
         size = self.d_out
-        of_hidden = self.of_hidden(state.hidden)
-        reset, keep = sigmoid(of_input[..., : 2 * size] + of_hidden[..., : 2 * size]).split(size, -1)
-        new = tanh(of_input[..., 2 * size :] + reset * of_hidden[..., 2 * size :])
+        hidden_gates = self.of_hidden(state.hidden)
+        reset, keep = sigmoid(input_gates[..., : 2 * size] + hidden_gates[..., : 2 * size]).split(size, -1)
+        new = tanh(input_gates[..., 2 * size :] + reset * hidden_gates[..., 2 * size :])
         hidden = new + keep * (state.hidden - new)
         return hidden, GRUState(hidden)
 
 
 class FeedForwardState(NamedTuple):
-    """Nothing: what a network without a state carries from step to step."""
+    """Empty: a network without a state carries nothing from step to step."""
 
 
 class FeedForwardCell(nn.Module):
-    """One hidden layer: h = tanh(W x + b), a controller whose only memory is the one that it controls.
+    """One hidden layer, h = tanh(W x + b): a controller that remembers nothing outside the memory that it controls.
 
-    [Graves, Wayne, Danihelka 2014, Section 3.4]; its nonlinearity is not given there.
+    [Graves, Wayne, Danihelka 2014, Section 3.4]; the paper does not give the nonlinearity.
 
     Args:
         runs: size R of the pack.
@@ -199,25 +219,25 @@ class FeedForwardCell(nn.Module):
         self.of_input = Linear(runs, d_in, d_hidden)
 
     def initial_state(self, batch: int) -> FeedForwardState:
-        """Nothing, however large the batch."""
+        """Return the empty state, for any batch."""
         del batch
         return FeedForwardState()
 
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: FeedForwardState, control: str = "on"
     ) -> tuple[Hidden, FeedForwardState]:
-        """One step: h, and the state, which is empty."""
+        """Take one step and return h and the empty state."""
         del control
         return self.advance(self.of_input(x), state)
 
     def advance(
-        self, of_input: Float[Tensor, "runs batch hidden"], state: FeedForwardState
+        self, input_gates: Float[Tensor, "runs batch hidden"], state: FeedForwardState
     ) -> tuple[Hidden, FeedForwardState]:
-        """One step, given ``of_input(x)``."""
-        return tanh(of_input), state
+        """Take one step, given ``of_input(x)``."""
+        return tanh(input_gates), state
 
 
 def _draw(parameter: Float[Tensor, "runs *shape"], bound: float, generators: Sequence[Generator]) -> None:
-    """Fill every run's part from U(±bound), each from that run's own generator."""
+    """Fill every run's part from U(±bound), each with that run's own generator."""
     for part, generator in zip(parameter, generators, strict=True):
         part.uniform_(-bound, bound, generator=generator)

@@ -1,4 +1,4 @@
-"""Adaptive memory: every slot learns how long it keeps, and what is new is written faster than what is known."""
+"""Adaptive memory: every slot learns its own retention, and new content is written faster than known content."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Generator, Tensor, nn
 from palimpsest.layers.activation import sigmoid, softplus
 from palimpsest.layers.linear import Linear
 from palimpsest.memory.addressing import content_weights, cosine_similarity, erase_and_add, read
-from palimpsest.memory.control import Control, heard, seen
+from palimpsest.memory.control import Control, shuffle_memory, silence_reads
 from palimpsest.memory.sizes import at_least_one, within
 
 
 class AdaptiveState(NamedTuple):
-    """What an :class:`AdaptiveMemory` carries from step to step."""
+    """The state of an :class:`AdaptiveMemory` between two steps."""
 
     slots: Float[Tensor, "runs batch slots dim"]
     read_weights: Float[Tensor, "runs batch heads slots"]
@@ -27,17 +27,17 @@ class AdaptiveState(NamedTuple):
 
 
 class AdaptiveMemory(nn.Module):
-    """Slots that fade at rates of their own, written at a rate that depends on what they hold.
+    """Slots that decay at learned rates, written at a rate that depends on what they already hold.
 
-        w_t = C(M_{t−1}, k_t, β_t)                                        where by content    [Graves 2014, eq. 5]
+        w_t = C(M_{t−1}, k_t, β_t)                                        write address   [Graves 2014, eq. 5]
         n_t = ½ (1 − cos(v_t, Σ_i w_t(i) M_{t−1}(i)))                     novelty, in [0, 1]
         η_t = σ(a_t + κ n_t)                                              write rate
         M_t(i) = ρ_i (1 − η_t w_t(i)) M_{t−1}(i) + η_t w_t(i) v_t         ρ_i = σ(b_i): retention of slot i, learned
         r_t = Σ_i C(M_t, q_t, β'_t)(i) M_t(i)
 
-    k, v, q, β, β' and a are linear functions of x before what brings them into range; κ and b are parameters. The
-    source names retention and an adaptive rate and gives no equation: these are ours. The first memory M_0 is learned:
-    slots that began alike would be addressed alike by content for ever.
+    k, v, q, β, β' and a are linear functions of x, followed by the function that brings each into its range; κ and b
+    are parameters. The source names retention and an adaptive rate but gives no equation: these equations are ours. The
+    first memory M_0 is learned, because content addressing could never tell slots with equal initial content apart.
 
     Args:
         runs: size R of the pack.
@@ -45,10 +45,10 @@ class AdaptiveMemory(nn.Module):
         num_slots: N.
         slot_dim: W.
         num_read_heads: H; features out are H W.
-        horizon: steps that the slowest slot remembers at first; the others from 1 on, in equal ratios.
+        horizon: initial time constant of the slowest slot, in steps; those of the others go down to 1 in equal ratios.
 
     Raises:
-        ParameterError: a size is below one, or ``horizon`` is.
+        ParameterError: a size or ``horizon`` is below one.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class AdaptiveMemory(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
-        """b_i = log τ_i, so that ρ_i = τ_i / (1 + τ_i), with τ from 1 to the horizon; κ = 1; M_0 from N(0, 1/W)."""
+        """Set b_i = log τ_i (ρ_i = τ_i / (1 + τ_i)), τ from 1 to the horizon, and κ = 1; draw M_0 from N(0, 1/W)."""
         times = math.log(self.horizon) * torch.linspace(0, 1, self.num_slots, device=self.retention.device)
         self.retention.copy_(times.expand_as(self.retention))
         self.novelty.fill_(1)
@@ -74,7 +74,7 @@ class AdaptiveMemory(nn.Module):
             memory.normal_(0, 1 / math.sqrt(self.slot_dim), generator=generator)
 
     def initial_state(self, batch: int) -> AdaptiveState:
-        """The learned memory, for every example."""
+        """Return the learned first memory, for every example."""
         runs, num_slots, _ = self.memory.shape
         return AdaptiveState(
             slots=self.memory[:, None].expand(-1, batch, -1, -1),
@@ -90,13 +90,13 @@ class AdaptiveMemory(nn.Module):
         keys, value, strengths, rate = self.project(x).split([(heads + 1) * dim, dim, heads + 1, 1], -1)
         write_key, read_keys = keys.unflatten(-1, (heads + 1, dim)).split([1, heads], 2)
         write_strength, read_strengths = (1 + softplus(strengths)).split([1, heads], -1)
-        where = content_weights(write_key, state.slots, write_strength)
-        known = cosine_similarity(value[:, :, None], read(state.slots, where)).squeeze(-1)
-        writes = sigmoid(rate + self.novelty[:, None] * (1 - known) / 2)
-        write_weights = writes[..., None] * where
-        kept = sigmoid(self.retention)[:, None, :, None] * state.slots
-        slots = erase_and_add(kept, write_weights, torch.ones_like(value)[:, :, None], value[:, :, None])
-        visible = seen(slots, control)
+        address = content_weights(write_key, state.slots, write_strength)
+        similarity = cosine_similarity(value[:, :, None], read(state.slots, address)).squeeze(-1)
+        write_rate = sigmoid(rate + self.novelty[:, None] * (1 - similarity) / 2)
+        write_weights = write_rate[..., None] * address
+        retained = sigmoid(self.retention)[:, None, :, None] * state.slots
+        slots = erase_and_add(retained, write_weights, torch.ones_like(value)[:, :, None], value[:, :, None])
+        visible = shuffle_memory(slots, control)
         read_weights = content_weights(read_keys, visible, read_strengths)
-        said = heard(read(visible, read_weights), control).flatten(2)
-        return said, AdaptiveState(slots, read_weights, write_weights)
+        outputs = silence_reads(read(visible, read_weights), control).flatten(2)
+        return outputs, AdaptiveState(slots, read_weights, write_weights)

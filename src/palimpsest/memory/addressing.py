@@ -1,8 +1,8 @@
-"""Where a memory is read and written: by content, by location, by both, by what is free; and the read and write itself.
+"""Addressing of a memory by content, location, both, or free space, and the read and write operations themselves.
 
 [Graves, Wayne, Danihelka 2014], "Neural Turing Machines", eqs. 2 to 9; [Graves et al. 2016], "Hybrid computing using a
-neural network with dynamic external memory", Methods. Every memory of this package that is addressed softly takes its
-equations from here.
+neural network with dynamic external memory", Methods. All memories of this package with soft addresses use these
+equations.
 
 Axes: R runs, B batch, H heads, N slots, W slot_dim, K shifts. A weighting is non-negative and sums to at most one.
 """
@@ -27,21 +27,21 @@ PerHead = Float[Tensor, "runs batch heads"]
 Weighting = Float[Tensor, "runs batch heads slots"]
 
 NORM_FLOOR = 1e-3
-"""A norm below this counts as this: what is almost empty resembles nothing, and no gradient grows beyond its inverse.
-Half precision resolves it."""
+"""Smaller norms are replaced by this value. So an almost empty slot is similar to nothing, and no gradient exceeds the
+inverse of this value. Half precision can represent it."""
 WEIGHT_FLOOR = 1e-30
-"""What is added to a weight that is to have a logarithm, where the type has numbers as small."""
+"""Added to a weight before its logarithm; types without numbers this small add their smallest normal number."""
 USAGE_FLOOR = 1e-6
-"""A slot is never quite free, so that what a product of usages owes to each of them stays defined."""
+"""Smallest usage of a slot: the gradient of a product of usages divides by each of them."""
 
 
 def cosine_similarity(key: Keys, slots: Slots) -> Weighting:
     """K[k, M(i)] = k · M(i) / (|k| |M(i)|)    [Graves 2014, eq. 6].
 
-    Zero for a zero key or slot. The key is divided by its norm first: the product then is no larger than a slot's
-    norm, which half precision can hold.
+    The similarity is zero for a zero key or slot. The key is divided by its norm first. The product is then at most a
+    slot's norm, which half precision can represent.
 
-    Deviates: norms below ``NORM_FLOOR`` count as it.
+    Deviates: norms below ``NORM_FLOOR`` are replaced by it.
     """
     unit = key / _norm(key)[..., None]
     return product(unit, slots.transpose(-1, -2)) / _norm(slots)[:, :, None]
@@ -52,7 +52,7 @@ def _norm(vectors: Float[Tensor, "*inner dim"]) -> Float[Tensor, "*inner"]:
 
 
 def dot_similarity(key: Keys, slots: Slots) -> Weighting:
-    """K[k, M(i)] = k · M(i), which grows with what a slot holds."""
+    """K[k, M(i)] = k · M(i); it grows with the norm of a slot."""
     return product(key, slots.transpose(-1, -2))
 
 
@@ -60,16 +60,16 @@ def content_weights(key: Keys, slots: Slots, strength: PerHead, similarity: str 
     """w(i) = e^(β K[k, M(i)]) / Σ_j e^(β K[k, M(j)])    [Graves 2014, eq. 5; Graves 2016, C(M, k, β)].
 
     Args:
-        key: k, what is looked for.
+        key: k, compared with every slot.
         slots: M.
-        strength: β ≥ 0: the larger, the more of the weight is on what is most alike; 0 weighs all slots alike.
+        strength: β ≥ 0. A larger β puts more weight on the most similar slots; 0 gives all slots the same weight.
         similarity: K, ``cosine`` or ``dot``.
 
     Raises:
         ParameterError: ``similarity`` is neither ``cosine`` nor ``dot``.
     """
     if similarity not in SIMILARITIES:
-        raise ParameterError(f"similarity: {similarity!r} is no similarity; allowed: {', '.join(SIMILARITIES)}")
+        raise ParameterError(f"similarity: {similarity!r} is unknown; allowed: {', '.join(SIMILARITIES)}")
     alike = cosine_similarity(key, slots) if similarity == "cosine" else dot_similarity(key, slots)
     return (strength[..., None] * alike).softmax(-1)
 
@@ -78,9 +78,9 @@ def interpolate(content: Weighting, previous: Weighting, gate: PerHead) -> Weigh
     """w_g = g w_c + (1 − g) w_{t−1}    [Graves 2014, eq. 7].
 
     Args:
-        content: w_c, what is addressed by content.
-        previous: w_{t−1}, what was addressed a step before.
-        gate: g in [0, 1]; 0 keeps the place, 1 leaves it.
+        content: w_c, the weighting by content.
+        previous: w_{t−1}, the weighting of the step before.
+        gate: g in [0, 1]; 0 stays at the previous place, 1 moves to the content.
     """
     return previous + gate[..., None] * (content - previous)
 
@@ -94,7 +94,7 @@ def shift(weights: Weighting, kernel: Float[Tensor, "runs batch heads shifts"]) 
             to slot i + 1.
 
     Raises:
-        ParameterError: ``kernel`` has an even number of shifts, none of which is the middle one, or more than N.
+        ParameterError: ``kernel`` has more shifts than N, or an even number, which has no middle one.
     """
     shifts, num_slots = kernel.shape[-1], weights.shape[-1]
     if shifts % 2 == 0 or shifts > num_slots:
@@ -105,26 +105,26 @@ def shift(weights: Weighting, kernel: Float[Tensor, "runs batch heads shifts"]) 
 
 
 def neighbours(weights: Float[Tensor, "*inner slots"], shifts: int) -> Float[Tensor, "*inner shifts slots"]:
-    """Weight of slot i + s modulo N for every shift s from −S to S and every slot i."""
-    most = shifts // 2
-    around = torch.cat([weights[..., weights.shape[-1] - most :], weights, weights[..., :most]], -1)
-    return around.unfold(-1, weights.shape[-1], 1)
+    """Return the weight of slot i + s modulo N for every shift s from −S to S and every slot i."""
+    largest = shifts // 2
+    wrapped = torch.cat([weights[..., weights.shape[-1] - largest :], weights, weights[..., :largest]], -1)
+    return wrapped.unfold(-1, weights.shape[-1], 1)
 
 
 def sharpen(weights: Weighting, sharpness: PerHead) -> Weighting:
     """w(i) = w̃(i)^γ / Σ_j w̃(j)^γ    [Graves 2014, eq. 9], computed as softmax(γ log w̃).
 
-    So no power underflows before it is divided, whatever γ is.
+    In this form no power underflows before the division, for any γ.
 
-    Deviates: ``WEIGHT_FLOOR`` is added to every w̃, so that zero has a logarithm and the gradient that it has in the
-    equation; weights that are all zero come out alike.
+    Deviates: ``WEIGHT_FLOOR`` is added to every w̃. So zero has a logarithm, and the gradient that it has in the
+    equation. If all weights are zero, the results are all equal.
 
     Args:
         weights: w̃.
         sharpness: γ ≥ 1.
     """
     log = logarithm(weights + max(WEIGHT_FLOOR, torch.finfo(weights.dtype).tiny))
-    # Below the largest, which no quotient shows: a large γ then takes no logarithm out of the range of half precision.
+    # Subtracting the largest logarithm changes no quotient, and keeps γ log w̃ in the range of half precision.
     return (sharpness[..., None] * (log - log.detach().amax(-1, keepdim=True))).softmax(-1)
 
 
@@ -135,7 +135,7 @@ def location_weights(
     kernel: Float[Tensor, "runs batch heads shifts"],
     sharpness: PerHead,
 ) -> Weighting:
-    """Interpolation, shift and sharpening in turn    [Graves 2014, eqs. 7 to 9]; a gate of 0 is location alone."""
+    """Interpolate, shift and sharpen    [Graves 2014, eqs. 7 to 9]; with a gate of 0 only location counts."""
     return sharpen(shift(interpolate(content, previous, gate), kernel), sharpness)
 
 
@@ -149,10 +149,10 @@ def hybrid(
     sharpness: PerHead,
     similarity: str = "cosine",
 ) -> Weighting:
-    """Content, then location: the whole of an NTM's addressing    [Graves 2014, Figure 2].
+    """Address by content, then by location: the complete addressing of an NTM    [Graves 2014, Figure 2].
 
     Raises:
-        ParameterError: as :func:`content_weights` and :func:`shift` do.
+        ParameterError: in the cases of :func:`content_weights` and :func:`shift`.
     """
     return location_weights(content_weights(key, slots, strength, similarity), previous, gate, kernel, sharpness)
 
@@ -160,10 +160,10 @@ def hybrid(
 def allocation(usage: Float[Tensor, "runs batch slots"]) -> Float[Tensor, "runs batch slots"]:
     """a[φ_j] = (1 − u[φ_j]) Π_{i<j} u[φ_i], φ the slots from the least used to the most used    [Graves 2016, eq. 1].
 
-    The weight goes to the least used slot as far as that is free, what is left of it to the next one, and so on. Of
-    slots that are used alike the first comes first. The order itself has no gradient.
+    The least used slot gets as much weight as it has free space, the next slot gets a part of the rest, and so on. If
+    usages are equal, the lower slot number comes first. The order itself has no gradient.
 
-    Deviates: u counts as ε + (1 − ε) u with ε = ``USAGE_FLOOR``.
+    Deviates: u is replaced by ε + (1 − ε) u with ε = ``USAGE_FLOOR``.
 
     Args:
         usage: u in [0, 1].
@@ -176,14 +176,14 @@ def allocation(usage: Float[Tensor, "runs batch slots"]) -> Float[Tensor, "runs 
 
 
 def read(slots: Slots, read_weights: Weighting) -> Float[Tensor, "runs batch heads dim"]:
-    """What heads read: r = Σ_i w(i) M(i)    [Graves 2014, eq. 2]."""
+    """Read with every head: r = Σ_i w(i) M(i)    [Graves 2014, eq. 2]."""
     return product(read_weights, slots)
 
 
 def erase_and_add(slots: Slots, write_weights: Weighting, erase: Keys, add: Keys) -> Slots:
     """M_t(i) = M_{t−1}(i) ⊙ Π_h (1 − w_h(i) e_h) + Σ_h w_h(i) a_h    [Graves 2014, eqs. 3 and 4].
 
-    Every head erases before any head adds, so that the order of heads does not matter.
+    All heads erase before any head adds, so the order of heads does not matter.
 
     Args:
         slots: M_{t−1}.
@@ -198,7 +198,7 @@ def erase_and_add(slots: Slots, write_weights: Weighting, erase: Keys, add: Keys
 
 
 class _EraseAndAdd(torch.autograd.Function):
-    """One head's write and its gradient as one node: sums over slots and features are products there."""
+    """One head's write and its gradient as one autograd node, whose sums over slots and features are products."""
 
     @staticmethod
     def forward(ctx: Any, slots: Tensor, write_weights: Tensor, erase: Tensor, add: Tensor) -> Tensor:
@@ -211,9 +211,9 @@ class _EraseAndAdd(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Of M, G ⊙ (1 − w eᵀ); of w, G a − (G ⊙ M) e; of e, −(G ⊙ M)ᵀ w; of a, Gᵀ w; G is that of M_t."""
+        """With G = dM_t: dM = G ⊙ (1 − w eᵀ), dw = G a − (G ⊙ M) e, de = −(G ⊙ M)ᵀ w, da = Gᵀ w."""
         slots, write_weights, erase, add, keep = ctx.saved_tensors
         both = torch.cat([gradient, gradient * slots], -1)
-        of_add, of_erase = product(write_weights, both).split(slots.shape[-1], -1)
-        of_weights = product(torch.cat([add, -erase], -1), both.transpose(-1, -2))
-        return gradient * keep, of_weights, -of_erase, of_add
+        grad_add, grad_erase = product(write_weights, both).split(slots.shape[-1], -1)
+        grad_weights = product(torch.cat([add, -erase], -1), both.transpose(-1, -2))
+        return gradient * keep, grad_weights, -grad_erase, grad_add

@@ -1,4 +1,4 @@
-"""Associative memory: stored patterns are recalled from a part of them, by Hopfield networks old and new.
+"""Associative memory: Hopfield networks, modern and classical, that recall a stored pattern from a part of it.
 
 [Ramsauer et al. 2021], "Hopfield Networks is All You Need"; [Hopfield 1982], "Neural networks and physical systems with
 emergent collective computational abilities".
@@ -18,7 +18,7 @@ from palimpsest.layers.activation import softplus
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.product import product
 from palimpsest.memory.addressing import dot_similarity, erase_and_add, read
-from palimpsest.memory.control import Control, heard, seen
+from palimpsest.memory.control import Control, shuffle_memory, silence_reads
 from palimpsest.memory.placement import at_weakest
 from palimpsest.memory.sizes import at_least_one
 
@@ -32,23 +32,23 @@ Weighting = Float[Tensor, "runs batch heads slots"]
 def retrieve(
     query: Query, slots: Slots, strength: PerHead, num_updates: int = 1, log_weight: PerSlot | None = None
 ) -> tuple[Query, Weighting]:
-    """ξ ← X softmax(β Xᵀ ξ + log a), again and again    [Ramsauer 2021, eq. 3, where every a is 1].
+    """Repeat ξ ← X softmax(β Xᵀ ξ + log a)    [Ramsauer 2021, eq. 3, where every a is 1].
 
-    One update with β = 1/√W is attention in which patterns are keys and values alike. With β → ∞ the update says the
-    stored pattern whose product with ξ is largest, which among patterns of equal length is the nearest one.
+    One update with β = 1/√W is attention in which the patterns are both keys and values. For β → ∞ the update returns
+    the stored pattern with the largest product with ξ; among patterns of equal length this is the nearest one.
 
     Args:
-        query: ξ, the state that is to be completed.
+        query: ξ, the state to complete.
         slots: X, one stored pattern a row.
         strength: β > 0, finite.
-        num_updates: how often; at least 1.
-        log_weight: log a, how much of a pattern is stored; finite, very negative where a slot is free.
+        num_updates: number of updates; at least 1.
+        log_weight: log a, how strongly a pattern is stored; finite, and very negative where a slot is free.
 
     Returns:
-        ξ after the last update, and the softmax that it was made with.
+        ξ after the last update, and the softmax weights of that update.
 
     Raises:
-        ParameterError: no update is asked for.
+        ParameterError: ``num_updates`` is below one.
     """
     at_least_one(num_updates=num_updates)
     weights = _attention(query, slots, strength, log_weight)
@@ -84,10 +84,10 @@ def energy(query: Query, slots: Slots, strength: PerHead, log_weight: PerSlot | 
 def store_outer_products(patterns: Float[Tensor, "*batch patterns units"]) -> Float[Tensor, "*batch units units"]:
     """T = 1/N Σ_p x_p x_pᵀ with a zero diagonal    [Hopfield 1982, eq. 2, for units −1 and 1].
 
-    Deviates: from Hopfield's units 0 and 1, and by the factor 1/N, which no sign notices.
+    Deviates: Hopfield's units are 0 and 1, and his sum has no factor 1/N, which changes no sign.
 
     Args:
-        patterns: x_p, of −1 and 1.
+        patterns: x_p, entries −1 and 1.
     """
     units = patterns.shape[-1]
     connections = product(patterns.transpose(-1, -2), patterns) / units
@@ -97,21 +97,21 @@ def store_outer_products(patterns: Float[Tensor, "*batch patterns units"]) -> Fl
 def recall_signs(
     connections: Float[Tensor, "*batch units units"], state: Float[Tensor, "*batch queries units"], num_updates: int
 ) -> Float[Tensor, "*batch queries units"]:
-    """Classical retrieval: s ← sign(T s), a unit whose input is 0 staying as it is    [Hopfield 1982, eq. 1].
+    """Classical retrieval: s ← sign(T s); a unit whose input is 0 stays as it is    [Hopfield 1982, eq. 1].
 
-    Up to about 0.138 N random patterns come back with few errors, far beyond that none does [Amit, Gutfreund,
-    Sompolinsky 1985].
+    Up to about 0.138 N random patterns are recalled with few errors; far above this number no pattern is recalled
+    [Amit, Gutfreund, Sompolinsky 1985].
 
-    Deviates: all units change at a time, where Hopfield's change one by one at random; what is a fixed point of one is
-    a fixed point of the other, but here two states may take turns for ever.
+    Deviates: all units change at the same time; Hopfield's units change one by one in random order. Both have the same
+    fixed points, but here the state may also alternate between two states for ever.
 
     Args:
         connections: T, symmetric, zero diagonal; see :func:`store_outer_products`.
-        state: s, of −1 and 1.
-        num_updates: how often; at least 1.
+        state: s, entries −1 and 1.
+        num_updates: number of updates; at least 1.
 
     Raises:
-        ParameterError: no update is asked for.
+        ParameterError: ``num_updates`` is below one.
     """
     at_least_one(num_updates=num_updates)
     for _ in range(num_updates):
@@ -121,24 +121,24 @@ def recall_signs(
 
 
 class AssociativeState(NamedTuple):
-    """What an :class:`AssociativeMemory` carries from step to step."""
+    """The state of an :class:`AssociativeMemory` between two steps."""
 
     slots: Slots
     log_weight: PerSlot
-    """log a ≤ 0: how much of a slot's pattern is stored; very negative where the slot is free."""
+    """log a ≤ 0: how strongly a slot's pattern is stored; very negative where the slot is free."""
     read_weights: Weighting
     write_weights: Float[Tensor, "runs batch 1 slots"]
-    """1 at the slot that was written, 0 elsewhere."""
+    """1 at the written slot, 0 elsewhere."""
 
 
 class AssociativeMemory(nn.Module):
-    """Stores a pattern at every step, and completes what it is asked for by Hopfield updates.
+    """Stores a pattern at every step, and completes queries by Hopfield updates.
 
         i = the slot of smallest a; M_t(i) = v_t, a_t(i) = σ(g_t)
-        ξ ← Σ_j softmax_j(β_t M_t(j)·ξ + log a_t(j)) M_t(j), from ξ = q_t on, ``num_updates`` times; r_t = ξ
+        ξ ← Σ_j softmax_j(β_t M_t(j)·ξ + log a_t(j)) M_t(j), repeated ``num_updates`` times from ξ = q_t; r_t = ξ
 
-    Patterns are keys and values alike: what is read is a stored pattern, made whole from a query that is a part of it.
-    A pattern of small a is outvoted by others and is the first to give way; free slots are the first of all.
+    Patterns are both keys and values: a read returns a stored pattern that the query is a part of. A pattern with
+    small a has little influence on a read and is overwritten early; free slots are written first.
 
     Args:
         runs: size R of the pack.
@@ -146,8 +146,8 @@ class AssociativeMemory(nn.Module):
         num_slots: N.
         slot_dim: W.
         num_read_heads: H queries a step; features out are H W.
-        num_updates: how often each is updated.
-        strength: β at first, about; β_t = log(1 + e^z) for a z that is a linear function of x.
+        num_updates: updates of each query.
+        strength: approximate initial β; β_t = log(1 + e^z), where z is a linear function of x.
 
     Raises:
         ParameterError: a size is below one, or ``strength`` is not positive and finite.
@@ -171,12 +171,12 @@ class AssociativeMemory(nn.Module):
             raise ParameterError(f"strength: {strength} is out of range; allowed: a positive finite number")
         self.num_slots, self.slot_dim, self.num_read_heads = num_slots, slot_dim, num_read_heads
         self.num_updates = num_updates
-        self.offset = strength + math.log(-math.expm1(-strength))  # where log(1 + e^z) is the strength
+        self.offset = strength + math.log(-math.expm1(-strength))  # the z with log(1 + e^z) = strength
         self.d_out = num_read_heads * slot_dim
         self.project = Linear(runs, d_in, (num_read_heads + 1) * slot_dim + num_read_heads + 1)
 
     def initial_state(self, batch: int) -> AssociativeState:
-        """Slots that are all free."""
+        """Return a state in which all slots are free."""
         weight = self.project.weight
         shape = (len(weight), batch)
         return AssociativeState(
@@ -189,23 +189,24 @@ class AssociativeMemory(nn.Module):
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: AssociativeState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch d_out"], AssociativeState]:
-        """Store, then complete."""
+        """Store a pattern, then complete the queries."""
         heads, dim = self.num_read_heads, self.slot_dim
         queries, pattern, strength, gate = self.project(x).split([heads * dim, dim, heads, 1], -1)
         write_weights = at_weakest(state.log_weight)
         slots, log_weight = store(state.slots, state.log_weight, write_weights, pattern, gate)
-        said, read_weights = retrieve(
+        outputs, read_weights = retrieve(
             queries.unflatten(-1, (heads, dim)),
-            seen(slots, control),
+            shuffle_memory(slots, control),
             softplus(strength + self.offset),
             self.num_updates,
-            seen(log_weight, control),
+            shuffle_memory(log_weight, control),
         )
-        return heard(said, control).flatten(2), AssociativeState(slots, log_weight, read_weights, write_weights)
+        after = AssociativeState(slots, log_weight, read_weights, write_weights)
+        return silence_reads(outputs, control).flatten(2), after
 
 
 def free(like: Tensor) -> float:
-    """Logarithm of a free slot's weight: far below any other, and finite in the type of ``like``."""
+    """Return the log weight of a free slot: far below all others, and finite in the type of ``like``."""
     return torch.finfo(like.dtype).min / 4
 
 
@@ -216,18 +217,18 @@ def store(
     vector: Float[Tensor, "runs batch dim"],
     gate: Float[Tensor, "runs batch 1"],
 ) -> tuple[Slots, PerSlot]:
-    """M(i) ← v and log a(i) ← log σ(g) at one slot.
+    """Set M(i) ← v and log a(i) ← log σ(g) at one slot.
 
     Args:
         slots: M.
         log_weight: log a.
         place: 1 at slot i, 0 elsewhere; see :mod:`palimpsest.memory.placement`.
         vector: v.
-        gate: g; a large one stores all of v. The logarithm's gradient stays finite however negative it is.
+        gate: g; a large g stores v completely. The gradient of the logarithm stays finite for any negative g.
     """
-    whole = torch.ones_like(vector)[:, :, None]
+    erase_all = torch.ones_like(vector)[:, :, None]
     chosen = place.squeeze(2) > 0
     return (
-        erase_and_add(slots, place, whole, vector[:, :, None]),
+        erase_and_add(slots, place, erase_all, vector[:, :, None]),
         torch.where(chosen, -softplus(-gate), log_weight),
     )

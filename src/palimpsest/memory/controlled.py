@@ -1,4 +1,4 @@
-"""A controller beside a memory: an LSTM hears what was read in the step before, and the memory hears the LSTM."""
+"""A controller and a memory: the LSTM takes the last read as input, and the memory takes the LSTM's output."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from palimpsest.memory.sizes import at_least_one
 
 
 class ControlledState(NamedTuple):
-    """What a :class:`ControlledMemory` carries from step to step; what can be seen of the memory can be seen of it."""
+    """The state of a :class:`ControlledMemory` between two steps; it has the observable parts of its memory's state."""
 
     controller: LSTMState
     memory: Any
     """State of the memory."""
     reads: Float[Tensor, "runs batch reads"]
-    """What was read, which the controller hears in the next step."""
+    """The reads, an input of the controller in the next step."""
 
     @property
     def slots(self) -> Tensor | None:
-        """M of the memory, (R, B, N, W), where it has that."""
+        """M of the memory, (R, B, N, W); ``None`` if its state has no slots."""
         return getattr(self.memory, "slots", None)
 
     @property
     def read_weights(self) -> Tensor | None:
-        """Where the memory was read, (R, B, H, N), where it says so."""
+        """The memory's read weights, (R, B, H, N); ``None`` if its state has none."""
         return getattr(self.memory, "read_weights", None)
 
     @property
     def write_weights(self) -> Tensor | None:
-        """Where the memory was written, (R, B, H, N), where it says so."""
+        """The memory's write weights, (R, B, H, N); ``None`` if its state has none."""
         return getattr(self.memory, "write_weights", None)
 
     @property
     def usage(self) -> Tensor | None:
-        """Usage of its slots, (R, B, N), where it has that."""
+        """Usage of the memory's slots, (R, B, N); ``None`` if its state has none."""
         return getattr(self.memory, "usage", None)
 
 
 class ControlledMemory(nn.Module):
-    """An LSTM and one external memory, which hear each other.
+    """An LSTM and one external memory, each of which takes the other's output as input.
 
-        h_t = LSTM([x_t; r_{t−1}])        r_t = memory(h_t)        said: [h_t; r_t]
+        h_t = LSTM([x_t; r_{t−1}])        r_t = memory(h_t)        output: [h_t; r_t]
 
-    The wiring of [Graves et al. 2014], [Graves et al. 2016] and [Santoro et al. 2016], around any memory: with
-    :class:`palimpsest.memory.least_recently_used.LeastRecentlyUsedAccess` it is the last one's network.
+    The connections are those of [Graves et al. 2014], [Graves et al. 2016] and [Santoro et al. 2016], for any memory.
+    With :class:`palimpsest.memory.least_recently_used.LeastRecentlyUsedAccess` it is the network of [Santoro et al.].
 
     Args:
         runs: size R of the pack.
@@ -69,7 +69,7 @@ class ControlledMemory(nn.Module):
         self.d_out = d_hidden + memory.d_out
 
     def initial_state(self, batch: int) -> ControlledState:
-        """Both at their beginning; zeros were read."""
+        """Return the initial states of both, with reads of zero."""
         controller = self.controller.initial_state(batch)
         hidden = controller.hidden
         reads = hidden.new_zeros(*hidden.shape[:2], self.memory.d_out)
@@ -78,7 +78,7 @@ class ControlledMemory(nn.Module):
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: ControlledState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch d_out"], ControlledState]:
-        """Hear, then write and read; a control is one of the memory, and the controller hears what it leaves."""
+        """Step the controller, then the memory; the control applies to the reads, which the controller takes, too."""
         hidden, controller = self.controller.step(torch.cat([x, state.reads], -1), state.controller)
         reads, memory = self.memory.step(hidden, state.memory, control)
         return torch.cat([hidden, reads], -1), ControlledState(controller, memory, reads)

@@ -1,11 +1,11 @@
-"""The Differentiable Neural Computer: a controller with an external memory that it allocates, frees and goes along.
+"""The Differentiable Neural Computer: a controller whose memory is allocated, freed, and read in order of writing.
 
 [Graves et al. 2016], "Hybrid computing using a neural network with dynamic external memory", Nature 538, Methods.
-Content addressing, allocation, and what reading and writing come to stand in :mod:`palimpsest.memory.addressing`; here
-are usage, temporal links, gates and modes, and the cell that puts them together.
+Content addressing, allocation, reading and writing are in :mod:`palimpsest.memory.addressing`. This module has usage,
+temporal links, gates and read modes, and the cell that combines them.
 
 Axes: R runs, B batch, H read heads, N slots, W slot_dim. A weighting is non-negative and sums to at most one. There is
-one write head; its weightings have an axis of their own of length one, so that they look like those of read heads.
+one write head. Its weightings have a head axis of length one, so that they have the same shape as those of read heads.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from palimpsest.layers.cells import LSTMCell, LSTMState
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.product import product
 from palimpsest.memory.addressing import allocation, content_weights, erase_and_add, read
-from palimpsest.memory.control import Control, heard, seen
-from palimpsest.memory.fast.dnc import DNCAccess
+from palimpsest.memory.control import Control, shuffle_memory, silence_reads
+from palimpsest.memory.fast.dnc import DNCAccess, DNCMemory
 from palimpsest.memory.fast.sequence import Carried, Weights, unrolled
 from palimpsest.memory.sizes import at_least_one, within
 
@@ -33,39 +33,35 @@ Write = Float[Tensor, "runs batch 1 slots"]
 Link = Float[Tensor, "runs batch slots slots"]
 
 
-MEMORY = ("slots", "usage", "read_weights", "write_weights", "precedence", "link")
-"""What :class:`palimpsest.memory.fast.dnc.DNCAccess` takes of a state, in its order."""
-
-
 class SparseLink(NamedTuple):
-    """The K most likely predecessors of every slot, at 0 of the third axis, and its K most likely successors, at 1."""
+    """The K strongest predecessors (index 0 of the third axis) and K strongest successors (index 1) of every slot."""
 
     neighbour: Int[Tensor, "runs batch 2 slots kept"]
-    """Which slots; no slot stands twice in a row."""
+    """Slot numbers; a row has no slot twice."""
     value: Float[Tensor, "runs batch 2 slots kept"]
-    """How likely, in [0, 1]."""
+    """Link strength, in [0, 1]."""
 
 
 class DNCState(NamedTuple):
-    """All that one step of a :class:`DNCCell` hands to the next."""
+    """The state of a :class:`DNCCell` between two steps."""
 
     slots: Slots
     usage: PerSlot
-    """u in [0, 1]: how little a slot may be written anew."""
+    """u in [0, 1]: 0 if a slot is free, 1 if it must not be overwritten."""
     read_weights: Reads
     write_weights: Write
     precedence: PerSlot
-    """p: how surely a slot is the one that was written last; sums to at most one."""
+    """p: degree to which a slot was the last one written; sums to at most one."""
     link: Link | None
-    """L, row i, column j: how surely i was written right after j; ``None`` where links are sparse."""
+    """L, row i, column j: degree to which i was written right after j; ``None`` if links are sparse."""
     sparse_link: SparseLink | None
     reads: Float[Tensor, "runs batch heads dim"]
-    """What was read, which the controller hears in the next step."""
+    """The reads, an input of the controller in the next step."""
     controller: LSTMState
 
 
 class Interface(NamedTuple):
-    """What the controller tells the memory in a step    [Graves 2016, "Interface parameters"]."""
+    """The memory's inputs in one step, computed by the controller    [Graves 2016, "Interface parameters"]."""
 
     read_keys: Float[Tensor, "runs batch heads dim"]
     read_strengths: Float[Tensor, "runs batch heads"]
@@ -78,26 +74,27 @@ class Interface(NamedTuple):
     add: Float[Tensor, "runs batch 1 dim"]
     """v, the write vector."""
     free_gates: Float[Tensor, "runs batch heads"]
-    """f in [0, 1]: whether what was just read may be given up."""
+    """f in [0, 1]: 1 frees the slots that the head has just read."""
     allocation_gate: Float[Tensor, "runs batch 1"]
-    """g_a in [0, 1]: write where there is room (1) or where the write key points (0)."""
+    """g_a in [0, 1]: write to free slots (1) or to the slots that match the write key (0)."""
     write_gate: Float[Tensor, "runs batch 1"]
-    """g_w in [0, 1]: whether to write at all."""
+    """g_w in [0, 1]: 0 writes nothing."""
     read_modes: Float[Tensor, "runs batch heads 3"]
-    """π: shares of backward, content and forward."""
+    """π: weights of the backward, content and forward modes."""
 
 
 def interface_size(num_read_heads: int, slot_dim: int) -> int:
-    """Features of an interface vector: W H + 3 W + 5 H + 3    [Graves 2016]."""
+    """Number of features of an interface vector: W H + 3 W + 5 H + 3    [Graves 2016]."""
     return slot_dim * num_read_heads + 3 * slot_dim + 5 * num_read_heads + 3
 
 
 def split_interface(vector: Float[Tensor, "runs batch features"], num_read_heads: int, slot_dim: int) -> Interface:
-    """Parts of ξ, each brought into its range: σ for gates and e, oneplus(x) = 1 + log(1 + e^x) for β, softmax for π.
+    """Split ξ into its parts and bring each into its range.
 
-    The parts that go through one function lie side by side, so that it is called once for all of them.
+    The functions are σ for gates and e, oneplus(x) = 1 + log(1 + e^x) for β, and softmax for π. Parts with the same
+    function lie side by side, so that the function is called once for all of them.
 
-    Deviates: in the order of the parts, which is the paper's own only by convention.
+    Deviates: the order of the parts differs from the paper's, which is only a convention.
     """
     heads, dim = num_read_heads, slot_dim
     keys, add, modes, strengths, gates = vector.split(
@@ -125,7 +122,7 @@ def next_usage(
 ) -> PerSlot:
     """u_t = (u_{t−1} + w^w_{t−1} − u_{t−1} ∘ w^w_{t−1}) ∘ ψ_t,  ψ_t = Π_i (1 − f^i_t w^{r,i}_{t−1})    [Graves 2016].
 
-    A slot is used once it is written, and free again once a head that has read it frees it.
+    A write raises the usage of a slot; a free gate lowers it again after the head has read the slot.
 
     Args:
         usage: u_{t−1}.
@@ -159,7 +156,7 @@ def next_link(link: Link, precedence: PerSlot, write_weights: Write) -> Link:
 
     Args:
         link: L_{t−1}.
-        precedence: p_{t−1}, that of the step before.
+        precedence: p_{t−1}, of the step before.
         write_weights: w^w_t.
     """
     row = write_weights.transpose(-1, -2)
@@ -168,44 +165,44 @@ def next_link(link: Link, precedence: PerSlot, write_weights: Write) -> Link:
 
 
 def follow(link: Link, read_weights: Reads) -> tuple[Reads, Reads]:
-    """Forward and backward weightings f = L w^r and b = Lᵀ w^r    [Graves 2016].
+    """Return the forward and backward weightings f = L w^r and b = Lᵀ w^r    [Graves 2016].
 
-    What was written right after, and right before, that which was read in the step before.
+    They address the slots that were written right after, and right before, the slots read in the step before.
     """
     return product(read_weights, link.transpose(-1, -2)), product(read_weights, link)
 
 
 def next_sparse_link(link: SparseLink, precedence: PerSlot, write_weights: Write) -> SparseLink:
-    """The link matrix, of every row and of every column its K largest entries alone.
+    """Update the link matrix, of which only the K largest entries of every row and every column are stored.
 
-    With L̃ the kept entries, by rows (predecessors) and, apart from them, by columns (successors), and top_K(x) being x
-    with all but its K largest entries zeroed:
+    Let L̃ be the stored entries. Those by rows (predecessors) and those by columns (successors) are stored separately.
+    Let top_K(x) be x with all entries but the K largest set to zero. Then
 
         by rows     L̃_t[i, ·] = top_K((1 − w(i) − w(·)) L̃_{t−1}[i, ·] + w(i) top_K(p_{t−1})(·))
         by columns  L̃_t[·, j] = top_K((1 − w(·) − w(j)) L̃_{t−1}[·, j] + top_K(w)(·) p_{t−1}(j))
 
-    after the sparse DNC of [Rae et al. 2016, supplementary material], which keeps a row-sparse matrix for each of the
-    two directions as well. Every entry is at most that of the dense matrix, and equal to it for K = N. Time and memory
-    O(N K) a step.
+    This follows the sparse DNC of [Rae et al. 2016, supplementary material], which also stores one row-sparse matrix
+    for each direction. Every entry is at most the entry of the dense matrix, and equal to it for K = N. A step takes
+    time and memory O(N K).
 
-    Deviates: from Rae et al. in that both weights of a pair decay it, as in the dense DNC, and in that write weights
-    themselves stay dense.
+    Deviates: from Rae et al. in two points. Both weights of a pair decay its link, as in the dense DNC, and the write
+    weights stay dense.
 
     Args:
         link: of the step before.
-        precedence: p_{t−1}, that of the step before.
+        precedence: p_{t−1}, of the step before.
         write_weights: w = w^w_t.
     """
-    kept = link.neighbour.shape[-1]
+    count = link.neighbour.shape[-1]
     written = write_weights.squeeze(2)
     own = torch.stack([written, precedence], 2)
     partner = torch.stack([precedence, written], 2)
-    strongest, candidate = partner.topk(kept, -1)
+    strongest, candidate = partner.topk(count, -1)
     offered = torch.zeros_like(partner).scatter(-1, candidate, strongest)
     slot = torch.arange(partner.shape[-1], device=partner.device)
 
     def across(values: Tensor) -> Tensor:
-        """What the kept neighbours of every slot have."""
+        """Return the values at the stored neighbours of every slot."""
         return values[..., None, :].expand(*link.neighbour.shape[:-1], -1).gather(-1, link.neighbour)
 
     weights = write_weights.expand_as(partner)
@@ -213,19 +210,19 @@ def next_sparse_link(link: SparseLink, precedence: PerSlot, write_weights: Write
     old = decay * link.value + own[..., None] * across(offered)
     old = old.masked_fill(link.neighbour == slot[:, None], 0.0)
     new = own[..., None] * strongest[..., None, :]
-    # Where each candidate stands in the list of candidates; `kept` for all other slots.
-    position = torch.full_like(candidate[..., :1], kept).expand_as(partner)
-    position = position.scatter(-1, candidate, torch.arange(kept, device=slot.device).expand_as(candidate))
-    known = torch.zeros(*new.shape[:-1], kept + 1, dtype=torch.bool, device=new.device)
-    known = known.scatter(-1, across(position), True)[..., :kept]
+    # The position of each candidate in the list of candidates; `count` for all other slots.
+    position = torch.full_like(candidate[..., :1], count).expand_as(partner)
+    position = position.scatter(-1, candidate, torch.arange(count, device=slot.device).expand_as(candidate))
+    known = torch.zeros(*new.shape[:-1], count + 1, dtype=torch.bool, device=new.device)
+    known = known.scatter(-1, across(position), True)[..., :count]
     candidates = candidate[..., None, :].expand_as(new)
-    new = new.masked_fill(known | (candidates == slot[:, None]), -1.0)  # not to be kept, whatever else there is
-    value, chosen = torch.cat([old, new], -1).topk(kept, -1)
+    new = new.masked_fill(known | (candidates == slot[:, None]), -1.0)  # smaller than any stored entry, so never chosen
+    value, chosen = torch.cat([old, new], -1).topk(count, -1)
     return SparseLink(torch.cat([link.neighbour, candidates], -1).gather(-1, chosen), value)
 
 
 def follow_sparse(link: SparseLink, read_weights: Reads) -> tuple[Reads, Reads]:
-    """Forward and backward weightings, as :func:`follow` has them, over the links that were kept."""
+    """Return the forward and backward weightings of :func:`follow`, from the stored links only."""
     heads, num_slots = read_weights.shape[-2:]
     neighbour = link.neighbour[:, :, :, None].expand(-1, -1, -1, heads, -1, -1)
     weights = read_weights[:, :, None, :, None].expand(-1, -1, 2, -1, num_slots, -1)
@@ -242,13 +239,13 @@ def read_weighting(
 
 
 class DNCCell(nn.Module):
-    """Controller and memory; a step hears (x_t, r_{t−1}) and says y_t = W_y h_t + W_r r_t    [Graves 2016].
+    """A controller and its memory. The input of a step is (x_t, r_{t−1}); the output is y_t = W_y h_t + W_r r_t.
 
-    One map of the controller's output has the parameters of all heads. What was read goes to the output in the same
-    step and to the controller in the next one.
+    [Graves 2016]. One linear map of the controller's output computes the parameters of all heads. The reads go to the
+    output in the same step, and to the controller in the next step.
 
-    Deviates: the controller is an LSTM of one layer, of which the paper stacks several. Norms and usages have a floor,
-    as :mod:`palimpsest.memory.addressing` says.
+    Deviates: the controller is an LSTM with one layer; the paper stacks several. Norms and usages have a floor, see
+    :mod:`palimpsest.memory.addressing`.
 
     Args:
         runs: size R of the pack.
@@ -257,13 +254,13 @@ class DNCCell(nn.Module):
         num_slots: N.
         slot_dim: W.
         num_read_heads: H.
-        d_out: features of y; ``None``: a step says (h_t, r_t) themselves, of which a linear map behind the cell then
-            makes y for all steps at once.
-        sparse_links: K, how many predecessors and successors of a slot are remembered; ``None``: all, which takes
-            O(N²) a step.
+        d_out: features of y; ``None``: the output is (h_t, r_t), and a linear map behind the cell can then compute y
+            for all steps at once.
+        sparse_links: K, number of stored predecessors and successors of a slot; ``None``: all, which takes O(N²) a
+            step.
 
     Raises:
-        ParameterError: a size is below one, or ``sparse_links`` is none of 1 to ``num_slots``.
+        ParameterError: a size is below one, or ``sparse_links`` is not in 1 … ``num_slots``.
     """
 
     def __init__(
@@ -288,14 +285,14 @@ class DNCCell(nn.Module):
             within("sparse_links", sparse_links, 1, num_slots)
         self.num_slots, self.slot_dim, self.num_read_heads = num_slots, slot_dim, num_read_heads
         self.sparse_links, self.compiled = sparse_links, False
-        said = d_hidden + num_read_heads * slot_dim
-        self.d_out = said if d_out is None else d_out
+        features = d_hidden + num_read_heads * slot_dim
+        self.d_out = features if d_out is None else d_out
         self.controller = LSTMCell(runs, d_in + num_read_heads * slot_dim, d_hidden)
         self.interface = Linear(runs, d_hidden, interface_size(num_read_heads, slot_dim))
-        self.output = None if d_out is None else Linear(runs, said, d_out)
+        self.output = None if d_out is None else Linear(runs, features, d_out)
 
     def initial_state(self, batch: int) -> DNCState:
-        """An empty memory, nothing of which is used, written or read."""
+        """Return an empty memory: zeros, and no slot used, written or read."""
         weight = self.interface.weight
         shape = (weight.shape[0], batch)
         num_slots, heads = self.num_slots, self.num_read_heads
@@ -311,77 +308,92 @@ class DNCCell(nn.Module):
             controller=self.controller.initial_state(batch),
         )
 
-    def _no_links(self, batch: int, kept: int) -> SparseLink:
+    def _no_links(self, batch: int, count: int) -> SparseLink:
         weight = self.interface.weight
-        shape = (weight.shape[0], batch, 2, self.num_slots, kept)
-        return SparseLink(torch.arange(kept, device=weight.device).expand(shape), weight.new_zeros(shape))
+        shape = (weight.shape[0], batch, 2, self.num_slots, count)
+        return SparseLink(torch.arange(count, device=weight.device).expand(shape), weight.new_zeros(shape))
 
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: DNCState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch d_out"], DNCState]:
-        """Free, write, read.
+        """Free, write, then read.
 
         Args:
-            x: what is heard.
+            x: input.
             state: after the step before.
-            control: under ``shuffled`` a read goes along the neighbour's contents and links; under ``off`` neither the
-                output nor the controller hears of it.
+            control: under ``shuffled`` a read uses the neighbour's contents and links; under ``off`` both the output
+                and the controller receive zeros in place of the reads.
         """
         h, controller = self.controller.step(torch.cat([x, state.reads.flatten(2)], -1), state.controller)
-        told = split_interface(self.interface(h), self.num_read_heads, self.slot_dim)
-        accessed = access(told, state, control)
-        said = torch.cat([h, accessed.reads.flatten(2)], -1)
-        return said if self.output is None else self.output(said), accessed._replace(controller=controller)
+        interface = split_interface(self.interface(h), self.num_read_heads, self.slot_dim)
+        accessed = access(interface, state, control)
+        outputs = torch.cat([h, accessed.reads.flatten(2)], -1)
+        return outputs if self.output is None else self.output(outputs), accessed._replace(controller=controller)
 
     def unroll(
         self, xs: Float[Tensor, "runs batch time d_in"], state: DNCState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch time d_out"], DNCState]:
-        """What :meth:`step` says after each step of a sequence, (R, B, T, d_out), and the last state.
+        """Return the outputs of all steps of a sequence, (R, B, T, d_out), and the last state.
 
-        Where links are dense and the control leaves the memory alone it takes a fraction of the time, and rounds
-        otherwise.
+        With dense links and a control that does not change the memory, it takes a fraction of the time of calls of
+        :meth:`step`, and rounds differently.
 
         Args:
-            xs: what is heard, of one step or more.
-            state: after the step before the first.
+            xs: inputs of one step or more.
+            state: before the first step.
             control: as in :meth:`step`.
         """
         if state.link is not None and control in ("on", "random_writes"):
-            memory = tuple(getattr(state, name) for name in MEMORY)
-            carried = Carried(*state.controller, state.reads.flatten(2), memory)
-            access = DNCAccess(self.num_read_heads, self.slot_dim)
-            said, after = unrolled(access, xs, carried, self._weights(), compiled=self.compiled)
-            state = state._replace(
-                **dict(zip(MEMORY, after.memory, strict=True)), reads=after.reads.view_as(state.reads)
-            )
-            state = state._replace(controller=LSTMState(after.hidden, after.cell))
-            return said if self.output is None else self.output(said), state
-        everything = []
+            return self._unroll_fast(xs, state)
+        outputs = []
         for x in xs.unbind(2):
-            said, state = self.step(x, state, control)
-            everything.append(said)
-        return torch.stack(everything, 2), state
+            y, state = self.step(x, state, control)
+            outputs.append(y)
+        return torch.stack(outputs, 2), state
+
+    def _unroll_fast(
+        self, xs: Float[Tensor, "runs batch time d_in"], state: DNCState
+    ) -> tuple[Float[Tensor, "runs batch time d_out"], DNCState]:
+        """Compute all steps as one autograd node, see :mod:`palimpsest.memory.fast.sequence`."""
+        assert state.link is not None
+        memory = DNCMemory(
+            slots=state.slots,
+            usage=state.usage,
+            read_weights=state.read_weights,
+            write_weights=state.write_weights,
+            precedence=state.precedence,
+            link=state.link,
+        )
+        carried = Carried(*state.controller, state.reads.flatten(2), memory)
+        access = DNCAccess(self.num_read_heads, self.slot_dim)
+        outputs, after = unrolled(access, xs, carried, self._weights(), compiled=self.compiled)
+        state = state._replace(
+            **DNCMemory(*after.memory)._asdict(),
+            reads=after.reads.view_as(state.reads),
+            controller=LSTMState(after.hidden, after.cell),
+        )
+        return outputs if self.output is None else self.output(outputs), state
 
     def _weights(self) -> Weights:
         of_input, interface = self.controller.of_input, self.interface
         return Weights(of_input.weight, of_input.bias, self.controller.recurrent, interface.weight, interface.bias)
 
 
-def access(told: Interface, state: DNCState, control: Control = "on") -> DNCState:
-    """One step of the memory, the controller aside."""
-    usage = next_usage(state.usage, state.write_weights, state.read_weights, told.free_gates)
-    alike = content_weights(told.write_key, state.slots, told.write_strength)
-    write_weights = write_weighting(alike, allocation(usage), told.allocation_gate, told.write_gate)
-    slots = erase_and_add(state.slots, write_weights, told.erase, told.add)
-    state = _linked(state, write_weights)._replace(slots=slots, usage=usage, write_weights=write_weights)
-    seen_slots = seen(slots, control)
-    content = content_weights(told.read_keys, seen_slots, told.read_strengths)
-    forward, backward = _followed(state, control)
-    read_weights = read_weighting(forward, backward, content, told.read_modes)
-    return state._replace(read_weights=read_weights, reads=heard(read(seen_slots, read_weights), control))
+def access(interface: Interface, state: DNCState, control: Control = "on") -> DNCState:
+    """Take one step of the memory, without the controller."""
+    usage = next_usage(state.usage, state.write_weights, state.read_weights, interface.free_gates)
+    content = content_weights(interface.write_key, state.slots, interface.write_strength)
+    write_weights = write_weighting(content, allocation(usage), interface.allocation_gate, interface.write_gate)
+    slots = erase_and_add(state.slots, write_weights, interface.erase, interface.add)
+    state = _link(state, write_weights)._replace(slots=slots, usage=usage, write_weights=write_weights)
+    visible = shuffle_memory(slots, control)
+    content = content_weights(interface.read_keys, visible, interface.read_strengths)
+    forward, backward = _follow(state, control)
+    read_weights = read_weighting(forward, backward, content, interface.read_modes)
+    return state._replace(read_weights=read_weights, reads=silence_reads(read(visible, read_weights), control))
 
 
-def _linked(state: DNCState, write_weights: Write) -> DNCState:
+def _link(state: DNCState, write_weights: Write) -> DNCState:
     precedence = next_precedence(state.precedence, write_weights)
     if state.link is not None:
         return state._replace(precedence=precedence, link=next_link(state.link, state.precedence, write_weights))
@@ -390,8 +402,8 @@ def _linked(state: DNCState, write_weights: Write) -> DNCState:
     return state._replace(precedence=precedence, sparse_link=sparse_link)
 
 
-def _followed(state: DNCState, control: Control) -> tuple[Reads, Reads]:
+def _follow(state: DNCState, control: Control) -> tuple[Reads, Reads]:
     if state.link is not None:
-        return follow(seen(state.link, control), state.read_weights)
+        return follow(shuffle_memory(state.link, control), state.read_weights)
     assert state.sparse_link is not None
-    return follow_sparse(SparseLink(*(seen(part, control) for part in state.sparse_link)), state.read_weights)
+    return follow_sparse(SparseLink(*(shuffle_memory(part, control) for part in state.sparse_link)), state.read_weights)

@@ -1,4 +1,4 @@
-"""Dynamic memory: slots that are allocated, freed, collected when hardly used, and moved together."""
+"""Dynamic memory: slots are allocated, freed, emptied when almost unused, and compacted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from palimpsest.layers.activation import sigmoid, softplus
 from palimpsest.layers.linear import Linear
 from palimpsest.memory.addressing import allocation, content_weights, erase_and_add, read
-from palimpsest.memory.control import Control, heard, seen
+from palimpsest.memory.control import Control, shuffle_memory, silence_reads
 from palimpsest.memory.dnc import next_usage
 from palimpsest.memory.sizes import at_least_one, within
 
@@ -20,22 +20,22 @@ PerSlot = Float[Tensor, "runs batch slots"]
 
 
 class DynamicState(NamedTuple):
-    """What a :class:`DynamicMemory` carries from step to step."""
+    """The state of a :class:`DynamicMemory` between two steps."""
 
     slots: Slots
     usage: PerSlot
-    """u in [0, 1]: how little a slot may be given away; without what was written last, as in the DNC."""
+    """u in [0, 1]: 0 if a slot is free, 1 if it must not be overwritten. As in the DNC it excludes the last write."""
     read_weights: Float[Tensor, "runs batch heads slots"]
     write_weights: Float[Tensor, "runs batch 1 slots"]
 
 
 def occupancy(state: DynamicState) -> PerSlot:
-    """Usage with what was written last: u + w^w − u w^w, in [0, 1]."""
+    """Usage including the last write: u + w^w − u w^w, in [0, 1]."""
     return state.usage + (1 - state.usage) * state.write_weights.squeeze(2)
 
 
 def living(state: DynamicState, threshold: float) -> Bool[Tensor, "runs batch slots"]:
-    """Which slots hold something: those whose occupancy reaches the threshold and is not zero."""
+    """True for slots that hold something: their occupancy reaches the threshold and is not zero."""
     occupied = occupancy(state).detach()
     return (occupied >= threshold) & (occupied > 0)
 
@@ -46,44 +46,44 @@ def utilisation(state: DynamicState, threshold: float) -> Float[Tensor, "runs ba
 
 
 def collect(slots: Slots, usage: PerSlot, threshold: float) -> tuple[Slots, PerSlot]:
-    """Garbage collection: M(i) ← 0 and u(i) ← 0 wherever u(i) < θ; all other slots stay as they are.
+    """Garbage collection: set M(i) ← 0 and u(i) ← 0 wherever u(i) < θ; all other slots stay as they are.
 
-    Which slots are collected has no gradient.
+    The choice of slots has no gradient.
 
     Args:
         slots: M.
         usage: u.
         threshold: θ in [0, 1]; 0 collects nothing.
     """
-    kept = (usage.detach() >= threshold).to(usage.dtype)
-    return slots * kept[..., None], usage * kept
+    keep = (usage.detach() >= threshold).to(usage.dtype)
+    return slots * keep[..., None], usage * keep
 
 
 def compact(state: DynamicState, threshold: float) -> DynamicState:
-    """Move the living slots together at the front, in the order in which they stand, and the others behind them.
+    """Move the slots that hold something to the front, and the others behind them; both keep their order.
 
-    A permutation π of slots: M ← M[π], and likewise usage and weightings. What content finds is the same from whatever
-    slot it is read: reads before and after agree, but for the order in which sums are taken.
+    This is a permutation π of slots: M ← M[π], and the same for usage and weightings. Addressing by content does not
+    depend on slot numbers. So reads before and after are equal, except for the order of summation.
 
     Args:
         state: before.
-        threshold: which slots live, see :func:`living`.
+        threshold: decides which slots hold something, see :func:`living`.
     """
     order = (~living(state, threshold)).to(torch.uint8).argsort(dim=-1, stable=True)
 
-    def moved(weights: Tensor) -> Tensor:
+    def permuted(weights: Tensor) -> Tensor:
         return weights.gather(-1, order[:, :, None].expand_as(weights))
 
     return DynamicState(
         slots=state.slots.gather(2, order[..., None].expand_as(state.slots)),
         usage=state.usage.gather(-1, order),
-        read_weights=moved(state.read_weights),
-        write_weights=moved(state.write_weights),
+        read_weights=permuted(state.read_weights),
+        write_weights=permuted(state.write_weights),
     )
 
 
 class DynamicMemory(nn.Module):
-    """A memory that finds room for what it writes and takes back what is no longer used.
+    """A memory that writes to free slots and frees slots that are no longer used.
 
         u_t = (u_{t−1} + w^w_{t−1} − u_{t−1} ∘ w^w_{t−1}) ∘ ψ_t                    usage    [Graves 2016, Methods]
         M(i) ← 0, u(i) ← 0 wherever u_t(i) < θ                                     collection
@@ -91,9 +91,9 @@ class DynamicMemory(nn.Module):
         M_t(i) = (1 − w^w_t(i)) M(i) + w^w_t(i) v_t                                write
         w^r_t = C(M_t, k_t, β_t),  r_t = Σ_i w^r_t(i) M_t(i)                       read by content
 
-    with ψ_t = Π_h (1 − f^h_t w^{r,h}_{t−1}) for free gates f. It is what a DNC does about room and nothing else: no
-    temporal links, no write by content (a write always takes the least used slots, and replaces what they held), but a
-    threshold below which a slot is emptied, and compaction, neither of which the DNC has.
+    with ψ_t = Π_h (1 − f^h_t w^{r,h}_{t−1}) for free gates f. It has the DNC's management of free slots and nothing
+    else: no temporal links and no write by content. A write always goes to the least used slots and replaces their
+    content. Two parts are not in the DNC: a threshold below which a slot is emptied, and compaction.
 
     Args:
         runs: size R of the pack.
@@ -102,10 +102,10 @@ class DynamicMemory(nn.Module):
         slot_dim: W.
         num_read_heads: H; features out are H W.
         threshold: θ in [0, 1].
-        compaction: whether living slots are moved together after every step; see :func:`compact`.
+        compaction: whether slots are compacted after every step; see :func:`compact`.
 
     Raises:
-        ParameterError: a size is below one, or θ outside [0, 1].
+        ParameterError: a size is below one, or θ is outside [0, 1].
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class DynamicMemory(nn.Module):
         self.project = Linear(runs, d_in, (num_read_heads + 1) * slot_dim + 2 * num_read_heads + 1)
 
     def initial_state(self, batch: int) -> DynamicState:
-        """Slots that are all free."""
+        """Return a state in which all slots are free."""
         weight = self.project.weight
         shape = (len(weight), batch)
         return DynamicState(
@@ -141,7 +141,7 @@ class DynamicMemory(nn.Module):
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: DynamicState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch d_out"], DynamicState]:
-        """Free, collect, write, read."""
+        """Free, collect, write, then read."""
         heads, dim = self.num_read_heads, self.slot_dim
         keys, value, strengths, gates = self.project(x).split([heads * dim, dim, heads, heads + 1], -1)
         free_gates, write_gate = sigmoid(gates).split([heads, 1], -1)
@@ -149,8 +149,8 @@ class DynamicMemory(nn.Module):
         slots, usage = collect(state.slots, usage, self.threshold)
         write_weights = (write_gate * allocation(usage))[:, :, None]
         slots = erase_and_add(slots, write_weights, torch.ones_like(value)[:, :, None], value[:, :, None])
-        visible = seen(slots, control)
+        visible = shuffle_memory(slots, control)
         read_weights = content_weights(keys.unflatten(-1, (heads, dim)), visible, 1 + softplus(strengths))
         after = DynamicState(slots, usage, read_weights, write_weights)
-        said = heard(read(visible, read_weights), control).flatten(2)
-        return said, compact(after, self.threshold) if self.compaction else after
+        outputs = silence_reads(read(visible, read_weights), control).flatten(2)
+        return outputs, compact(after, self.threshold) if self.compaction else after

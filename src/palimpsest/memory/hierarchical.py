@@ -1,4 +1,4 @@
-"""Hierarchical memory: levels of slots, each of which sums up the level below and is written less often."""
+"""Hierarchical memory: levels of slots; each level summarises the level below and is written less often."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from palimpsest.layers.activation import sigmoid, softplus
 from palimpsest.layers.linear import Linear
 from palimpsest.memory.addressing import cosine_similarity, erase_and_add, read
-from palimpsest.memory.control import Control, heard, seen
+from palimpsest.memory.control import Control, shuffle_memory, silence_reads
 from palimpsest.memory.sizes import at_least_one
 
 GATE_FLOOR = 1e-3
-"""A step counts this much in a summary at least, so that no summary is a quotient of nothings."""
+"""Smallest weight of a step in a summary, so that no summary divides zero by zero."""
 
 
 class HierarchicalState(NamedTuple):
-    """What a :class:`HierarchicalMemory` carries from step to step; slots of all levels stand one after the other."""
+    """The state of a :class:`HierarchicalMemory` between two steps; slots of all levels lie one after the other."""
 
     slots: Float[Tensor, "runs batch slots dim"]
     sums: Float[Tensor, "runs batch levels dim"]
@@ -29,14 +29,14 @@ class HierarchicalState(NamedTuple):
     mass: Float[Tensor, "runs batch levels"]
     """Σ g over the same steps."""
     steps: Int[Tensor, "runs batch"]
-    """Steps so far."""
+    """Number of steps so far."""
     read_weights: Float[Tensor, "runs batch heads slots"]
     write_weights: Float[Tensor, "runs batch levels slots"]
-    """1 at the slot of each level that was written, 0 elsewhere."""
+    """1 at the slot that was written in each level, 0 elsewhere."""
 
 
 class HierarchicalMemory(nn.Module):
-    """Level 0 holds the latest steps; level l holds summaries of c^l steps each, and so looks further back.
+    """Level 0 holds the latest steps; level l holds summaries of c^l steps each, and so reaches further back.
 
         level 0, every step, in turn:         S⁰_t = v_t, with mass G⁰_t = g_t
         level l, every c^l steps, in turn:    S^l_t = Σ_j G^{l−1}_j S^{l−1}_j / G^l_t,  G^l_t = Σ_j G^{l−1}_j,
@@ -45,18 +45,18 @@ class HierarchicalMemory(nn.Module):
                                               p(i | l) = softmax_{i in l}(β_t cos(k_t, M(i))) over written slots
                                               r_t = Σ_l p(l) Σ_{i in l} p(i | l) M(i)
 
-    A mean of means with these masses is the mean over all c^l steps, and that is how it is computed: from a running sum
-    a level, so that it does not matter whether the level below still holds what is summed up. The gate g says how much
-    a step counts in summaries. The source names levels, their sizes and connections between them, and gives no
-    equation: these are ours. Levels of time scales c^l as in the clockwork RNN [Koutník et al. 2014].
+    A mean of means with these masses is the mean over all c^l steps. So it is computed from one running sum a level,
+    and the level below may already have overwritten the entries that are summarised. The gate g is the weight of a step
+    in summaries. The source names levels, their sizes and connections between them, but gives no equation: these
+    equations are ours. The time scales c^l of the levels are those of the clockwork RNN [Koutník et al. 2014].
 
     Args:
         runs: size R of the pack.
         d_in: features of x.
-        level_slots: slots of each level, from the fastest on.
+        level_slots: slots of each level, the fastest level first.
         slot_dim: W.
         num_read_heads: H; features out are H W.
-        period: c, how many entries of a level one entry of the next sums up; at least 1.
+        period: c, number of entries of a level that one entry of the next level summarises; at least 1.
 
     Raises:
         ParameterError: a size is below one, or there is no level.
@@ -80,8 +80,8 @@ class HierarchicalMemory(nn.Module):
     ) -> None:
         super().__init__()
         at_least_one(runs=runs, d_in=d_in, slot_dim=slot_dim, num_read_heads=num_read_heads, period=period)
-        of_levels = {f"level_slots[{number}]": size for number, size in enumerate(level_slots)}
-        at_least_one(levels=len(level_slots), **of_levels)
+        level_sizes = {f"level_slots[{number}]": size for number, size in enumerate(level_slots)}
+        at_least_one(levels=len(level_slots), **level_sizes)
         self.level_slots, self.slot_dim, self.num_read_heads = tuple(level_slots), slot_dim, num_read_heads
         self.num_slots, self.num_levels = sum(level_slots), len(level_slots)
         self.d_out = num_read_heads * slot_dim
@@ -97,7 +97,7 @@ class HierarchicalMemory(nn.Module):
         self.register_buffer("place", torch.arange(self.num_slots) - first[level], persistent=False)
 
     def initial_state(self, batch: int) -> HierarchicalState:
-        """Levels that hold nothing."""
+        """Return a state in which all levels are empty."""
         weight = self.project.weight
         shape = (len(weight), batch)
         return HierarchicalState(
@@ -112,7 +112,7 @@ class HierarchicalMemory(nn.Module):
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: HierarchicalState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch d_out"], HierarchicalState]:
-        """Write every level whose turn it is, then read."""
+        """Write every level that is due, then read."""
         heads, dim, levels = self.num_read_heads, self.slot_dim, self.num_levels
         value, gate, keys, strengths, preference = self.project(x).split(
             [dim, 1, heads * dim, heads, heads * levels], -1
@@ -120,27 +120,27 @@ class HierarchicalMemory(nn.Module):
         steps = state.steps + 1
         entries = steps[..., None] // self.periods
         due = steps[..., None] % self.periods == 0
-        counts = GATE_FLOOR + (1 - GATE_FLOOR) * sigmoid(gate)
-        sums, mass = state.sums + (counts * value)[:, :, None], state.mass + counts
-        write_weights = self._turn(entries, due, x.dtype)
+        weight = GATE_FLOOR + (1 - GATE_FLOOR) * sigmoid(gate)
+        sums, mass = state.sums + (weight * value)[:, :, None], state.mass + weight
+        write_weights = self._write_weights(entries, due, x.dtype)
         summaries = sums / mass[..., None]
         slots = erase_and_add(state.slots, write_weights, torch.ones_like(summaries), summaries)
-        holds = (self.place < entries[..., self.level]).to(x.dtype)
-        visible, written = seen(slots, control), seen(holds, control) > 0
-        alike = cosine_similarity(keys.unflatten(-1, (heads, dim)), visible)
-        scores = (1 + softplus(strengths))[..., None] * alike
+        filled = (self.place < entries[..., self.level]).to(x.dtype)
+        visible, written = shuffle_memory(slots, control), shuffle_memory(filled, control) > 0
+        similarity = cosine_similarity(keys.unflatten(-1, (heads, dim)), visible)
+        scores = (1 + softplus(strengths))[..., None] * similarity
         read_weights = self._address(scores, preference.unflatten(-1, (heads, levels)), written)
-        kept = (~due).to(x.dtype)
-        after = HierarchicalState(slots, sums * kept[..., None], mass * kept, steps, read_weights, write_weights)
-        return heard(read(visible, read_weights), control).flatten(2), after
+        keep = (~due).to(x.dtype)
+        after = HierarchicalState(slots, sums * keep[..., None], mass * keep, steps, read_weights, write_weights)
+        return silence_reads(read(visible, read_weights), control).flatten(2), after
 
-    def _turn(
+    def _write_weights(
         self, entries: Int[Tensor, "runs batch levels"], due: Bool[Tensor, "runs batch levels"], dtype: torch.dtype
     ) -> Float[Tensor, "runs batch levels slots"]:
-        """1 at the slot whose turn it is in every level that is written."""
-        turn = self.first + (entries - 1) % self.sizes
-        slot = torch.arange(self.num_slots, device=turn.device)
-        return ((turn[..., None] == slot) & due[..., None]).to(dtype)
+        """Return 1 at the next slot of every level that is due; slots are written in turn."""
+        next_slot = self.first + (entries - 1) % self.sizes
+        slot = torch.arange(self.num_slots, device=next_slot.device)
+        return ((next_slot[..., None] == slot) & due[..., None]).to(dtype)
 
     def _address(
         self,
@@ -148,9 +148,9 @@ class HierarchicalMemory(nn.Module):
         preference: Float[Tensor, "runs batch heads levels"],
         written: Bool[Tensor, "runs batch slots"],
     ) -> Float[Tensor, "runs batch heads slots"]:
-        """p(l) p(i | l); what holds nothing gets nothing. Level 0 always holds something, as a step writes first."""
-        least = torch.finfo(scores.dtype).min
-        of_levels = preference.masked_fill(~written[..., self.first][:, :, None], least).softmax(-1)
-        scores = scores.masked_fill(~written[:, :, None], least)
-        within = torch.cat([part.softmax(-1) for part in scores.split(self.level_slots, -1)], -1)
-        return of_levels[..., self.level] * within
+        """Return p(l) p(i | l), 0 for empty levels and slots; level 0 is never empty, because a step writes first."""
+        lowest = torch.finfo(scores.dtype).min
+        level_weights = preference.masked_fill(~written[..., self.first][:, :, None], lowest).softmax(-1)
+        scores = scores.masked_fill(~written[:, :, None], lowest)
+        slot_weights = torch.cat([part.softmax(-1) for part in scores.split(self.level_slots, -1)], -1)
+        return level_weights[..., self.level] * slot_weights

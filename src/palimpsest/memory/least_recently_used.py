@@ -1,7 +1,7 @@
-"""Least recently used access: the memory of a memory-augmented network, which writes where it has not been for long.
+"""Least recently used access: the memory of a memory-augmented network, which writes to the least recently used slots.
 
 [Santoro et al. 2016], "One-shot Learning with Memory-Augmented Neural Networks". With a controller before it, this is
-the ``MemoryAugmentedNetwork`` of source 004.
+source 004's ``MemoryAugmentedNetwork``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from palimpsest.layers.activation import sigmoid, softplus
 from palimpsest.layers.linear import Linear
 from palimpsest.memory.addressing import content_weights, erase_and_add, interpolate, read
-from palimpsest.memory.control import Control, heard, seen
+from palimpsest.memory.control import Control, shuffle_memory, silence_reads
 from palimpsest.memory.sizes import at_least_one, within
 
 Weighting = Float[Tensor, "runs batch heads slots"]
@@ -23,7 +23,7 @@ PerSlot = Float[Tensor, "runs batch slots"]
 
 
 class LeastRecentlyUsedState(NamedTuple):
-    """What a :class:`LeastRecentlyUsedAccess` carries from step to step."""
+    """The state of a :class:`LeastRecentlyUsedAccess` between two steps."""
 
     slots: Float[Tensor, "runs batch slots dim"]
     usage: PerSlot
@@ -35,8 +35,9 @@ class LeastRecentlyUsedState(NamedTuple):
 def next_usage(usage: PerSlot, read_weights: Weighting, write_weights: Weighting, decay: float) -> PerSlot:
     """w^u_t = γ w^u_{t−1} + w^r_t + w^w_t    [Santoro 2016, eq. 5, summed over heads].
 
-    Deviates: what is added is multiplied with (1 − γ) / 2H, so that usage stays in [0, 1]; which of two slots is used
-    less does not depend on it.
+    Deviates: the added weights are multiplied by (1 − γ) / 2H, so that usage stays in [0, 1]. This factor does not
+        change
+    the order of slots by usage.
 
     Args:
         usage: w^u_{t−1}.
@@ -49,10 +50,10 @@ def next_usage(usage: PerSlot, read_weights: Weighting, write_weights: Weighting
 
 
 def least_used(usage: PerSlot, num_heads: int) -> Weighting:
-    """w^lu: for head h, 1 at the slot used h-th least, 0 elsewhere    [Santoro 2016, eq. 6].
+    """w^lu: for head h, 1 at the slot with the h-th smallest usage, 0 elsewhere    [Santoro 2016, eq. 6].
 
-    Deviates: the paper marks every slot whose usage does not exceed the n-th smallest, which for tied usages is more
-    than n of them; here there are as many as heads, of equals the first. No gradient.
+    Deviates: the paper marks every slot whose usage does not exceed the n-th smallest; with equal usages these are more
+    than n slots. Here exactly one slot a head is marked; of slots with equal usage the first. There is no gradient.
 
     Args:
         usage: w^u.
@@ -64,7 +65,7 @@ def least_used(usage: PerSlot, num_heads: int) -> Weighting:
 
 
 class LeastRecentlyUsedAccess(nn.Module):
-    """Reads by content; writes where it last read, or over what has been used least.
+    """Reads by content; writes to the slots read last, or over the least used slots.
 
         w^lu_{t−1} from w^u_{t−1}    [Santoro 2016, eq. 6];    M(i) ← 0 wherever w^lu_{t−1} is 1
         w^w_t = σ(α_t) w^r_{t−1} + (1 − σ(α_t)) w^lu_{t−1}    [eq. 7]
@@ -72,11 +73,11 @@ class LeastRecentlyUsedAccess(nn.Module):
         w^r_t = softmax(β_t cos(k_t, M_t(i))),  r_t = Σ_i w^r_t(i) M_t(i)    [eqs. 2 to 4]
         w^u_t = γ w^u_{t−1} + w^r_t + w^w_t    [eq. 5]
 
-    One key a head is written and looked for, as in the paper.
+    Each head has one key, which is both written and compared with slots, as in the paper.
 
-    Deviates: β_t = 1 + log(1 + e^z) is learned, where eq. 3 has 1, which blurs every read; with several heads each has
-    a least used slot, a gate and a key of its own, of which the paper does not say how they share the one that it
-    erases; the memory begins at zero and the usages tied, of which the first slot counts as least used.
+    Deviates: β_t = 1 + log(1 + e^z) is learned; eq. 3 has β = 1, which blurs every read. With several heads, each head
+    has its own least used slot, gate and key; the paper erases one slot and leaves open how heads share it. The memory
+    starts at zero with equal usages; the first slot then counts as the least used one.
 
     Args:
         runs: size R of the pack.
@@ -84,7 +85,7 @@ class LeastRecentlyUsedAccess(nn.Module):
         num_slots: N.
         slot_dim: W.
         num_read_heads: H, at most N; features out are H W.
-        decay: γ in [0, 1), .99 in the paper's experiments.
+        decay: γ in [0, 1); 0.99 in the paper's experiments.
 
     Raises:
         ParameterError: a size is below one, there are more heads than slots, or γ lies outside [0, 1).
@@ -103,21 +104,21 @@ class LeastRecentlyUsedAccess(nn.Module):
         self.project = Linear(runs, d_in, num_read_heads * (slot_dim + 2))
 
     def initial_state(self, batch: int) -> LeastRecentlyUsedState:
-        """Slots that hold nothing and were never used."""
+        """Return empty slots that were never used."""
         weight = self.project.weight
         shape = (len(weight), batch)
-        nowhere = weight.new_zeros(*shape, self.num_read_heads, self.num_slots)
+        no_weights = weight.new_zeros(*shape, self.num_read_heads, self.num_slots)
         return LeastRecentlyUsedState(
             slots=weight.new_zeros(*shape, self.num_slots, self.slot_dim),
             usage=weight.new_zeros(*shape, self.num_slots),
-            read_weights=nowhere,
-            write_weights=nowhere,
+            read_weights=no_weights,
+            write_weights=no_weights,
         )
 
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: LeastRecentlyUsedState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch d_out"], LeastRecentlyUsedState]:
-        """Erase, write, read."""
+        """Erase, write, then read."""
         heads, dim = self.num_read_heads, self.slot_dim
         keys, gates, strengths = self.project(x).split([heads * dim, heads, heads], -1)
         keys = keys.unflatten(-1, (heads, dim))
@@ -125,8 +126,8 @@ class LeastRecentlyUsedAccess(nn.Module):
         write_weights = interpolate(state.read_weights, unused, sigmoid(gates))
         emptied = state.slots * (1 - unused.sum(2))[..., None]
         slots = erase_and_add(emptied, write_weights, torch.zeros_like(keys), keys)
-        visible = seen(slots, control)
+        visible = shuffle_memory(slots, control)
         read_weights = content_weights(keys, visible, 1 + softplus(strengths))
         usage = next_usage(state.usage, read_weights, write_weights, self.decay)
-        said = heard(read(visible, read_weights), control).flatten(2)
-        return said, LeastRecentlyUsedState(slots, usage, read_weights, write_weights)
+        outputs = silence_reads(read(visible, read_weights), control).flatten(2)
+        return outputs, LeastRecentlyUsedState(slots, usage, read_weights, write_weights)

@@ -1,4 +1,4 @@
-"""Memory cell: a bank of N vectors, each with an input, a forget and an output gate of its own; the simplest store."""
+"""Memory cell, the simplest memory: N vectors, each with its own input, forget and output gate."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from palimpsest.layers.activation import sigmoid, tanh
 from palimpsest.layers.linear import Linear
 from palimpsest.memory.addressing import read
-from palimpsest.memory.control import Control, heard, seen
+from palimpsest.memory.control import Control, shuffle_memory, silence_reads
 from palimpsest.memory.sizes import at_least_one, within
 
 
 class MemoryCellState(NamedTuple):
-    """What a :class:`MemoryCell` carries from step to step."""
+    """The state of a :class:`MemoryCell` between two steps."""
 
     slots: Float[Tensor, "runs batch slots dim"]
     read_weights: Float[Tensor, "runs batch 1 slots"]
@@ -24,27 +24,27 @@ class MemoryCellState(NamedTuple):
 
 
 class MemoryCell(nn.Module):
-    """N vectors that are kept, added to and shown by gates that see the input alone.
+    """N vectors with gates that keep, add and output; the gates depend on the input alone.
 
         i_t, f_t, o_t = σ(W_g x_t + b_g) ∈ [0, 1]^N each      v_t = tanh(W_v x_t + b_v) ∈ [−1, 1]^W
         M_t(i) = f_t(i) M_{t−1}(i) + i_t(i) v_t                an LSTM's c_t    [Gers, Schmidhuber, Cummins 2000]
         r_t = 1/N Σ_i o_t(i) tanh(M_t(i))                      an LSTM's h_t    [the same]
 
-    How it differs from an LSTM: the gates do not hear what was said in the step before, so that the state is a linear
-    function of the state before; a gate is one number a slot, not one a feature, so that a slot keeps, takes and shows
-    vectors whole; and the N slots are offered the same vector v_t, of which each keeps a decaying sum with a time
-    constant of its own. The gates of slot i start around f = τ_i / (1 + τ_i) and i = 1 − f, with τ_i from 1 to
-    ``horizon`` steps in equal ratios [chrono initialisation: Tallec, Ollivier 2018, where τ is drawn].
+    Three points differ from an LSTM. The gates do not depend on the previous output, so the state is a linear function
+    of the state before. A gate is one number a slot and not one a feature, so a slot keeps, takes and outputs whole
+    vectors. All N slots receive the same vector v_t, and each stores a decaying sum of it with its own time constant.
+    The gates of slot i start near f = τ_i / (1 + τ_i) and i = 1 − f, with τ_i from 1 to ``horizon`` steps in equal
+    ratios [chrono initialisation: Tallec, Ollivier 2018, where τ is drawn].
 
     Args:
         runs: size R of the pack.
         d_in: features of x.
         num_slots: N.
         slot_dim: W, also the features out.
-        horizon: steps that the slowest slot remembers at first; at least 1.
+        horizon: initial time constant of the slowest slot, in steps; at least 1.
 
     Raises:
-        ParameterError: a size is below one, or ``horizon`` is.
+        ParameterError: a size or ``horizon`` is below one.
     """
 
     offset: Float[Tensor, " gates"]
@@ -59,7 +59,7 @@ class MemoryCell(nn.Module):
         self.register_buffer("offset", torch.cat([-times, times, torch.zeros(num_slots)]), persistent=False)
 
     def initial_state(self, batch: int) -> MemoryCellState:
-        """Zeros."""
+        """Return zeros."""
         weight = self.project.weight
         return MemoryCellState(
             slots=weight.new_zeros(len(weight), batch, self.num_slots, self.slot_dim),
@@ -69,10 +69,10 @@ class MemoryCell(nn.Module):
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: MemoryCellState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch dim"], MemoryCellState]:
-        """Keep and add, then show."""
+        """Keep and add, then output."""
         gates, value = self.project(x).split([3 * self.num_slots, self.slot_dim], -1)
-        add, keep, show = sigmoid(gates + self.offset).split(self.num_slots, -1)
+        add, keep, output = sigmoid(gates + self.offset).split(self.num_slots, -1)
         slots = keep[..., None] * state.slots + add[..., None] * tanh(value)[:, :, None]
-        read_weights = show[:, :, None] / self.num_slots
-        said = heard(read(tanh(seen(slots, control)), read_weights), control)
-        return said.squeeze(2), MemoryCellState(slots, read_weights)
+        read_weights = output[:, :, None] / self.num_slots
+        outputs = silence_reads(read(tanh(shuffle_memory(slots, control)), read_weights), control)
+        return outputs.squeeze(2), MemoryCellState(slots, read_weights)

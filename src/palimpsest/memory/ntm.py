@@ -4,10 +4,10 @@
 
 Axes: R runs, B batch, H heads, N slots, W slot_dim, K shifts.
 
-In a step all heads find their weightings on the memory M_{t−1} as the step before left it, the read heads read it, and
-the write heads change it into M_t; the paper leaves that order open. Its first state, which it leaves open too: every
-head stands at slot 0 or at a learned place, and has read zeros. Heads that weighed all slots alike would never tell the
-slots of a constant memory apart, since nothing in the step knows one slot from another.
+In a step, all heads compute their weightings on the memory M_{t−1} of the step before, the read heads read it, and the
+write heads then change it into M_t. The paper leaves this order open. It also leaves the first state open. Here every
+head starts at slot 0 or at a learned place, and the first reads are zero. With uniform first weightings the heads could
+never distinguish the slots of a constant memory, because no operation of a step depends on the slot number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from palimpsest.memory.addressing import (
     location_weights,
     read,
 )
-from palimpsest.memory.control import Control, heard, seen
+from palimpsest.memory.control import Control, shuffle_memory, silence_reads
 from palimpsest.memory.fast.ntm import NTMAccess
 from palimpsest.memory.fast.sequence import Carried, Weights, unrolled
 from palimpsest.memory.sizes import at_least_one, within
@@ -49,9 +49,9 @@ CONTROLLERS: dict[str, type[LSTMCell | GRUCell | FeedForwardCell]] = {
 MEMORIES = ("constant", "learned", "random")
 PLACES = ("first", "learned")
 CONSTANT = 1e-6
-"""What a constant memory holds at first [Collier, Beel 2018, "Implementing Neural Turing Machines"]."""
+"""Initial value of a constant memory [Collier, Beel 2018, "Implementing Neural Turing Machines"]."""
 SPREAD = 0.5
-"""Standard deviation of what a random memory holds, and of what a learned one starts from [Collier, Beel 2018]."""
+"""Standard deviation of a random memory, and of the initial values of a learned memory [Collier, Beel 2018]."""
 
 
 class NTMState(NamedTuple):
@@ -66,11 +66,11 @@ class NTMState(NamedTuple):
     write_weights: Weighting
     """w of the write heads."""
     reads: Float[Tensor, "runs batch reads"]
-    """r of all read heads, one after the other."""
+    """r of all read heads, side by side."""
 
 
 class Heads(NamedTuple):
-    """What the heads are told at a step; read heads come first."""
+    """Parameters of the heads in one step; read heads come first."""
 
     key: Keys
     """k."""
@@ -88,8 +88,8 @@ class Heads(NamedTuple):
     """a."""
 
 
-class Found(NamedTuple):
-    """What the heads do at a step."""
+class HeadOutputs(NamedTuple):
+    """What the heads compute in one step: weightings, reads, and what the write heads write."""
 
     read_weights: Weighting
     """w of the read heads."""
@@ -104,12 +104,13 @@ class Found(NamedTuple):
 
 
 class NTMCell(nn.Module):
-    """One step of a Neural Turing Machine; says the controller's output and what was read, side by side.
+    """One step of a Neural Turing Machine; the output is the controller's output and the reads, side by side.
 
         h = controller([x; r_{t−1}])            β = softplus    g = σ    s = softmax    γ = 1 + softplus    e = σ
         w = hybrid addressing of M_{t−1}        r = Σ_i w(i) M_{t−1}(i)        M_t = erase, then add
 
-    Every head parameter is a linear function of h with the nonlinearity named above; keys and what is added have none.
+    Every head parameter is a linear function of h, followed by the nonlinearity named above; keys and add vectors have
+    none.
 
     Args:
         runs: size R of the pack.
@@ -117,19 +118,19 @@ class NTMCell(nn.Module):
         d_hidden: units of the controller.
         num_slots: N.
         slot_dim: W.
-        num_read_heads: heads that read.
-        num_write_heads: heads that write.
-        max_shift: how far a step can move a head's place, to either side.
+        num_read_heads: number of read heads.
+        num_write_heads: number of write heads.
+        max_shift: number of slots by which a step can move a head, in both directions.
         controller: ``lstm``, ``gru`` or ``feedforward``.
         memory: M_0, the same for every sequence: ``constant`` 10⁻⁶, ``learned`` by gradient, or ``random``, drawn once.
-        weights: w_0: ``first``: all at slot 0; ``learned``: softmax of a parameter.
+        weights: w_0; ``first``: all weight at slot 0; ``learned``: softmax of a parameter.
         similarity: of keys and slots, ``cosine`` or ``dot``.
-        softmax_over: ``slots``; or ``batch``, the defect of source 004's public code, whose softmax goes over the wrong
-            axis: what a sequence addresses then depends on those beside it in the batch.
+        softmax_over: ``slots``; or ``batch``, a defect of source 004's public code. Its softmax goes over the wrong
+            axis, so the addresses of a sequence depend on the other sequences in the batch.
 
     Raises:
-        ParameterError: a size is not positive, more shifts are asked for than there are slots, or a name is none of
-            those above.
+        ParameterError: a size is not positive, ``max_shift`` needs more shifts than there are slots, or a name is
+            unknown.
     """
 
     def __init__(
@@ -162,18 +163,18 @@ class NTMCell(nn.Module):
         self.num_read_heads, self.num_heads = num_read_heads, num_read_heads + num_write_heads
         self.d_out = d_hidden + num_read_heads * slot_dim
         self.controller = CONTROLLERS[controller](runs, d_in + num_read_heads * slot_dim, d_hidden)
-        # All parameters of all heads in one product; those with the same nonlinearity lie side by side.
+        # One product computes all parameters of all heads; those with the same nonlinearity lie side by side.
         self.parts = [
             self.num_heads * slot_dim,  # keys
-            num_write_heads * slot_dim,  # what is added
+            num_write_heads * slot_dim,  # add vectors
             self.num_heads * (2 * max_shift + 1),  # shifts
             2 * self.num_heads,  # strength and sharpness
-            self.num_heads + num_write_heads * slot_dim,  # gate, and what is erased
+            self.num_heads + num_write_heads * slot_dim,  # gates and erase vectors
         ]
         self.compiled = False
         self.over_slots = softmax_over == "slots"
-        usual = controller == "lstm" and similarity == "cosine" and self.over_slots
-        self.is_common = usual and num_write_heads == 1
+        common = controller == "lstm" and similarity == "cosine" and self.over_slots
+        self.has_fast_pass = common and num_write_heads == 1
         self.heads = Linear(runs, d_hidden, sum(self.parts))
         slots = torch.empty(runs, num_slots, slot_dim)
         self.memory = nn.Parameter(slots) if memory == "learned" else None
@@ -183,14 +184,14 @@ class NTMCell(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
-        """Draw the first memory and the first places of every run; controller and heads draw for themselves."""
+        """Draw the first memory and the first places of every run; controller and heads draw their own parameters."""
         for drawn, spread in ((self.memory, SPREAD), (self.fixed, SPREAD), (self.places, 1.0)):
             if drawn is not None:
                 for part, generator in zip(drawn, generators, strict=True):
                     part.normal_(std=spread, generator=generator)
 
     def initial_state(self, batch: int) -> NTMState:
-        """The state before the first step, see the head of this file."""
+        """Return the state before the first step, see the top of this file."""
         weight = self.heads.weight
         runs, dim = len(weight), self.slot_dim
         slots = self.memory if self.memory is not None else self.fixed
@@ -201,48 +202,54 @@ class NTMCell(nn.Module):
         else:
             weights = weight.new_zeros(runs, self.num_heads, self.num_slots)
             weights[..., 0] = 1
-        read_weights, write_weights = weights[:, None].expand(-1, batch, -1, -1).split(self._kinds(), 2)
+        read_weights, write_weights = weights[:, None].expand(-1, batch, -1, -1).split(self._head_counts(), 2)
         reads = weight.new_zeros(runs, batch, self.num_read_heads * dim)
         controller = self.controller.initial_state(batch)
         return NTMState(controller, slots[:, None].expand(-1, batch, -1, -1), read_weights, write_weights, reads)
 
-    def _kinds(self) -> list[int]:
+    def _head_counts(self) -> list[int]:
         return [self.num_read_heads, self.num_heads - self.num_read_heads]
 
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: NTMState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch d_out"], NTMState]:
-        """One step, equation by equation: [h; r] and the next state."""
+        """Take one step, equation by equation; return [h; r] and the next state."""
         hidden, controller = self.controller.step(torch.cat([x, state.reads], -1), state.controller)
-        found = self.attend(hidden, state, control)
-        reads = heard(found.reads, control).flatten(2)
-        slots = erase_and_add(state.slots, found.write_weights, found.erase, found.add)
-        after = NTMState(controller, slots, found.read_weights, found.write_weights, reads)
+        heads = self.attend(hidden, state, control)
+        reads = silence_reads(heads.reads, control).flatten(2)
+        slots = erase_and_add(state.slots, heads.write_weights, heads.erase, heads.add)
+        after = NTMState(controller, slots, heads.read_weights, heads.write_weights, reads)
         return torch.cat([hidden, reads], -1), after
 
     def unroll(
         self, xs: Float[Tensor, "runs batch time d_in"], state: NTMState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch time d_out"], NTMState]:
-        """What :meth:`step` says after each step of a sequence, (R, B, T, d_out), and the last state.
+        """Return the outputs of all steps of a sequence, (R, B, T, d_out), and the last state.
 
-        With an LSTM, cosine similarity and one write head it takes a fraction of the time, and rounds otherwise. Half
-        precision, which the equations are guarded for, goes by them.
+        With an LSTM, cosine similarity and one write head it takes a fraction of the time of calls of :meth:`step`, and
+        rounds differently. Half precision always uses :meth:`step`, whose equations are safe for it.
         """
-        whole = xs.dtype in (torch.float32, torch.float64)
-        if self.is_common and whole and control in ("on", "random_writes"):
-            found = torch.cat([state.read_weights, state.write_weights], 2)
-            hidden, cell = state.controller
-            carried = Carried(hidden, cell, state.reads, (state.slots, found))
-            said, after = unrolled(NTMAccess(tuple(self.parts)), xs, carried, self._weights(), compiled=self.compiled)
-            slots, found = after.memory
-            read_weights, write_weights = found.split(self._kinds(), 2)
-            controller = LSTMState(after.hidden, after.cell)
-            return said, NTMState(controller, slots, read_weights, write_weights, after.reads)
-        everything = []
+        full_precision = xs.dtype in (torch.float32, torch.float64)
+        if self.has_fast_pass and full_precision and control in ("on", "random_writes"):
+            return self._unroll_fast(xs, state)
+        outputs = []
         for x in xs.unbind(2):
-            said, state = self.step(x, state, control)
-            everything.append(said)
-        return torch.stack(everything, 2), state
+            y, state = self.step(x, state, control)
+            outputs.append(y)
+        return torch.stack(outputs, 2), state
+
+    def _unroll_fast(
+        self, xs: Float[Tensor, "runs batch time d_in"], state: NTMState
+    ) -> tuple[Float[Tensor, "runs batch time d_out"], NTMState]:
+        """Compute all steps as one autograd node, see :mod:`palimpsest.memory.fast.sequence`."""
+        weights = torch.cat([state.read_weights, state.write_weights], 2)
+        hidden, cell = state.controller
+        carried = Carried(hidden, cell, state.reads, (state.slots, weights))
+        outputs, after = unrolled(NTMAccess(tuple(self.parts)), xs, carried, self._weights(), compiled=self.compiled)
+        slots, weights = after.memory
+        read_weights, write_weights = weights.split(self._head_counts(), 2)
+        controller = LSTMState(after.hidden, after.cell)
+        return outputs, NTMState(controller, slots, read_weights, write_weights, after.reads)
 
     def _weights(self) -> Weights:
         controller, heads = self.controller, self.heads
@@ -250,28 +257,30 @@ class NTMCell(nn.Module):
         of_input = controller.of_input
         return Weights(of_input.weight, of_input.bias, controller.recurrent, heads.weight, heads.bias)
 
-    def attend(self, hidden: Float[Tensor, "runs batch hidden"], state: NTMState, control: Control = "on") -> Found:
-        """What the heads do, equation by equation; a read head that is shown another memory looks for its key there."""
+    def attend(
+        self, hidden: Float[Tensor, "runs batch hidden"], state: NTMState, control: Control = "on"
+    ) -> HeadOutputs:
+        """Compute weightings and reads of all heads; under ``shuffled``, read heads address the neighbour's memory."""
         heads = self.head_parameters(hidden)
-        shown = seen(state.slots, control)
+        visible = shuffle_memory(state.slots, control)
         content = self.content(heads, state.slots)
         if control == "shuffled":
-            elsewhere = self.content(heads, shown)
-            content = torch.cat([elsewhere[:, :, : self.num_read_heads], content[:, :, self.num_read_heads :]], 2)
+            visible_content = self.content(heads, visible)
+            content = torch.cat([visible_content[:, :, : self.num_read_heads], content[:, :, self.num_read_heads :]], 2)
         previous = torch.cat([state.read_weights, state.write_weights], 2)
         weights = location_weights(content, previous, heads.gate, heads.kernel, heads.sharpness)
-        read_weights, write_weights = weights.split(self._kinds(), 2)
-        return Found(read_weights, write_weights, read(shown, read_weights), heads.erase, heads.add)
+        read_weights, write_weights = weights.split(self._head_counts(), 2)
+        return HeadOutputs(read_weights, write_weights, read(visible, read_weights), heads.erase, heads.add)
 
     def content(self, heads: Heads, slots: Slots) -> Weighting:
-        """What the heads address by content alone."""
+        """Return the weightings of all heads by content alone."""
         if self.over_slots:
             return content_weights(heads.key, slots, heads.strength, self.similarity)
-        alike = (cosine_similarity if self.similarity == "cosine" else dot_similarity)(heads.key, slots)
-        return (heads.strength[..., None] * alike).transpose(1, -1).softmax(-1).transpose(1, -1)
+        similarity = (cosine_similarity if self.similarity == "cosine" else dot_similarity)(heads.key, slots)
+        return (heads.strength[..., None] * similarity).transpose(1, -1).softmax(-1).transpose(1, -1)
 
     def head_parameters(self, hidden: Float[Tensor, "runs batch hidden"]) -> Heads:
-        """What the controller's output tells the heads."""
+        """Compute the parameters of the heads from the controller's output."""
         count, inner = self.num_heads, hidden.shape[:2]
         key, add, kernel, positive, bounded = self.heads(hidden).split(self.parts, -1)
         strength, sharpness = softplus(positive).split(count, -1)
@@ -288,6 +297,6 @@ class NTMCell(nn.Module):
 
 
 def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:
-    """Refuse a name that nothing has."""
+    """Raise a ParameterError if ``value`` is not allowed."""
     if value not in allowed:
         raise ParameterError(f"{name}: {value!r} is unknown; allowed: {', '.join(allowed)}")

@@ -24,7 +24,7 @@ from palimpsest.layers.norm import LayerNorm
 from palimpsest.layers.places import sinusoids
 from palimpsest.layers.product import product
 from palimpsest.layers.transformer import causal_window
-from palimpsest.memory.control import Control, heard, seen
+from palimpsest.memory.control import Control, shuffle_memory, silence_reads
 from palimpsest.memory.sizes import at_least_one
 
 SPREAD = 0.5
@@ -121,8 +121,8 @@ class SegmentLayer(nn.Module):
         """What is said of a segment, or of the beginning of one, and where the slots were read."""
         mask = causal_window(x.shape[2], x.shape[2], x.device)
         x = self.norm_attention(x, self.attention(x + places, mask))
-        found, weights = self.read(x + places, seen(slots, control))
-        x = self.norm_read(x, heard(found, control))
+        found, weights = self.read(x + places, shuffle_memory(slots, control))
+        x = self.norm_read(x, silence_reads(found, control))
         return self.norm_feedforward(x, self.contract(self.expand(x, relu=True))), weights
 
     def written(self, slots: Slots, y: Features, places: Float[Tensor, "time width"]) -> Slots:

@@ -16,7 +16,7 @@ from palimpsest.layers.activation import sigmoid, softplus
 from palimpsest.layers.linear import Linear
 from palimpsest.memory import neighbours, recency, versioned
 from palimpsest.memory.addressing import cosine_similarity, read
-from palimpsest.memory.control import Control, heard
+from palimpsest.memory.control import Control, silence_reads
 from palimpsest.memory.neighbours import Hashing
 from palimpsest.memory.sizes import at_least_one, within
 from palimpsest.memory.versioned import Version
@@ -31,7 +31,7 @@ Touched = Int[Tensor, "runs batch touched"]
 
 
 class SparseState(NamedTuple):
-    """What a :class:`SparseMemory` carries from step to step.
+    """The state of a :class:`SparseMemory` between two steps.
 
     Any state may be gone on from, and more than once; to go on from an old one costs what was written since (see
     :mod:`palimpsest.memory.versioned`). So an initial state may be kept and used for every sequence.
@@ -187,7 +187,7 @@ class SparseMemory(nn.Module):
         accessed = _total(touched, weights) > ACCESS_THRESHOLD
         memory = recency.use(memory, touched, accessed, state.steps + 1, self.num_slots)
         after = SparseState(memory, found.log, state.steps + 1, found.kept, found.weights, written, values.detach())
-        return heard(found.said, control).flatten(2), after
+        return silence_reads(found.said, control).flatten(2), after
 
     def _where_to_write(
         self, state: SparseState, gates: Float[Tensor, "runs batch 2"]

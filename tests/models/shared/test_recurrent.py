@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.layers.transformer import reset_parameters
-from palimpsest.memory.control import CONTROLS, Control, heard, seen
+from palimpsest.memory.control import CONTROLS, Control, shuffle_memory, silence_reads
 from palimpsest.models import Batch
 from palimpsest.models.shared.recurrent import RecurrentModel
 
@@ -45,7 +45,7 @@ class Fading(nn.Module):
 
     def step(self, x: Tensor, state: Kept, control: Control = "on") -> tuple[Tensor, Kept]:
         self.steps.append(control)
-        said = heard(seen(state.slots, control).sum(2), control) + x
+        said = silence_reads(shuffle_memory(state.slots, control).sum(2), control) + x
         slots = 0.5 * state.slots + x[:, :, None]
         shown = slots.sum(-1)
         reads = torch.stack([shown, -shown], 2)

@@ -98,7 +98,7 @@ def fails(*args: Any, **options: Any) -> str:
 
 def test_loaders_that_cannot_be_trained_on_are_refused_in_one_line() -> None:
     good: list[tuple[Tensor, Tensor]] = [(torch.zeros(2, 3), torch.zeros(2, 3))]
-    assert fails([]) == "train_loader: no example; allowed: a loader that can be gone through once an epoch"
+    assert fails([]) == "train_loader: no example; allowed: a loader that can be iterated once for each epoch"
     assert fails(good, []).startswith("val_loader: no example")
     assert fails(iter(good), epochs=2).startswith("train_loader: no example")
     assert fails([torch.zeros(2, 3)]).startswith("train_loader: a batch is a Tensor; allowed: two tensors")

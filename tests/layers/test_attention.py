@@ -8,7 +8,7 @@ import torch
 
 from palimpsest.layers import attention
 from palimpsest.layers.attention import attend
-from palimpsest.layers.noise import keep_mask, kept_scale, open_stream
+from palimpsest.layers.noise import keep_mask, keep_scale, open_stream
 from palimpsest.layers.transformer import causal_window
 
 KEY = torch.tensor([(seed << 32) | 7 for seed in range(3)])
@@ -44,7 +44,7 @@ def naive(projected: np.ndarray, heads: int, mask: np.ndarray | None, drop: np.n
 def test_attention_equals_a_loop_over_heads(rate: float, window: int | None, time: int) -> None:
     projected = drawn(3, 4, time, 6)
     mask = None if window is None else causal_window(time, window)
-    drop = keep_mask(open_stream(KEY, 2), (4, 2, time, time), rate).numpy() * kept_scale(rate) if rate else None
+    drop = keep_mask(open_stream(KEY, 2), (4, 2, time, time), rate).numpy() * keep_scale(rate) if rate else None
     expected = naive(projected.double().numpy(), 2, None if mask is None else mask.numpy(), drop)
     mixed = attend(projected, 2, mask, rate, KEY, 2)
     np.testing.assert_allclose(mixed.numpy(), expected, rtol=1e-4, atol=1e-5)

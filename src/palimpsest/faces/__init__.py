@@ -1,5 +1,5 @@
-"""Memories and networks with memories as plain PyTorch modules, by the names and modules of source 004.
+"""Memories and networks with memories as plain PyTorch modules, under the module and class names of source 004.
 
-Axes are (batch, time, features), as in ``nn.LSTM(batch_first=True)``. What each name means, its equation and where it
-comes from stands in ``docs/memories.md``.
+Axes are (batch, time, features), as in ``nn.LSTM(batch_first=True)``. ``docs/memories.md`` gives the meaning, the
+equation and the origin of each name.
 """

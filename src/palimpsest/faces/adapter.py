@@ -1,4 +1,4 @@
-"""A cell for packs of runs as a plain PyTorch module: (batch, time, features) in and out, the state handed over."""
+"""Adapter that turns a cell for packs of runs into a plain PyTorch module with axes (batch, time, features)."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ from palimpsest.memory.persistence import load_state, save_state
 
 
 class Record(NamedTuple):
-    """What a memory did over a sequence; ``None`` where it has no such thing. Without gradients."""
+    """Record of a memory over a sequence, without gradients; a part that the memory does not have is ``None``."""
 
     outputs: Tensor
     """(batch, time, features)."""
     slots: Tensor | None
-    """(batch, time, slots, dim): what the memory held after each step."""
+    """(batch, time, slots, dim): content of the slots after each step."""
     read_weights: Tensor | None
-    """(batch, time, heads, slots): where it was read, non-negative, at most 1 in sum."""
+    """(batch, time, heads, slots): non-negative, sums to at most 1 over slots."""
     write_weights: Tensor | None
-    """(batch, time, heads, slots): where it was written, non-negative, at most 1 in sum."""
+    """(batch, time, heads, slots): non-negative, sums to at most 1 over slots."""
     usage: Tensor | None
     """(batch, time, slots), in [0, 1]."""
     state: Any
-    """After the last step."""
+    """The state after the last step."""
 
 
 class CellModule(nn.Module):
-    """Any cell as a module of its own, whose parameters are drawn when it is made.
+    """A cell as a PyTorch module, whose parameters are drawn when the module is created.
 
-    As of every module of PyTorch, ``torch.manual_seed`` decides what is drawn, ``to`` moves it, ``state_dict`` has its
-    parameters, and any optimiser of ``torch.optim`` trains it. It keeps nothing between two calls: the state is given
-    and returned. A state is the cell's own named tuple, whose tensors begin with an axis of length 1 for the only run.
+    It behaves like every PyTorch module: ``torch.manual_seed`` sets the drawn parameters, ``to`` moves them,
+    ``state_dict`` contains them, and any optimiser of ``torch.optim`` trains them. It stores nothing between two calls:
+    a call takes the state and returns the next one. A state is the cell's own named tuple. Its tensors begin with an
+    axis of length 1, for the single run.
 
     Args:
-        cell: for packs of one run.
-        in_features: of the inputs.
-        out_features: of a linear map behind the cell; ``None``: what the cell says is what comes out.
-        before: module that the inputs go through first.
-        residual: whether the inputs are added to what comes out; both then have the same features.
+        cell: a cell for packs of one run.
+        in_features: number of input features.
+        out_features: outputs of a linear map behind the cell; ``None``: no map, the cell's outputs are returned.
+        before: module that is applied to the inputs first; ``None``: no module.
+        residual: whether the inputs are added to the outputs; both must then have the same number of features.
     """
 
     def __init__(
@@ -81,29 +82,31 @@ class CellModule(nn.Module):
     def forward(
         self, x: Tensor, state: Any = None, *, return_state: bool = False, control: Control = "on"
     ) -> Tensor | tuple[Tensor, Any]:
-        """What is said at every step.
+        """Compute the outputs of all steps.
 
         Args:
             x: (batch, time, features).
-            state: that a call returned for the steps before; ``None``: these are the first.
-            return_state: whether the state after the last step is wanted, too. It has gradients: see :meth:`detached`.
-            control: ``off`` silences all reads, ``shuffled`` swaps memories within the batch; ``on`` is as it is.
+            state: the state that the previous call returned; ``None``: the sequences start here.
+            return_state: whether to return the state after the last step, too. It has gradients; see
+                :func:`palimpsest.faces.states.detached`.
+            control: ``on``: no change; ``off``: all reads are zero; ``shuffled``: memories are swapped within the
+                batch.
 
         Returns:
-            (batch, time, ``out_features``), or that and the state.
+            The outputs, (batch, time, ``out_features``); with ``return_state`` the outputs and the state.
 
         Raises:
-            ParameterError: ``x`` or ``state`` is of another shape or type, or there is no such control.
+            ParameterError: ``x`` or ``state`` has another shape or type, or ``control`` is unknown.
         """
         self._check(x, state, control)
         before = self.cell.initial_state(len(x)) if state is None else state
-        said, after = self._over_time(self.before(x)[None], before, control)
-        outputs = self.after(said[0])
+        cell_outputs, after = self._over_time(self.before(x)[None], before, control)
+        outputs = self.after(cell_outputs[0])
         outputs = x + outputs if self.residual else outputs
         return (outputs, after) if return_state else outputs
 
     def _over_time(self, xs: Tensor, state: Any, control: Control) -> tuple[Tensor, Any]:
-        """The cell over a sequence, in the precision of its parameters: what is rounded in a memory stays there."""
+        """Run the cell in the precision of its parameters, because rounding errors in a memory accumulate."""
         kind = xs.device.type
         if not torch.is_autocast_enabled(kind):
             return over_time(self.cell, xs, state, control)
@@ -116,46 +119,46 @@ class CellModule(nn.Module):
     def _check(self, x: Tensor, state: Any, control: Control) -> None:
         if x.dim() != 3 or x.shape[1] < 1 or x.shape[2] != self.in_features:
             raise ParameterError(f"x: shape {tuple(x.shape)}; allowed: (batch, time, {self.in_features}), time from 1")
-        rounded = x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
-        if x.dtype != self._dtype() and not rounded:
+        autocast = x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+        if x.dtype != self._dtype() and not autocast:
             raise ParameterError(f"x: {x.dtype}; allowed: {self._dtype()}, as the parameters")
         if control not in CONTROLS:
-            raise ParameterError(f"control: {control!r} is no control; allowed: {', '.join(CONTROLS)}")
+            raise ParameterError(f"control: {control!r} is unknown; allowed: {', '.join(CONTROLS)}")
         if state is not None:
             check_state(state, self.cell.initial_state(0), batch=len(x))
 
     @torch.no_grad()
     def record(self, x: Tensor, state: Any = None) -> Record:
-        """What a memory does over a sequence, step by step; slower than a call, and of the size of all its states.
+        """Record a memory over a sequence; this is slower than a call, and needs memory for the states of all steps.
 
         Args:
             x: (batch, time, features).
-            state: after the steps before; ``None``: these are the first.
+            state: the state before the first step; ``None``: the sequences start here.
 
         Raises:
-            ParameterError: ``x`` or ``state`` is of another shape or type.
+            ParameterError: ``x`` or ``state`` has another shape or type.
         """
         self._check(x, state, "on")
-        said: list[Tensor] = []
-        seen: dict[str, list[Tensor]] = {"slots": [], "read_weights": [], "write_weights": [], "usage": []}
-        for now in x.split(1, 1):
-            outputs, state = self(now, state, return_state=True)
-            said.append(outputs)
-            for name, steps in seen.items():
-                part = self._seen(name, state)
+        outputs: list[Tensor] = []
+        observed: dict[str, list[Tensor]] = {"slots": [], "read_weights": [], "write_weights": [], "usage": []}
+        for step in x.split(1, 1):
+            y, state = self(step, state, return_state=True)
+            outputs.append(y)
+            for name, steps in observed.items():
+                part = self._observed(name, state)
                 if part is not None:
                     steps.append(part[0])
-        parts = {name: torch.stack(steps, 1) if steps else None for name, steps in seen.items()}
-        return Record(torch.cat(said, 1), state=state, **parts)
+        parts = {name: torch.stack(steps, 1) if steps else None for name, steps in observed.items()}
+        return Record(torch.cat(outputs, 1), state=state, **parts)
 
-    def _seen(self, name: str, state: Any) -> Tensor | None:
-        """Part of a state by name; a cell that keeps it in another form has a method of this name."""
+    def _observed(self, name: str, state: Any) -> Tensor | None:
+        """Return a part of a state by name; a cell with another representation of it has a method of this name."""
         made = getattr(self.cell, name, None)
         found: Any = made(state) if callable(made) else getattr(state, name, None)
         return found
 
     def initial_state(self, batch: int) -> Any:
-        """The state before the first step of ``batch`` sequences.
+        """Return the state before the first step of ``batch`` sequences.
 
         Raises:
             ParameterError: ``batch`` is below one.
@@ -165,24 +168,24 @@ class CellModule(nn.Module):
         return self.cell.initial_state(batch)
 
     def save(self, path: str | Path, state: Any) -> None:
-        """Write a state, so that :meth:`load` gives the same bits back; parameters are in ``state_dict``.
+        """Write a state; :meth:`load` returns the same bits. The parameters are in ``state_dict``.
 
         Args:
-            path: of a safetensors file.
-            state: that a call returned.
+            path: a safetensors file.
+            state: a state that a call returned.
 
         Raises:
-            ParameterError: ``state`` is none of this module.
+            ParameterError: ``state`` is not a state of this module.
             DataError: the file cannot be written.
         """
         check_state(state, self.cell.initial_state(0))
         save_state(Path(path), state)
 
     def load(self, path: str | Path) -> Any:
-        """The state that :meth:`save` wrote, on the device of the parameters.
+        """Return the state that :meth:`save` wrote, on the device of the parameters.
 
         Raises:
-            DataError: the file is missing, corrupt, or holds a state of another module or of other sizes.
+            DataError: the file is missing or corrupt, or holds a state of another module or of other sizes.
         """
         pattern = self.cell.initial_state(0)
         state = load_state(Path(path), stored_type(pattern))
@@ -194,16 +197,16 @@ class CellModule(nn.Module):
         return state
 
     def extra_repr(self) -> str:
-        """Features in and out."""
+        """Return the numbers of input and output features."""
         return f"in_features={self.in_features}, out_features={self.out_features}"
 
 
 def over_time(cell: Any, xs: Tensor, state: Any, control: Control) -> tuple[Tensor, Any]:
-    """What a cell says over a whole sequence, (R, B, T, d_out), and its state after it."""
+    """Return a cell's outputs over a sequence, (R, B, T, d_out), and its state after the last step."""
     if hasattr(cell, "unroll"):
         return cell.unroll(xs, state, control)
-    said = []
+    outputs = []
     for x in xs.unbind(2):
         y, state = cell.step(x, state, control)
-        said.append(y)
-    return torch.stack(said, 2), state
+        outputs.append(y)
+    return torch.stack(outputs, 2), state

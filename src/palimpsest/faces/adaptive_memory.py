@@ -1,4 +1,4 @@
-"""Layers that fit into any network, each with a memory that decides for itself what it keeps."""
+"""Layers for any network, each with a memory that learns what it keeps."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from palimpsest.memory.sizes import at_least_one
 
 
 class AdaptiveMemory(ResidualLayer):
-    """A layer whose slots learn how long they keep, and are written faster the less what comes is known.
+    """A layer whose slots learn their retention; content that is new to the memory is written faster.
 
         M_t(i) = ρ_i (1 − η_t w_t(i)) M_{t−1}(i) + η_t w_t(i) v_t    η_t = σ(a_t + κ novelty)    y_t = x_t + W r_t + b
 
     Equations: :class:`palimpsest.memory.adaptive.AdaptiveMemory`.
 
     Args:
-        features: in and out.
+        features: number of input features and of output features.
         memory_size: slots N.
-        memory_dim: features W of a slot; ``None``: as many as come in.
+        memory_dim: features W of a slot; ``None``: the number of input features.
         num_read_heads: H.
-        horizon: steps that the slowest slot remembers at first.
+        horizon: initial time constant of the slowest slot, in steps.
 
     Raises:
-        ParameterError: a size is below one, or ``horizon`` is.
+        ParameterError: a size or ``horizon`` is below one.
     """
 
     def __init__(
@@ -42,18 +42,18 @@ class AdaptiveMemory(ResidualLayer):
 
 
 class GatedMemory(ResidualLayer):
-    """A layer whose slots each have a gate that keeps what they hold or takes what comes.
+    """A layer whose slots each have a gate that keeps the content or takes the new one.
 
         M_t(i) = (1 − z_t(i)) M_{t−1}(i) + z_t(i) tanh(v_t)        y_t = x_t + W r_t + b
 
     Equations: :class:`palimpsest.memory.gated.GatedMemory`.
 
     Args:
-        features: in and out.
+        features: number of input features and of output features.
         memory_size: slots N.
-        memory_dim: features W of a slot; ``None``: as many as come in.
+        memory_dim: features W of a slot; ``None``: the number of input features.
         num_read_heads: H.
-        gate_bias: of all gates at first; below 0, slots keep.
+        gate_bias: initial bias of all gates; a negative bias makes slots keep their content.
 
     Raises:
         ParameterError: a size is below one.
@@ -76,21 +76,21 @@ class GatedMemory(ResidualLayer):
 
 
 class DynamicMemoryLayer(ResidualLayer):
-    """A layer whose slots are allocated, freed and collected: :class:`DynamicMemory` between norm and residual.
+    """A layer whose slots are allocated, freed and emptied: :class:`DynamicMemory` between norm and residual sum.
 
-    ``MemoryLayer(memory="dynamic")`` is the same without the choice of threshold and compaction. Equations:
+    ``MemoryLayer(memory="dynamic")`` is the same without the parameters ``threshold`` and ``compaction``. Equations:
     :class:`palimpsest.memory.dynamic.DynamicMemory`.
 
     Args:
-        features: in and out.
+        features: number of input features and of output features.
         memory_size: slots N.
-        memory_dim: features W of a slot; ``None``: as many as come in.
+        memory_dim: features W of a slot; ``None``: the number of input features.
         num_read_heads: H.
         threshold: usage in [0, 1] below which a slot is emptied.
-        compaction: whether slots in use are moved together after every step.
+        compaction: whether slots in use are moved to the front after every step.
 
     Raises:
-        ParameterError: a size is below one, or ``threshold`` outside [0, 1].
+        ParameterError: a size is below one, or ``threshold`` is outside [0, 1].
     """
 
     def __init__(

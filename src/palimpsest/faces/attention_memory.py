@@ -1,4 +1,4 @@
-"""Memories alone that are read by attention: to all slots, to a few of very many, or level by level."""
+"""Memories without a controller that are read by attention: to all slots, to a few of many, or level by level."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from palimpsest.memory.sparse import Search
 
 
 class AttentionMemory(CellModule):
-    """Writes a key and a value at every step, and attends to all that it holds.
+    """Writes a key and a value at every step, and attends to all its slots.
 
         r_t = softmax(q_t Kᵀ/√d_head + log a) V    [Vaswani et al. 2017, eq. 1], head by head
 
     Equations and placement: :class:`palimpsest.memory.attention_memory.AttentionMemory`.
 
     Args:
-        input_size: features in.
-        memory_size: slots N; with circular placement the window of steps that are seen.
-        memory_dim: features W of a key, of a value, and of what comes out.
+        input_size: number of input features.
+        memory_size: slots N; with circular placement also the number of steps that attention reaches back.
+        memory_dim: features W of a key, of a value, and of the output.
         num_read_heads: H, a divisor of W.
-        placement: ``circular``: over what was written N steps ago; ``first_free``: over what was written least.
+        placement: ``circular`` overwrites the slot written N steps ago; ``first_free`` the most weakly written slot.
 
     Raises:
-        ParameterError: a size is below one, H does not divide W, or there is no such placement.
+        ParameterError: a size is below one, H does not divide W, or the placement is unknown.
     """
 
     def __init__(
@@ -50,19 +50,20 @@ class SparseMemory(CellModule):
 
         w^W_t = α_t (γ_t w^R_{t−1} + (1 − γ_t) 1_u), u the slot accessed least recently        r_t = Σ_K w^R_t(i) M_t(i)
 
-    Equations, what is exact and what is approximate: :class:`palimpsest.memory.sparse.SparseMemory`. The first state
-    takes time for all slots: get it once, by ``initial_state``, where many sequences begin with it.
+    For equations, and for which parts are exact and which approximate, see
+    :class:`palimpsest.memory.sparse.SparseMemory`. Creating the first state takes time for all slots: if many sequences
+    start from it, call ``initial_state`` once and reuse the state.
 
     Args:
-        input_size: features in.
+        input_size: number of input features.
         memory_size: slots N.
         memory_dim: features W of a slot.
-        num_read_heads: H; features out are H W, head by head.
-        top_k: slots K that a head reads, at most N.
-        search: ``exact``: among all slots; ``hashed``: in a few buckets.
+        num_read_heads: H; there are H W output features, head by head.
+        top_k: K, number of slots that a head reads, at most N.
+        search: ``exact`` compares all slots; ``hashed`` compares those in a few buckets.
 
     Raises:
-        ParameterError: a size is below one, K exceeds N, or there is no such search.
+        ParameterError: a size is below one, K exceeds N, or the search is unknown.
     """
 
     def __init__(
@@ -81,18 +82,18 @@ class SparseMemory(CellModule):
 
 
 class HierarchicalMemory(CellModule):
-    """Level 0 holds the latest steps; level l holds summaries of c^l steps each, and so looks further back.
+    """Level 0 holds the latest steps; level l holds summaries of c^l steps each, and so reaches further back.
 
         r_t = Σ_l p(l) Σ_{i in l} p(i | l) M(i)
 
     Equations: :class:`palimpsest.memory.hierarchical.HierarchicalMemory`.
 
     Args:
-        input_size: features in.
-        level_sizes: slots of each level, from the fastest on.
+        input_size: number of input features.
+        level_sizes: slots of each level, the fastest level first.
         memory_dim: features W of a slot.
-        num_read_heads: H; features out are H W, head by head.
-        period: c, entries of a level that one entry of the next sums up.
+        num_read_heads: H; there are H W output features, head by head.
+        period: c, number of entries of a level that one entry of the next level summarises.
 
     Raises:
         ParameterError: a size is below one, or there is no level.

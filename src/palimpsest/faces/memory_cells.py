@@ -1,4 +1,4 @@
-"""Memories alone: what goes in is what they are told, what comes out is what is read."""
+"""Memories without a controller: the inputs go to the memory, and the outputs are the reads."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from palimpsest.memory.sizes import at_least_one
 
 
 class MemoryCell(CellModule):
-    """N vectors, each with an input, a forget and an output gate of its own, which see the input alone.
+    """N vectors, each with its own input, forget and output gate; the gates depend on the input alone.
 
         M_t(i) = f_t(i) M_{t−1}(i) + i_t(i) tanh(v_t)        r_t = 1/N Σ_i o_t(i) tanh(M_t(i))
 
     Equations and sources: :class:`palimpsest.memory.memory_cell.MemoryCell`.
 
     Args:
-        input_size: features in.
+        input_size: number of input features.
         memory_size: slots N.
-        memory_dim: features W of a slot, and of what comes out.
-        horizon: steps that the slowest slot remembers at first.
+        memory_dim: features W of a slot, and of the output.
+        horizon: initial time constant of the slowest slot, in steps.
 
     Raises:
-        ParameterError: a size is below one, or ``horizon`` is.
+        ParameterError: a size or ``horizon`` is below one.
     """
 
     def __init__(self, input_size: int, memory_size: int, memory_dim: int, *, horizon: float = 100.0) -> None:
@@ -31,22 +31,22 @@ class MemoryCell(CellModule):
 
 
 class DynamicMemory(CellModule):
-    """Slots that are allocated when something is written, freed once it was read, and collected when hardly used.
+    """Slots that are allocated by a write, freed after a read, and emptied when almost unused.
 
         w^w_t = g_t a(u_t)    M_t(i) = (1 − w^w_t(i)) M(i) + w^w_t(i) v_t    r_t = Σ_i C(M_t, k_t, β_t)(i) M_t(i)
 
-    Allocation, garbage collection and compaction, with their sources: :class:`palimpsest.memory.dynamic.DynamicMemory`.
+    Allocation, garbage collection and compaction, with sources: :class:`palimpsest.memory.dynamic.DynamicMemory`.
 
     Args:
-        input_size: features in.
+        input_size: number of input features.
         memory_size: slots N.
         memory_dim: features W of a slot.
-        num_read_heads: H; features out are H W, head by head.
+        num_read_heads: H; there are H W output features, head by head.
         threshold: usage in [0, 1] below which a slot is emptied.
-        compaction: whether slots in use are moved together after every step.
+        compaction: whether slots in use are moved to the front after every step.
 
     Raises:
-        ParameterError: a size is below one, or ``threshold`` outside [0, 1].
+        ParameterError: a size is below one, or ``threshold`` is outside [0, 1].
     """
 
     def __init__(
@@ -67,19 +67,19 @@ class DynamicMemory(CellModule):
 
 
 class AssociativeMemory(CellModule):
-    """Stores a pattern at every step, and completes what it is asked for: a modern Hopfield network.
+    """A modern Hopfield network: it stores a pattern at every step, and completes queries.
 
-        ξ ← Σ_j softmax_j(β_t M_t(j)·ξ + log a_t(j)) M_t(j), from the query on; r_t = ξ
+        ξ ← Σ_j softmax_j(β_t M_t(j)·ξ + log a_t(j)) M_t(j), starting from the query; r_t = ξ
 
-    Equations, sources, and the classical network that it has as its limit: :mod:`palimpsest.memory.associative`.
+    Equations, sources, and the classical network, which is its limit: :mod:`palimpsest.memory.associative`.
 
     Args:
-        input_size: features in.
+        input_size: number of input features.
         memory_size: slots N.
         memory_dim: features W of a pattern.
-        num_read_heads: queries H a step; features out are H W, query by query.
-        num_updates: how often each is updated.
-        strength: β at first, about.
+        num_read_heads: H queries a step; there are H W output features, query by query.
+        num_updates: number of updates of each query.
+        strength: approximate initial β.
 
     Raises:
         ParameterError: a size is below one, or ``strength`` is not positive and finite.

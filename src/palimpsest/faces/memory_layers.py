@@ -1,6 +1,6 @@
-"""Layers with a memory that fit into any network: as many features out as in, the input added to what is read.
+"""Layers with a memory for any network: they keep the number of features and add the input to what they read.
 
-Each stands wherever ``nn.Linear(features, features)`` stands, in an ``nn.Sequential``, too; (batch, time, features).
+Each can replace an ``nn.Linear(features, features)``, also in an ``nn.Sequential``; axes are (batch, time, features).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class ResidualLayer(CellModule):
     """y_t = x_t + W cell(norm(x_t)) + b    [pre-norm residual: He et al. 2016; Ba, Kiros, Hinton 2016].
 
     Args:
-        cell: for inputs of ``features`` features, packs of one run.
-        features: in and out.
+        cell: a cell for inputs of ``features`` features and packs of one run.
+        features: number of input features and of output features.
     """
 
     def __init__(self, cell: Any, features: int) -> None:
@@ -29,19 +29,19 @@ class ResidualLayer(CellModule):
 
 
 class MemoryLayer(ResidualLayer):
-    """A layer that reads a memory of any kind: y_t = x_t + W r_t + b, r_t = memory(norm(x_t)).
+    """A layer with a memory of any kind: y_t = x_t + W r_t + b, r_t = memory(norm(x_t)).
 
-    The memory hears the features of a step and nothing else; in :class:`RecurrentMemoryLayer` it has a controller.
+    The features of a step are the memory's only input. In :class:`RecurrentMemoryLayer` the memory has a controller.
 
     Args:
-        features: in and out.
+        features: number of input features and of output features.
         memory_size: slots N.
-        memory_dim: features W of a slot; ``None``: as many as come in.
-        memory: which, by the names of :data:`palimpsest.memory.named.MemoryName`.
+        memory_dim: features W of a slot; ``None``: the number of input features.
+        memory: a name from :data:`palimpsest.memory.named.MemoryName`.
         num_read_heads: H.
 
     Raises:
-        ParameterError: a size is below one, or there is no such memory in these sizes.
+        ParameterError: a size is below one, or the memory is unknown or does not support these sizes.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class RecurrentMemoryLayer(ResidualLayer):
         h_t = LSTM([norm(x_t); r_{t−1}])        r_t = memory(h_t)        [Graves et al. 2014, Figure 1]
 
     Args:
-        features: in and out.
+        features: number of input features and of output features.
         memory_size: slots N.
-        memory_dim: features W of a slot; ``None``: as many as come in.
-        hidden_size: units of the LSTM; ``None``: as many as features come in.
-        memory: which, by the names of :data:`palimpsest.memory.named.MemoryName`.
+        memory_dim: features W of a slot; ``None``: the number of input features.
+        hidden_size: units of the LSTM; ``None``: the number of input features.
+        memory: a name from :data:`palimpsest.memory.named.MemoryName`.
         num_read_heads: H.
 
     Raises:
-        ParameterError: a size is below one, or there is no such memory in these sizes.
+        ParameterError: a size is below one, or the memory is unknown or does not support these sizes.
     """
 
     def __init__(
@@ -93,18 +93,18 @@ class RecurrentMemoryLayer(ResidualLayer):
 
 
 class TransformerMemoryLayer(CellModule):
-    """A Transformer layer over segments, whose slots carry from segment to segment what attention no longer sees.
+    """A Transformer layer over segments; its slots carry information to later segments, which attention does not reach.
 
         x ← norm(x + self-attention)    x ← norm(x + attention to slots)    y = norm(x + feed-forward)
-        M ← M + z ∘ (tanh(u) − M) once a segment has ended, u: attention of the slots to it
+        M ← M + z ∘ (tanh(u) − M) at the end of a segment, u: attention of the slots to the segment
 
-    Equations: :class:`palimpsest.memory.segments.SegmentLayer` [after Wu et al. 2020]. It is causal.
+    Equations: :class:`palimpsest.memory.segments.SegmentLayer` [after Wu et al. 2020]. The layer is causal.
 
     Args:
-        features: in and out.
-        memory_size: slots N, each of so many features.
-        num_heads: a divisor of the features.
-        segment: tokens that see each other.
+        features: number of input features and of output features.
+        memory_size: slots N, each with ``features`` features.
+        num_heads: number of attention heads, a divisor of ``features``.
+        segment: number of tokens of a segment; tokens attend to their own segment only.
         feedforward: hidden units of the position-wise network; ``None``: four times the features.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whole models with a memory: a recurrent one around any memory, and a Transformer over segments."""
+"""Complete models with a memory: a recurrent network with any memory, and a Transformer over segments."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ class MemoryEnhancedRNN(CellModule):
 
         h_t = LSTM([x_t; r_{t−1}])        r_t = memory(h_t)        y_t = W [h_t; r_t] + b
 
-    The model of experiments is :mod:`palimpsest.models.memory_rnn`; both are one cell,
+    Experiments use :mod:`palimpsest.models.memory_rnn`. Both use the same cell,
     :class:`palimpsest.memory.controlled.ControlledMemory`.
 
     Args:
-        input_size: features in.
+        input_size: number of input features.
         hidden_size: units of the LSTM.
         memory_size: slots N.
         memory_dim: features W of a slot.
-        output_size: features out; ``None``: as many as come in.
-        memory: which, by the names of :data:`palimpsest.memory.named.MemoryName`.
+        output_size: output features; ``None``: the number of input features.
+        memory: a name from :data:`palimpsest.memory.named.MemoryName`.
         num_read_heads: H.
 
     Raises:
-        ParameterError: a size is below one, or there is no such memory in these sizes.
+        ParameterError: a size is below one, or the memory is unknown or does not support these sizes.
     """
 
     def __init__(
@@ -50,20 +50,20 @@ class MemoryEnhancedRNN(CellModule):
 
 
 class MemoryTransformer(CellModule):
-    """A causal Transformer over segments, whose layers have slots that are carried from segment to segment.
+    """A causal Transformer over segments; its layers have slots that are carried from segment to segment.
 
-    Inputs → linear map → layers as :class:`palimpsest.faces.memory_layers.TransformerMemoryLayer` is one →
-    linear map. The model of experiments is :mod:`palimpsest.models.memory_transformer`; both are one cell,
+    Inputs → linear map → layers like :class:`palimpsest.faces.memory_layers.TransformerMemoryLayer` → linear map.
+    Experiments use :mod:`palimpsest.models.memory_transformer`. Both use the same cell,
     :class:`palimpsest.memory.segments.SegmentMemory`.
 
     Args:
-        input_size: features in.
+        input_size: number of input features.
         hidden_size: width of all layers, and features of a slot.
         memory_size: slots N of each layer.
-        output_size: features out; ``None``: as many as come in.
-        num_heads: a divisor of ``hidden_size``.
-        num_layers: layers on top of each other.
-        segment: tokens that see each other.
+        output_size: output features; ``None``: the number of input features.
+        num_heads: number of attention heads, a divisor of ``hidden_size``.
+        num_layers: number of layers.
+        segment: number of tokens of a segment; tokens attend to their own segment only.
         feedforward: hidden units of the position-wise network; ``None``: four times the width.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Networks of a controller and a memory that it reads and writes: features in, features out."""
+"""Networks of a controller and a memory that the controller reads and writes."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class NeuralTuringMachine(CellModule):
     Equations: :mod:`palimpsest.memory.ntm`, :mod:`palimpsest.memory.addressing`.
 
     Args:
-        input_size: features in.
+        input_size: number of input features.
         hidden_size: units of the controller.
         memory_size: slots N.
         memory_dim: features W of a slot.
-        output_size: features out; ``None``: as many as come in.
-        num_read_heads: heads that read.
-        num_write_heads: heads that write.
-        max_shift: slots that a head's place moves at most in a step, to either side.
+        output_size: output features; ``None``: the number of input features.
+        num_read_heads: number of read heads.
+        num_write_heads: number of write heads.
+        max_shift: number of slots by which a step can move a head, in both directions.
         controller: ``lstm``, ``gru`` or ``feedforward``.
-        memory: what it holds at first: ``constant``, ``learned`` or ``random``.
-        weights: where heads stand at first: ``first`` slot or ``learned``.
+        memory: initial content: ``constant``, ``learned`` or ``random``.
+        weights: initial places of the heads: ``first`` slot or ``learned``.
         similarity: of keys and slots: ``cosine`` or ``dot``.
 
     Raises:
-        ParameterError: a size is below one, more shifts are asked for than there are slots, or a name is none of those.
+        ParameterError: a size is below one, there are more shifts than slots, or a name is unknown.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class NeuralTuringMachine(CellModule):
 
 
 class DifferentiableNeuralComputer(CellModule):
-    """A controller whose memory is allocated, freed, and read along the order of writing    [Graves et al. 2016].
+    """A controller whose memory is allocated, freed, and read in order of writing    [Graves et al. 2016].
 
         u_t = (u_{t−1} + w^w_{t−1} − u_{t−1} ∘ w^w_{t−1}) ∘ ψ_t        w^w_t = g^w (g^a a_t + (1 − g^a) c_t)
         w^r_t = π_1 L_tᵀ w^r_{t−1} + π_2 c_t + π_3 L_t w^r_{t−1}        y_t = W_y h_t + W_r r_t
@@ -81,13 +81,13 @@ class DifferentiableNeuralComputer(CellModule):
     Equations: :mod:`palimpsest.memory.dnc`.
 
     Args:
-        input_size: features in.
+        input_size: number of input features.
         hidden_size: units of the controller, an LSTM.
         memory_size: slots N.
         memory_dim: features W of a slot.
-        output_size: features out; ``None``: as many as come in.
+        output_size: output features; ``None``: the number of input features.
         num_read_heads: H.
-        sparse_links: predecessors and successors that are remembered of a slot; ``None``: all, which takes O(N²).
+        sparse_links: number of stored predecessors and successors of a slot; ``None``: all, which takes O(N²).
 
     Raises:
         ParameterError: a size is below one, or ``sparse_links`` exceeds ``memory_size``.
@@ -110,22 +110,22 @@ class DifferentiableNeuralComputer(CellModule):
 
 
 class MemoryAugmentedNetwork(CellModule):
-    """An LSTM whose memory is written where it was read last, or where it was used least    [Santoro et al. 2016].
+    """An LSTM whose memory is written at the slots read last, or at the least used slots    [Santoro et al. 2016].
 
         w^w_t = σ(α_t) w^r_{t−1} + (1 − σ(α_t)) w^lu_{t−1}        M_t(i) = M_{t−1}(i) + w^w_t(i) k_t
         w^r_t = softmax(β_t cos(k_t, M_t(i)))        y_t = W [h_t; r_t] + b
 
-    :class:`palimpsest.faces.memory_models.MemoryEnhancedRNN` with memory ``least_recently_used`` is the same
-    network with the paper's decay. Equations: :mod:`palimpsest.memory.least_recently_used`.
+    :class:`palimpsest.faces.memory_models.MemoryEnhancedRNN` with memory ``least_recently_used`` is the same network,
+    with the paper's decay. Equations: :mod:`palimpsest.memory.least_recently_used`.
 
     Args:
-        input_size: features in.
+        input_size: number of input features.
         hidden_size: units of the controller.
         memory_size: slots N.
         memory_dim: features W of a slot.
-        output_size: features out; ``None``: as many as come in.
-        num_read_heads: H, at most N; each reads and writes.
-        decay: of usage a step, in [0, 1).
+        output_size: output features; ``None``: the number of input features.
+        num_read_heads: H, at most N; each head reads and writes.
+        decay: factor by which usage decays in a step, in [0, 1).
 
     Raises:
         ParameterError: a size is below one, there are more heads than slots, or ``decay`` lies outside [0, 1).

@@ -1,6 +1,6 @@
-"""Pictures and numbers of what a memory did; :meth:`palimpsest.faces.adapter.CellModule.record` has the data.
+"""Figures and metrics of a memory, from the data of :meth:`palimpsest.faces.adapter.CellModule.record`.
 
-The pictures look as all figures of the project do, and the numbers are its metrics.
+The figures have the style of all figures of the project, and the metrics are the project's.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from palimpsest.memory.addressing import cosine_similarity
 from palimpsest.rendering import style
 
 Values = Tensor | NDArray[Any] | Sequence[Any]
-"""Numbers, as a tensor, an array, or a sequence of such things of equal shape."""
+"""Numbers: a tensor, an array, or a sequence of tensors, arrays or numbers of equal shape."""
 IN_USE = 0.5
-"""A slot is in use where its usage is above: where it was written more likely than not."""
+"""A slot is in use if its usage is larger: if it is more likely written than not."""
 
 
 class MemoryVisualizer:
-    """Draws what a memory did along one sequence."""
+    """Draws figures of a memory over one sequence."""
 
     def plot_memory_usage(self, memory_usage_history: Values, title: str = "Memory usage over time") -> Figure:
-        """Mean usage over the slots at each step, and below it the usage of every slot.
+        """Draw the mean usage of the slots at each step, and below it the usage of every slot.
 
         Args:
-            memory_usage_history: (time, slots), in [0, 1]; or (time,), of the memory as a whole.
-            title: above the figure.
+            memory_usage_history: (time, slots), in [0, 1]; or (time,), usage of the whole memory.
+            title: title above the figure.
 
         Raises:
-            ParameterError: of another shape, empty, or not all finite.
+            ParameterError: the history has another shape, is empty, or is not finite.
         """
         usage = _array("memory_usage_history", memory_usage_history, {1: "(time,)", 2: "(time, slots)"})
         with style.sized_for_print():
@@ -52,14 +52,14 @@ class MemoryVisualizer:
         return figure
 
     def plot_attention_patterns(self, attention_weights: Values, title: str = "Memory attention patterns") -> Figure:
-        """Weight of every slot at each step, a panel a head.
+        """Draw the weight of every slot at each step, one panel for each head.
 
         Args:
             attention_weights: (time, slots), or (time, heads, slots): read or write weights of one sequence.
-            title: above the figure.
+            title: title above the figure.
 
         Raises:
-            ParameterError: of another shape, empty, or not all finite.
+            ParameterError: the weights have another shape, are empty, or are not finite.
         """
         shapes = {2: "(time, slots)", 3: "(time, heads, slots)"}
         weights = _array("attention_weights", attention_weights, shapes)
@@ -75,11 +75,11 @@ class MemoryVisualizer:
         return figure
 
     def save(self, figure: Figure, path: str | Path) -> list[Path]:
-        """Write a figure as PDF and PNG, the same bytes for the same figure.
+        """Write a figure as PDF and PNG; equal figures give equal bytes.
 
         Args:
-            figure: drawn here.
-            path: without a suffix.
+            figure: a figure of this class.
+            path: path without a suffix.
 
         Returns:
             The two files.
@@ -92,7 +92,7 @@ class MemoryVisualizer:
 
 
 def _map(figure: Figure, panel: Any, values: NDArray[Any], name: str) -> None:
-    """Slot against step."""
+    """Draw values as a map of slot against step."""
     picture = panel.imshow(
         values.T, aspect="auto", origin="lower", interpolation="nearest", cmap="viridis", vmin=0, vmax=_top(values)
     )
@@ -113,34 +113,35 @@ def _finish(figure: Figure, grid: Sequence[Sequence[Any]], title: str) -> None:
 
 
 class MemoryAnalyzer:
-    """Says in one number each how much of a memory is used, how it lasts, and whether it finds what it should."""
+    """Three metrics of a memory: share of slots in use, stability of contents, and retrieval accuracy."""
 
     def compute_memory_efficiency(self, memory_usage: Values) -> float:
-        """Share of slots in use, those of usage above ½, in [0, 1]; the mean over all steps and sequences.
+        """Return the share of slots with usage above ½, in [0, 1]: the mean over all steps and sequences.
 
         Args:
             memory_usage: (…, slots), in [0, 1].
 
         Raises:
-            ParameterError: empty, not all finite, or outside [0, 1].
+            ParameterError: the usage is empty, not finite, or outside [0, 1].
         """
         usage = _array("memory_usage", memory_usage, None)
         if usage.ndim < 1 or usage.min() < 0 or usage.max() > 1 + 1e-6:
-            raise ParameterError("memory_usage: no usages; allowed: (…, slots), numbers in [0, 1]")
+            raise ParameterError("memory_usage: wrong shape or range; allowed: (…, slots), numbers in [0, 1]")
         return float((usage > IN_USE).mean())
 
     def compute_memory_stability(self, memory_content: Values) -> float:
-        """How much of what slots hold is left a step later, in [0, 1]: 1 if nothing changes, 0 if all is turned round.
+        """Return how much of the slots' content remains after one step, in [0, 1].
 
             S = 1 − Σ_{t,i} |M_t(i) − M_{t−1}(i)| / Σ_{t,i} (|M_t(i)| + |M_{t−1}(i)|)
 
-        over the slots that held something, M_{t−1}(i) ≠ 0: to write where nothing was is no loss. 1 if there are none.
+        The sums go over slots that held something, M_{t−1}(i) ≠ 0, because a write to an empty slot loses nothing. S is
+        1 if nothing changes, 0 if all contents reverse their direction, and 1 if there are no such slots.
 
         Args:
             memory_content: (time, slots, dim), or (batch, time, slots, dim).
 
         Raises:
-            ParameterError: of another shape, empty, not all finite, or of a single step.
+            ParameterError: the content has another shape, is empty or not finite, or has a single step.
         """
         shapes = {3: "(time, slots, dim)", 4: "(batch, time, slots, dim)"}
         content = _array("memory_content", memory_content, shapes)
@@ -154,36 +155,37 @@ class MemoryAnalyzer:
         return float(1 - changed / most) if most else 1.0
 
     def compute_retrieval_accuracy(self, queries: Values, memories: Values, targets: Values) -> float:
-        """Share of queries to which the memory of largest cosine is the one that was meant, in [0, 1].
+        """Return the share of queries whose most similar memory, by cosine, is the target, in [0, 1].
 
         Args:
             queries: (queries, dim).
             memories: (slots, dim).
-            targets: (queries,), integers: number of the memory that each query means. Of equals the first is found.
+            targets: (queries,), integers: number of the target memory of each query. Of equal memories the first
+                counts.
 
         Raises:
-            ParameterError: shapes do not fit together, something is empty or not finite, or a target is no slot.
+            ParameterError: shapes do not match, a value is empty or not finite, or a target is not a slot.
         """
-        asked = _array("queries", queries, {2: "(queries, dim)"})
-        held = _array("memories", memories, {2: "(slots, dim)"})
-        meant = _array("targets", targets, {1: "(queries,)"})
-        if held.shape[1] != asked.shape[1]:
-            raise ParameterError(f"memories: {held.shape[1]} features; allowed: {asked.shape[1]}, as the queries")
-        if len(meant) != len(asked):
-            raise ParameterError(f"targets: {len(meant)}; allowed: {len(asked)}, one a query")
-        if (meant != meant.astype(np.int64)).any() or meant.min() < 0 or meant.max() >= len(held):
-            raise ParameterError(f"targets: no numbers of memories; allowed: integers from 0 to {len(held) - 1}")
-        alike: Float[Tensor, "1 1 queries slots"] = cosine_similarity(
-            torch.from_numpy(asked)[None, None], torch.from_numpy(held)[None, None]
+        keys = _array("queries", queries, {2: "(queries, dim)"})
+        slots = _array("memories", memories, {2: "(slots, dim)"})
+        wanted = _array("targets", targets, {1: "(queries,)"})
+        if slots.shape[1] != keys.shape[1]:
+            raise ParameterError(f"memories: {slots.shape[1]} features; allowed: {keys.shape[1]}, as the queries")
+        if len(wanted) != len(keys):
+            raise ParameterError(f"targets: {len(wanted)}; allowed: {len(keys)}, one a query")
+        if (wanted != wanted.astype(np.int64)).any() or wanted.min() < 0 or wanted.max() >= len(slots):
+            raise ParameterError(f"targets: no numbers of memories; allowed: integers from 0 to {len(slots) - 1}")
+        similarity: Float[Tensor, "1 1 queries slots"] = cosine_similarity(
+            torch.from_numpy(keys)[None, None], torch.from_numpy(slots)[None, None]
         )
-        return float((alike[0, 0].numpy().argmax(1) == meant).mean())
+        return float((similarity[0, 0].numpy().argmax(1) == wanted).mean())
 
 
 def _array(name: str, values: Values, shapes: dict[int, str] | None) -> NDArray[np.float64]:
-    """Numbers as an array, of one of the shapes by number of axes.
+    """Return numbers as an array; ``shapes`` names the allowed shapes by their number of axes.
 
     Raises:
-        ParameterError: they are none, none are there, they have another shape, or are not all finite.
+        ParameterError: the values are not numbers, are empty, have another shape, or are not finite.
     """
     try:
         parts = [_plain(part) for part in values] if isinstance(values, list | tuple) else _plain(values)

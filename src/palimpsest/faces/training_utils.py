@@ -1,7 +1,7 @@
-"""Training of any module on any loader, as source 004 shows it.
+"""Training of any module on any loader, with the interface of source 004.
 
-Packs of runs, streams, checkpoints and scores by step are in :mod:`palimpsest.training`, on which all results of this
-project rest; this is for a model and data of one's own.
+It is meant for your own models and data. The results of this project come from :mod:`palimpsest.training`, which has
+packs of runs, streams, checkpoints and scores by step.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from torch.optim import Optimizer
 from palimpsest.foundation.errors import ParameterError
 
 Loader = Iterable[Any]
-"""Batches (inputs, targets); gone through once an epoch."""
+"""Batches (inputs, targets); one pass over them is an epoch."""
 
 
 class Losses(NamedTuple):
-    """Mean loss of an example, an epoch each."""
+    """Mean loss of an example, one value for each epoch."""
 
     train: list[float]
-    """While the parameters change."""
+    """Measured during the epoch, while the parameters change."""
     validation: list[float]
-    """After the epoch; empty without a validation loader."""
+    """Measured after the epoch; empty without a validation loader."""
 
 
 class MemoryTrainer:
-    """Trains a module on pairs of inputs and targets; each batch begins with an empty memory.
+    """Trains a module on pairs of inputs and targets; each batch starts with an empty memory.
 
     Args:
-        model: takes a batch of inputs and returns what the criterion compares with the targets.
-        optimizer: of the model's parameters.
+        model: maps a batch of inputs to outputs for the criterion.
+        optimizer: optimiser of the model's parameters.
         criterion: (outputs, targets) → mean loss of the batch.
-        device: where to train; ``None``: where the model is.
-        clip_norm: largest L2 norm of the gradient over all parameters; ``None``: not clipped.
+        device: device for training; ``None``: the model's device.
+        clip_norm: largest L2 norm of the gradient over all parameters; ``None``: no clipping.
 
     Raises:
-        ParameterError: there is no such device here, or ``clip_norm`` is not positive.
+        ParameterError: the device is not available, or ``clip_norm`` is not positive.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class MemoryTrainer:
         self.optimizer, self.criterion, self.clip_norm = optimizer, criterion, clip_norm
 
     def train(self, train_loader: Loader, val_loader: Loader | None = None, epochs: int = 1) -> Losses:
-        """Train for some epochs more.
+        """Train for a number of further epochs.
 
         Args:
-            train_loader: batches to learn from.
-            val_loader: batches to look at after each epoch; ``None``: none.
-            epochs: how often to go through the batches; at least 1.
+            train_loader: training batches.
+            val_loader: validation batches, evaluated after each epoch; ``None``: no validation.
+            epochs: number of passes over the training batches; at least 1.
 
         Raises:
-            ParameterError: ``epochs`` is below one, a loader is empty, or it has something else than pairs.
+            ParameterError: ``epochs`` is below one, a loader is empty, or its batches are not pairs.
         """
         if epochs < 1:
             raise ParameterError(f"epochs: {epochs}; allowed: 1 or more")
@@ -78,7 +78,7 @@ class MemoryTrainer:
         return losses
 
     def _epoch(self, name: str, loader: Loader, *, learn: bool) -> float:
-        """Mean loss of an example over one pass."""
+        """Return the mean loss of an example over one pass."""
         self.model.train(learn)
         total, examples = 0.0, 0
         with nullcontext() if learn else torch.no_grad():
@@ -90,7 +90,7 @@ class MemoryTrainer:
                 total += loss.item() * len(inputs)
                 examples += len(inputs)
         if not examples:
-            raise ParameterError(f"{name}: no example; allowed: a loader that can be gone through once an epoch")
+            raise ParameterError(f"{name}: no example; allowed: a loader that can be iterated once for each epoch")
         return total / examples
 
     def _pair(self, name: str, batch: Any) -> tuple[Tensor, Tensor]:

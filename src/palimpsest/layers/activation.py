@@ -1,4 +1,4 @@
-"""Transcendental functions with the same bits for a pack of any size."""
+"""Transcendental functions whose results have the same bits in a pack of any size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-_BLOCK = 64  # elements that the widest vector loop of a CPU takes at once
+_BLOCK = 64  # number of elements that the widest vector loop of a CPU processes at once
 
 
 def sigmoid(x: Float[Tensor, "runs *inner"]) -> Float[Tensor, "runs *inner"]:
@@ -39,11 +39,11 @@ def logarithm(x: Float[Tensor, "runs *inner"]) -> Float[Tensor, "runs *inner"]:
 
 
 def _elementwise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a function to every element, in vector registers only.
+    """Apply a function to every element, with vector instructions only.
 
-    A CPU computes such functions by vectors, and the elements that are left over at the end one by one with another
-    approximation, whose last bit differs. Which elements are left over depends on the size of the pack; padding every
-    run to whole vectors leaves none.
+    A CPU computes these functions on whole vectors. It computes the remaining elements at the end one by one, with
+    another approximation whose last bit may differ. Which elements remain depends on the size of the pack. Every run is
+    therefore padded to whole vectors, so that no element remains.
     """
     count = math.prod(x.shape[1:])
     if count % _BLOCK == 0:

@@ -1,4 +1,4 @@
-"""A table of vectors for every run of a pack."""
+"""An embedding table for every run of a pack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class Embedding(nn.Module):
-    """Looks up rows of a (runs, num_embeddings, dim) table drawn from N(0, 1), as PyTorch's ``nn.Embedding`` is."""
+    """Looks up rows of a (runs, num_embeddings, dim) table, drawn from N(0, 1) as in PyTorch's ``nn.Embedding``."""
 
     def __init__(self, runs: int, num_embeddings: int, dim: int) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Embedding(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
-        """Draw every run's table from that run's own generator."""
+        """Draw every run's table with that run's own generator."""
         for weight, generator in zip(self.weight, generators, strict=True):
             weight.normal_(generator=generator)
 
@@ -27,7 +27,7 @@ class Embedding(nn.Module):
         """Look up ``index``, in [0, num_embeddings), run by run.
 
         Raises:
-            IndexError: an index of the last run is too large; for other runs the caller has to make sure.
+            IndexError: an index of the last run is too large. The caller must check the indices of the other runs.
         """
         runs, rows, dim = self.weight.shape
         offset = torch.arange(runs, device=index.device).view(-1, *[1] * (index.dim() - 1)) * rows

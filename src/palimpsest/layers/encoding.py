@@ -1,4 +1,4 @@
-"""How a model of sequences sees tokens: as learned vectors, or as the bits and flags that they stand for."""
+"""Features of tokens for sequence models: learned vectors, or the bits and flags that the tokens encode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from palimpsest.layers.embedding import Embedding
 
 
 class SequenceConfig(Section):
-    """Sizes of a model that says something at every step; the first six are set by the task."""
+    """Sizes of a model with an output at every step; the task sets the first six."""
 
     num_tokens: int = Field(10, ge=1, description="token alphabet (set by the task)")
     num_outputs: int = Field(8, ge=1, description="what is said at a step: bits or classes (set by the task)")
@@ -33,15 +33,15 @@ class SequenceConfig(Section):
 
 
 def bit_codes(num_tokens: int, bits: int, levels: int) -> Float[Tensor, "tokens features"]:
-    """What each token stands for: its bits, its level where there are levels, and a channel for each flag.
+    """Return the features of each token: its bits, its level if there are levels, and one channel for each flag.
 
-    Token v + 2^bits · l is the vector whose bit i is bit i of v, at level l of P, which becomes 2l/(P − 1) − 1 in
-    [−1, 1]; every token from 2^bits · max(1, P) on is a flag.
+    Token v + 2^bits · l is the vector whose bit i is bit i of v, at level l of P levels. The level's feature is
+    2l/(P − 1) − 1, in [−1, 1]. Every token from 2^bits · max(1, P) on is a flag.
 
     Args:
-        num_tokens: vectors and flags.
-        bits: of a vector.
-        levels: P; 0: no level.
+        num_tokens: number of vectors and flags.
+        bits: number of bits of a vector.
+        levels: P; 0: tokens have no level.
     """
     vectors = 2**bits * max(1, levels)
     token = torch.arange(num_tokens)
@@ -54,11 +54,11 @@ def bit_codes(num_tokens: int, bits: int, levels: int) -> Float[Tensor, "tokens 
 
 
 class TokenInput(nn.Module):
-    """Tokens as vectors.
+    """Maps tokens to vectors.
 
     Args:
         runs: size R of the pack.
-        config: which code, and its sizes.
+        config: kind and sizes of the code.
     """
 
     def __init__(self, runs: int, config: SequenceConfig) -> None:
@@ -71,5 +71,5 @@ class TokenInput(nn.Module):
         self.d_out = codes.shape[1]
 
     def forward(self, inputs: Int[Tensor, "runs batch time"]) -> Float[Tensor, "runs batch time features"]:
-        """Features of every token, :attr:`d_out` of them."""
+        """Return the :attr:`d_out` features of every token."""
         return self.codes[inputs] if self.embedding is None else self.embedding(inputs)  # type: ignore[index]

@@ -23,7 +23,7 @@ class Linear(nn.Module):
         d_out: features out.
         init: ``kaiming`` draws W and b from U(±1/√d_in), as PyTorch's ``nn.Linear`` does; ``xavier`` draws W from
             U(±√(6/(d_in+d_out))) with b = 0, as ``nn.MultiheadAttention`` does for its input projection.
-        bias_value: a constant for b in place of a drawn one.
+        bias_value: a constant value for b; ``None``: b is drawn.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Linear(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
-        """Draw every run's weights from that run's own generator."""
+        """Draw every run's weights with that run's own generator."""
         bound = 1 / math.sqrt(self.d_in) if self.init == "kaiming" else math.sqrt(6 / (self.d_in + self.d_out))
         for weight, bias, generator in zip(self.weight, self.bias, generators, strict=True):
             weight.uniform_(-bound, bound, generator=generator)
@@ -56,12 +56,12 @@ class Linear(nn.Module):
     def forward(
         self, x: Float[Tensor, "runs *inner d_in"], *, outputs: slice | None = None, relu: bool = False
     ) -> Float[Tensor, "runs *inner d_out"]:
-        """Map the last axis; all axes between runs and features are treated alike.
+        """Map the last axis; all axes between runs and features are batch axes.
 
         Args:
-            x: what is mapped.
-            outputs: the features out that are wanted; ``None``: all.
-            relu: whether max(0, y) is wanted instead of y.
+            x: input.
+            outputs: the output features to compute; ``None``: all.
+            relu: whether to return max(0, y) instead of y.
         """
         weight, bias = self.weight, self.bias
         if outputs is not None:
@@ -70,9 +70,10 @@ class Linear(nn.Module):
 
 
 class _Affine(torch.autograd.Function):
-    """The map and its gradient; as one node it saves half the calls of a step, whose number is what a small net costs.
+    """The map and its gradient as one autograd node.
 
-    dx = dy Wᵀ, dW = xᵀ dy, db = Σ dy, with dy zero wherever a ReLU was.
+    One node makes half the calls of a step, and small networks are bound by call overhead.
+    dx = dy Wᵀ, dW = xᵀ dy, db = Σ dy, where dy is set to zero wherever the ReLU returned zero.
     """
 
     @staticmethod
@@ -88,12 +89,12 @@ class _Affine(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Gradient of x, W and b."""
+        """Return the gradients of x, W and b."""
         flat, weight, y = ctx.saved_tensors
-        of_y = gradient.reshape(*flat.shape[:-1], gradient.shape[-1])
+        grad_y = gradient.reshape(*flat.shape[:-1], gradient.shape[-1])
         if y is not None:
-            of_y = torch.ops.aten.threshold_backward(of_y, y, 0)
-        of_x = None
+            grad_y = torch.ops.aten.threshold_backward(grad_y, y, 0)
+        grad_x = None
         if ctx.needs_input_grad[0]:
-            of_x = product(of_y, weight.transpose(1, 2)).view(*gradient.shape[:-1], flat.shape[-1])
-        return of_x, product(flat.transpose(1, 2), of_y), of_y.sum(1), None
+            grad_x = product(grad_y, weight.transpose(1, 2)).view(*gradient.shape[:-1], flat.shape[-1])
+        return grad_x, product(flat.transpose(1, 2), grad_y), grad_y.sum(1), None

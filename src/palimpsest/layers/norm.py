@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
 
 EPSILON = 1e-5
-"""What PyTorch's ``nn.LayerNorm`` adds to the variance."""
+"""Added to the variance, as in PyTorch's ``nn.LayerNorm``."""
 
 
 class LayerNorm(nn.Module):
@@ -24,7 +24,7 @@ class LayerNorm(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
-        """γ = 1, β = 0; nothing is drawn."""
+        """Set γ = 1 and β = 0; nothing is drawn."""
         del generators
         self.weight.fill_(1)
         self.bias.zero_()
@@ -37,9 +37,9 @@ class LayerNorm(nn.Module):
 
 
 class _Normalise(torch.autograd.Function):
-    """The norm of a sum and its gradient, as one node.
+    """The normalised sum and its gradient as one autograd node.
 
-    PyTorch's own takes one γ for all runs; without γ and β its forward pass takes twice as long as the lines below.
+    PyTorch's own function takes one γ for all runs. Without γ and β, its forward pass takes twice as long as this one.
     With x̂ the normalised sum and h = dy γ: dx = (h − mean(h) − x̂ mean(h x̂)) / σ, dγ = Σ dy x̂, dβ = Σ dy.
     """
 
@@ -53,18 +53,18 @@ class _Normalise(torch.autograd.Function):
         scale = (centred * centred).mean(-1, keepdim=True).add_(EPSILON).rsqrt_()
         normal = centred.mul_(scale)
         ctx.save_for_backward(normal, scale, weight)
-        ctx.two = residual is not None
+        ctx.has_residual = residual is not None
         return torch.addcmul(bias[:, None], normal, weight[:, None]).view(x.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Gradient of x, the residual, γ and β."""
+        """Return the gradients of x, the residual, γ and β."""
         normal, scale, weight = ctx.saved_tensors
         flat = gradient.reshape(normal.shape)
         zero, one = torch.zeros_like(scale), torch.ones_like(scale)  # x̂ is normalised already
-        of_x, _, _ = torch.ops.aten.native_layer_norm_backward(
+        grad_x, _, _ = torch.ops.aten.native_layer_norm_backward(
             flat * weight[:, None], normal, normal.shape[-1:], zero, one, None, None, [True, False, False]
         )
-        of_x = of_x.mul_(scale).view(gradient.shape)
-        return of_x, of_x if ctx.two else None, (flat * normal).sum(1), flat.sum(1)
+        grad_x = grad_x.mul_(scale).view(gradient.shape)
+        return grad_x, grad_x if ctx.has_residual else None, (flat * normal).sum(1), flat.sum(1)

@@ -1,4 +1,4 @@
-"""Codes of places in a sequence, for layers that would not tell one place from another."""
+"""Position codes, for layers that cannot distinguish the positions of a sequence by themselves."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def sinusoids(time: int, width: int) -> Float[Tensor, "time width"]:
-    """A code of every place [Vaswani et al. 2017, section 3.5].
+    """Return a code of every position [Vaswani et al. 2017, section 3.5].
 
     PE(t, 2i) = sin(t / 10000^(2i / width)),  PE(t, 2i + 1) = cos(t / 10000^(2i / width))
 
     Args:
-        time: places 0 … time − 1.
-        width: features.
+        time: number of positions; they are 0 … time − 1.
+        width: number of features.
     """
     pairs = -(-width // 2)
     angles = torch.arange(time).double()[:, None] / 10000 ** (2 * torch.arange(pairs).double() / width)

@@ -1,4 +1,4 @@
-"""The batched matrix product on which everything rests, with the same bits for a pack of any size."""
+"""The batched matrix product that all layers use, with the same bits in a pack of any size."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from torch import Tensor
 
 
 def product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch m n"]:
-    """A b for every element of the batch.
+    """Compute a b for every element of the batch.
 
-    The result of one element does not depend on how many others there are. BLAS breaks that where a factor has a
-    side of length one: a batch of one then becomes a matrix-vector product, summed in another order. Such a row or
-    column is taken twice; where the side is summed over, nothing is summed.
+    The result of one element does not depend on the number of elements. BLAS alone does not ensure this if a factor has
+    a side of length one: a batch of one then becomes a matrix-vector product, which sums in another order. So such a
+    row or column is duplicated. If the inner side has length one, there is no sum, and an elementwise product is
+    enough.
     """
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     left, right = (a, b) if a.dim() == 3 else (a.reshape(-1, m, k), b.reshape(-1, k, n))
@@ -35,19 +36,20 @@ def product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> F
 
 
 _low: list[torch.dtype] = []
-"""The type to which factors are rounded, last. One for the process: gradients on a GPU have a thread of their own."""
+"""The types to which factors are rounded, the current one last. The list is global to the process, because gradients on
+a GPU are computed in another thread."""
 
 
 @contextmanager
 def rounding(precision: str, device: torch.device) -> Iterator[None]:
-    """Mixed precision: how the products of a block, and of gradients that are taken within it, are computed.
+    """Compute all products inside the block, also those of gradients, in mixed precision.
 
-    Everything but the products stays in float32, parameters and optimiser included.
+    Everything else stays in float32, including parameters and optimiser.
 
     Args:
-        precision: ``float32``; ``tf32``: factors with 10 bits of mantissa, on GPUs that have it; ``bfloat16``: factors
-            and product with 7 bits, summed in float32.
-        device: where.
+        precision: ``float32``; ``tf32``: factors with 10 bits of mantissa, on GPUs that support it; ``bfloat16``:
+            factors and product with 7 bits, summed in float32.
+        device: device of the products.
     """
     if precision == "bfloat16":
         _low.append(torch.bfloat16)

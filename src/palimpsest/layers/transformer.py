@@ -1,4 +1,4 @@
-"""A Transformer encoder for every run of a pack, as PyTorch's ``nn.TransformerEncoderLayer`` computes it by default."""
+"""A Transformer encoder for every run of a pack; layers compute as PyTorch's default ``nn.TransformerEncoderLayer``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from palimpsest.layers.norm import LayerNorm
 
 
 class EncoderConfig(Section):
-    """Sizes of a token encoder; the first three are set by the task."""
+    """Sizes of a token encoder; the task sets the first four."""
 
     num_tokens: int = Field(10, ge=1, description="token alphabet (set by the task)")
     num_outputs: int = Field(10, ge=2, description="classes C (set by the task)")
@@ -41,7 +41,7 @@ class EncoderConfig(Section):
 
 
 class EncoderLayer(nn.Module):
-    """Attention, then a ReLU network, each with dropout, a residual and a norm behind it (post-norm)."""
+    """Attention, then a ReLU network; each is followed by dropout, a residual sum and a norm (post-norm)."""
 
     def __init__(self, runs: int, config: EncoderConfig, stream: int) -> None:
         super().__init__()
@@ -83,14 +83,15 @@ class TokenEncoder(nn.Module):
         window: int | None = None,
         noise_key: Int[Tensor, " runs"] | None = None,
     ) -> Float[Tensor, "runs batch time width"]:
-        """Encode tokens that stand at positions start, start + 1 and so on.
+        """Encode tokens at positions start, start + 1 and so on.
 
         Args:
-            inputs: tokens; when ``segment`` is given it divides their number.
-            start: position of the first of them.
-            segment: tokens that see each other, counted from the first; ``None``: all.
-            window: how far back a token sees, itself included; ``None``: both ways without limit.
-            noise_key: for dropout; ``None`` switches it off.
+            inputs: tokens; ``segment``, if given, divides their number.
+            start: position of the first token.
+            segment: number of consecutive tokens that attend to each other; ``None``: all.
+            window: number of tokens that a token attends to, up to and including itself; ``None``: all tokens, also
+                later ones.
+            noise_key: key of the dropout noise; ``None`` switches dropout off.
         """
         runs, batch, time = inputs.shape
         positions = torch.arange(start, start + time, device=inputs.device).expand(runs, time)
@@ -104,16 +105,16 @@ class TokenEncoder(nn.Module):
 
 
 def causal_window(time: int, window: int, device: torch.device | Literal["cpu"] = "cpu") -> Bool[Tensor, "time time"]:
-    """True where row t may look at column s: t − window < s ≤ t."""
+    """Return True where position t (row) may attend to position s (column): t − window < s ≤ t."""
     distance = torch.arange(time, device=device)[:, None] - torch.arange(time, device=device)[None, :]
     return (distance >= 0) & (distance < window)
 
 
 def reset_parameters(model: nn.Module, generators: Sequence[Generator]) -> None:
-    """Initialise every layer of a model, in the order of their definition, each run from its own generator.
+    """Initialise every layer of a model in the order of definition, each run with its own generator.
 
     Raises:
-        TypeError: a module owns parameters but does not say how to draw them.
+        TypeError: a module has parameters of its own but no ``reset_parameters``.
     """
     for name, module in model.named_modules():
         draw: Callable[[Sequence[Generator]], None] | None = getattr(module, "reset_parameters", None)

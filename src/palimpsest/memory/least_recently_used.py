@@ -36,8 +36,7 @@ def next_usage(usage: PerSlot, read_weights: Weighting, write_weights: Weighting
     """w^u_t = γ w^u_{t−1} + w^r_t + w^w_t    [Santoro 2016, eq. 5, summed over heads].
 
     Deviates: the added weights are multiplied by (1 − γ) / 2H, so that usage stays in [0, 1]. This factor does not
-        change
-    the order of slots by usage.
+    change the order of slots by usage.
 
     Args:
         usage: w^u_{t−1}.

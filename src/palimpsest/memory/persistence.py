@@ -1,4 +1,4 @@
-"""States of memories on disk and back, bit for bit, as safetensors."""
+"""Saving and loading states of memories as safetensors, bit for bit."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def save_state(path: Path, state: Any) -> None:
 
 
 def load_state(path: Path, kind: type[State]) -> State:
-    """Read what :func:`save_state` wrote, onto the CPU.
+    """Read a state that :func:`save_state` wrote, onto the CPU.
 
     Args:
         path: the file.

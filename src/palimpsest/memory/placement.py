@@ -1,4 +1,4 @@
-"""Where a new vector is placed when it takes a slot whole: in turn, or where the least is lost."""
+"""Placement of a new vector that replaces a whole slot: slots in turn, or the slot of least value."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from torch import Tensor
 def in_turn(
     steps: Int[Tensor, "runs batch"], num_slots: int, like: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "runs batch 1 slots"]:
-    """1 at slot t mod N, 0 elsewhere: the vector written N steps ago gives way.
+    """Return 1 at slot t mod N, 0 elsewhere: the vector written N steps ago is overwritten.
 
     Args:
-        steps: t, vectors written so far.
+        steps: t, number of vectors written so far.
         num_slots: N.
-        like: whose type and device the weighting has.
+        like: a tensor of the wanted type and device.
     """
-    return _only(steps % num_slots, num_slots).to(like.dtype)
+    return _one_hot(steps % num_slots, num_slots).to(like.dtype)
 
 
 def at_weakest(weight: Float[Tensor, "runs batch slots"]) -> Float[Tensor, "runs batch 1 slots"]:
-    """1 at the slot of smallest weight, the first among equals, 0 elsewhere.
+    """Return 1 at the slot of smallest weight, 0 elsewhere; of equal weights the first.
 
-    With the weight of a free slot below all others that is the first free slot while there is one, and afterwards the
-    vector that was written least.
+    If free slots have the smallest weight, this is the first free slot, or the most weakly written slot if none is
+    free.
 
     Args:
-        weight: what a slot is worth, on any scale; finite.
+        weight: value of a slot, on any scale; finite.
     """
     least = weight.detach() == weight.detach().amin(-1, keepdim=True)
     return (least & (least.cumsum(-1) == 1))[:, :, None].to(weight.dtype)
 
 
-def _only(slot: Int[Tensor, "runs batch"], num_slots: int) -> Tensor:
+def _one_hot(slot: Int[Tensor, "runs batch"], num_slots: int) -> Tensor:
     return (torch.arange(num_slots, device=slot.device) == slot[..., None])[:, :, None]

@@ -1,7 +1,7 @@
-"""Which row was used least recently, kept by a tournament: an update of m rows costs m log N, the answer nothing.
+"""A tournament tree that finds the row used least recently: an update of m rows costs m log N, a query is free.
 
-The leaves are keys, one a row; every node above is the smallest of its ``BRANCHES`` children. A key is time · N + row,
-so that no two are equal and the smallest says itself whose it is.
+The leaves are keys, one for each row. Every inner node is the smallest of its ``BRANCHES`` children. A key is
+time · N + row, so no two keys are equal, and the row can be read from the smallest key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from palimpsest.memory.versioned import Version
 
 BRANCHES = 128
-"""Children of a node: a million rows have three levels above them."""
+"""Children of a node: the tree of a million rows has three levels above the leaves."""
 COLUMN = "recency"
 _NEVER = torch.iinfo(torch.int64).max
 
@@ -21,7 +21,7 @@ Index = Int[Tensor, "runs batch touched"]
 
 
 def _levels(num_rows: int) -> list[int]:
-    """Nodes of each level from the leaves to the root, each but the root filled up to whole families."""
+    """Return the number of nodes of each level, from leaves to root; all but the root are multiples of BRANCHES."""
     sizes = []
     while num_rows > 1 or not sizes:
         parents = -(-num_rows // BRANCHES)
@@ -31,7 +31,7 @@ def _levels(num_rows: int) -> list[int]:
 
 
 def never_used(runs: int, batch: int, num_rows: int, device: torch.device) -> Int[Tensor, "runs batch nodes"]:
-    """The tournament in which no row was ever used, so that the first is the one; one column of a version."""
+    """Return a tree in which no row was ever used, so that the first row wins; it is one column of a version."""
     sizes = _levels(num_rows)
     keys, nodes = torch.arange(num_rows, device=device), []
     for size in sizes:
@@ -41,23 +41,23 @@ def never_used(runs: int, batch: int, num_rows: int, device: torch.device) -> In
 
 
 def least_recent(version: Version, num_rows: int) -> Int[Tensor, "runs batch"]:
-    """The row used least recently; of those never used, the first."""
+    """Return the row used least recently; of rows never used, the first."""
     return version.whole(COLUMN)[..., -1] % num_rows
 
 
 def last_used(version: Version, index: Index) -> Index:
-    """Keys of rows: the larger, the later was one used."""
+    """Return the keys of rows; a row used later has a larger key."""
     return version.gather(COLUMN, index)
 
 
 def use(version: Version, index: Index, used: Tensor, time: int, num_rows: int) -> Version:
-    """Note that rows were used.
+    """Record the use of rows.
 
     Args:
-        version: before.
+        version: before the use.
         index: rows.
-        used: (R, B, m), whether each really was; where a row is named twice, both say the same.
-        time: at least 1.
+        used: (R, B, m), False for a row that was not used; entries of the same row must be equal.
+        time: number of the step, at least 1.
         num_rows: N.
     """
     keys = torch.where(used, time * num_rows + index, last_used(version, index))

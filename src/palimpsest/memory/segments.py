@@ -1,9 +1,9 @@
-"""A Transformer with slots: segments of a sequence are encoded one by one, and what is kept of them is in the slots.
+"""A Transformer with slots: segments of a sequence are encoded one by one, and slots carry information between them.
 
 [Wu et al. 2020], "Memformer: A Memory-Augmented Transformer for Sequence Modeling": slots that are read by
-cross-attention in every layer and written by attention over a segment, once it has ended.
+cross-attention in every layer, and written by attention over a segment at its end.
 
-Axes: R runs, B batch, T time, L layers, H heads, N slots, D width; P tokens of the segment that has begun, below S.
+Axes: R runs, B batch, T time, L layers, H heads, N slots, D width; P < S tokens of the current segment.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from palimpsest.memory.control import Control, shuffle_memory, silence_reads
 from palimpsest.memory.sizes import at_least_one
 
 SPREAD = 0.5
-"""Standard deviation of what the slots are at first."""
+"""Standard deviation of the initial slots."""
 Features = Float[Tensor, "runs batch time width"]
 Slots = Float[Tensor, "runs batch slots width"]
 
 
 class SegmentState(NamedTuple):
-    """What a :class:`SegmentMemory` carries from token to token; slots of all layers lie one after the other."""
+    """The state of a :class:`SegmentMemory` between two tokens; slots of all layers lie one after the other."""
 
     slots: Float[Tensor, "runs batch layers_slots width"]
-    """After the last segment that has ended."""
+    """The slots after the last complete segment."""
     open: Float[Tensor, "runs batch layers begun width"]
-    """What each layer has heard of the segment that has begun; it goes through that again when more is heard."""
+    """Inputs of each layer in the current segment; the layer processes them again with the next tokens."""
     read_weights: Float[Tensor, "runs batch heads layers_slots"]
-    """Where the last token read: of every layer, a share of 1/L; sums to one."""
+    """Read weights of the last token, 1/L of those of each layer; they sum to one."""
 
 
 class CrossAttention(nn.Module):
-    """softmax(Q Kᵀ/√d_head) V, Q from one set of vectors, K and V from another    [Vaswani et al. 2017, eq. 1].
+    """softmax(Q Kᵀ/√d_head) V, with Q from one set of vectors, K and V from another    [Vaswani et al. 2017, eq. 1].
 
     Args:
         runs: size R of the pack.
-        width: features of both, and of what comes out.
+        width: features of both sets, and of the output.
         num_heads: H, a divisor of the width.
     """
 
@@ -61,30 +61,31 @@ class CrossAttention(nn.Module):
         self.project_out = Linear(runs, width, width, bias_value=0.0)
 
     def forward(
-        self, asking: Float[Tensor, "runs batch asking width"], asked: Float[Tensor, "runs batch asked width"]
-    ) -> tuple[Float[Tensor, "runs batch asking width"], Float[Tensor, "runs batch heads asking asked"]]:
-        """What each of ``asking`` finds in ``asked``, and the weights."""
-        query = self._of_heads(self.query(asking))
-        key, value = (self._of_heads(part) for part in self.key_value(asked).chunk(2, -1))
+        self, queries: Float[Tensor, "runs batch queries width"], context: Float[Tensor, "runs batch context width"]
+    ) -> tuple[Float[Tensor, "runs batch queries width"], Float[Tensor, "runs batch heads queries context"]]:
+        """Return what each of ``queries`` reads from ``context``, and the attention weights."""
+        query = self._split_heads(self.query(queries))
+        key, value = (self._split_heads(part) for part in self.key_value(context).chunk(2, -1))
         weights = product(query / math.sqrt(query.shape[-1]), key.transpose(-1, -2)).softmax(-1)
         return self.project_out(product(weights, value).transpose(2, 3).flatten(3)), weights
 
-    def _of_heads(self, x: Features) -> Float[Tensor, "runs batch heads time dim"]:
+    def _split_heads(self, x: Features) -> Float[Tensor, "runs batch heads time dim"]:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(2, 3)
 
 
 class SegmentLayer(nn.Module):
-    """One layer on one segment, and the slots that it leaves to the next one.
+    """One layer over one segment, and the update of its slots at the end of the segment.
 
-        x ← norm(x + A(x + p))                    A: causal self-attention; p: code of the place in the segment
-        x ← norm(x + C(x + p, M))                 C: cross-attention, here to the slots of the segment before
+        x ← norm(x + A(x + p))                    A: causal self-attention; p: code of the position in the segment
+        x ← norm(x + C(x + p, M))                 C: cross-attention to the slots after the segment before
         y = norm(x + W₂ max(0, W₁ x))             post-norm, as [Vaswani et al. 2017]
-        u = C'(M + K, y + p)                      once the segment has ended, each slot attends to all of it
+        u = C'(M + K, y + p)                      at the end of the segment, each slot attends to all of it
         z = σ(V [M; u] + b)
         M ← M + z ∘ (tanh(u) − M)                 a GRU's update gate [Cho et al. 2014, eq. 7]
 
-    K tells slots apart that hold the same. [Wu et al. 2020] let a slot also attend to itself where here it has a gate,
-    and norm the slots, which here are bounded by the first memory or 1.
+    K distinguishes slots with equal content. Two points differ from [Wu et al. 2020]: there a slot also attends to
+    itself, here it has a gate; there slots are normalised, here they are bounded by the larger of the first memory and
+    1.
 
     Args:
         runs: size R of the pack.
@@ -110,7 +111,7 @@ class SegmentLayer(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
-        """K from N(0, 1), the first memory from N(0, ¼); the other layers draw for themselves."""
+        """Draw K from N(0, 1) and the first memory from N(0, ¼); sublayers draw their own parameters."""
         for keys, memory, generator in zip(self.keys, self.memory, generators, strict=True):
             keys.normal_(generator=generator)
             memory.normal_(std=SPREAD, generator=generator)
@@ -118,25 +119,25 @@ class SegmentLayer(nn.Module):
     def forward(
         self, x: Features, places: Float[Tensor, "time width"], slots: Slots, control: Control = "on"
     ) -> tuple[Features, Float[Tensor, "runs batch heads time slots"]]:
-        """What is said of a segment, or of the beginning of one, and where the slots were read."""
+        """Return the outputs of a segment, or of the beginning of one, and the read weights."""
         mask = causal_window(x.shape[2], x.shape[2], x.device)
         x = self.norm_attention(x, self.attention(x + places, mask))
-        found, weights = self.read(x + places, shuffle_memory(slots, control))
-        x = self.norm_read(x, silence_reads(found, control))
+        reads, weights = self.read(x + places, shuffle_memory(slots, control))
+        x = self.norm_read(x, silence_reads(reads, control))
         return self.norm_feedforward(x, self.contract(self.expand(x, relu=True))), weights
 
     def written(self, slots: Slots, y: Features, places: Float[Tensor, "time width"]) -> Slots:
-        """The slots after a segment of which ``y`` was said."""
-        taken, _ = self.write(slots + self.keys[:, None], y + places)
-        gate = sigmoid(self.gate(torch.cat([slots, taken], -1)))
-        return slots + gate * (tanh(taken) - slots)
+        """Return the slots after a segment with outputs ``y``."""
+        update, _ = self.write(slots + self.keys[:, None], y + places)
+        gate = sigmoid(self.gate(torch.cat([slots, update], -1)))
+        return slots + gate * (tanh(update) - slots)
 
 
 class SegmentMemory(nn.Module):
-    """Layers on top of each other, each with slots of its own, over sequences of any length.
+    """A stack of layers with their own slots, over sequences of any length.
 
-    Something is said at every token, from the tokens up to it in its segment and from the slots. Segments are counted
-    from the beginning of the sequence, however it is cut into chunks.
+    There is an output at every token. It depends on the slots, and on the tokens of the segment up to this one.
+    Segments are counted from the beginning of the sequence, for any division of the sequence into chunks.
 
     Args:
         runs: size R of the pack.
@@ -144,7 +145,7 @@ class SegmentMemory(nn.Module):
         num_slots: N, of each layer.
         num_heads: H, a divisor of the width.
         feedforward: hidden units of the position-wise network.
-        segment: S, tokens of a segment.
+        segment: S, number of tokens of a segment.
         num_layers: L.
 
     Raises:
@@ -177,7 +178,7 @@ class SegmentMemory(nn.Module):
         self.register_buffer("places", sinusoids(segment, width), persistent=False)
 
     def initial_state(self, batch: int) -> SegmentState:
-        """The learned slots, for every example; nothing heard, nothing read."""
+        """Return the learned slots for every example, with no tokens and no reads."""
         slots = torch.cat([layer.memory for layer in self.layers], 1)  # type: ignore[arg-type]
         runs, count, width = slots.shape
         return SegmentState(
@@ -189,28 +190,29 @@ class SegmentMemory(nn.Module):
     def step(
         self, x: Float[Tensor, "runs batch width"], state: SegmentState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch width"], SegmentState]:
-        """One token."""
-        said, after = self.unroll(x[:, :, None], state, control)
-        return said.squeeze(2), after
+        """Process one token."""
+        outputs, after = self.unroll(x[:, :, None], state, control)
+        return outputs.squeeze(2), after
 
     def unroll(self, xs: Features, state: SegmentState, control: Control = "on") -> tuple[Features, SegmentState]:
-        """Any number of tokens: what is said of each, and the state after the last."""
-        said, after, _ = self.observed(xs, state, control)
-        return said, after
+        """Process any number of tokens; return the output at each, and the state after the last."""
+        outputs, after, _ = self.observed(xs, state, control)
+        return outputs, after
 
     def observed(
         self, xs: Features, state: SegmentState, control: Control = "on"
     ) -> tuple[Features, SegmentState, Float[Tensor, "runs batch time heads layers_slots"]]:
-        """As :meth:`unroll`, and where every token read."""
-        slots, begun, weights = [], [], []
-        of_layers = zip(self.layers, state.slots.split(self.num_slots, 2), state.open.unbind(2), strict=True)
-        for layer, before, open_ in of_layers:
+        """As :meth:`unroll`; return the read weights of every token, too."""
+        slots, current, weights = [], [], []
+        layers = zip(self.layers, state.slots.split(self.num_slots, 2), state.open.unbind(2), strict=True)
+        for layer, before, open_ in layers:
             xs, after, rest, read = self._through(layer, torch.cat([open_, xs], 2), open_.shape[2], before, control)  # type: ignore[arg-type]
             slots.append(after)
-            begun.append(rest)
+            current.append(rest)
             weights.append(read)
-        where = torch.cat(weights, -1) / len(self.layers)
-        return xs, SegmentState(torch.cat(slots, 2), torch.stack(begun, 2), where[:, :, -1]), where
+        read_weights = torch.cat(weights, -1) / len(self.layers)
+        after = SegmentState(torch.cat(slots, 2), torch.stack(current, 2), read_weights[:, :, -1])
+        return xs, after, read_weights
 
     def _through(
         self,
@@ -220,16 +222,27 @@ class SegmentMemory(nn.Module):
         slots: Slots,
         control: Control,
     ) -> tuple[Features, Slots, Float[Tensor, "runs batch begun width"], Float[Tensor, "runs batch time heads slots"]]:
-        """One layer over segments: what it says of new tokens, slots, what has begun, and where new tokens read."""
-        said, weights = [], []
+        """Process segments with one layer.
+
+        Args:
+            layer: the layer.
+            x: its inputs, from the beginning of the current segment.
+            known: number of inputs whose outputs were already returned.
+            slots: the layer's slots before.
+            control: of the slots.
+
+        Returns:
+            The outputs of the new tokens, the slots, the inputs of the incomplete segment, and the new read weights.
+        """
+        outputs, weights = [], []
         parts = x.split(self.segment, 2)
         for part in parts:
             places = self.places[: part.shape[2]].to(x.dtype)
             y, read = layer(part, places, slots, control)
-            said.append(y)
+            outputs.append(y)
             weights.append(read)
             if part.shape[2] == self.segment:
                 slots = layer.written(slots, y, places)
         rest = parts[-1] if parts[-1].shape[2] < self.segment else parts[-1][:, :, :0]
         read = torch.cat(weights, 3).transpose(2, 3)
-        return torch.cat(said, 2)[:, :, known:], slots, rest, read[:, :, known:]
+        return torch.cat(outputs, 2)[:, :, known:], slots, rest, read[:, :, known:]

@@ -1,4 +1,4 @@
-"""Sizes of memories, checked where a memory is made."""
+"""Checks of the sizes of a memory, for use in constructors."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from palimpsest.foundation.errors import ParameterError
 
 
 def at_least_one(**sizes: int) -> None:
-    """Refuse a size that no memory has.
+    """Check that sizes are positive.
 
     Raises:
-        ParameterError: a size is below one; the message has its name and value.
+        ParameterError: a size is below one; the message gives its name and value.
     """
     for name, size in sizes.items():
         if size < 1:
@@ -17,10 +17,10 @@ def at_least_one(**sizes: int) -> None:
 
 
 def within(name: str, value: int | float, least: int | float, most: int | float) -> None:
-    """Refuse a number outside [least, most], NaN included.
+    """Check that a number lies in [least, most]; NaN does not.
 
     Raises:
-        ParameterError: it lies outside.
+        ParameterError: the number lies outside.
     """
     if not least <= value <= most:
         raise ParameterError(f"{name}: {value} is out of range; allowed: {least} to {most}")

@@ -1,4 +1,4 @@
-"""Sparse memory: every step reads and writes a few slots, and its cost hardly depends on how many there are.
+"""Sparse memory: every step reads and writes a few slots, and its cost hardly depends on the number of slots.
 
 [Rae et al. 2016], "Scaling Memory-Augmented Neural Networks with Sparse Reads and Writes" (SAM).
 """
@@ -23,7 +23,7 @@ from palimpsest.memory.versioned import Version
 
 Search = Literal["exact", "hashed"]
 ACCESS_THRESHOLD = 0.005
-"""δ: a slot counts as accessed where it was read and written with more weight than this [Rae 2016, Section 3.2]."""
+"""δ: a slot counts as accessed if the sum of its read and write weight is larger [Rae 2016, Section 3.2]."""
 
 Keys = Float[Tensor, "runs batch heads dim"]
 PerHead = Float[Tensor, "runs batch heads"]
@@ -33,70 +33,75 @@ Touched = Int[Tensor, "runs batch touched"]
 class SparseState(NamedTuple):
     """The state of a :class:`SparseMemory` between two steps.
 
-    Any state may be gone on from, and more than once; to go on from an old one costs what was written since (see
-    :mod:`palimpsest.memory.versioned`). So an initial state may be kept and used for every sequence.
+    Any state can be continued, and more than once. The cost of continuing an old state grows with the number of rows
+    written since (see :mod:`palimpsest.memory.versioned`). So an initial state can be kept and used for every sequence.
     """
 
     memory: Version
-    """Slots, and what finds them."""
+    """Slots, and the index that finds them."""
     log: versioned.Log
-    """Where the gradient of what was written goes; a state without gradients has none."""
+    """Carries the gradient of written rows; it has no entries if the state has no gradients."""
     steps: int
-    """Steps so far."""
+    """Number of steps so far."""
     read_index: Int[Tensor, "runs batch heads kept"]
-    """Slots that were read; slot 0, with weight 0, where fewer were found than could be read."""
+    """Slots that were read; if fewer than K were found, the rest are slot 0 with weight 0."""
     read_values: Float[Tensor, "runs batch heads kept"]
-    """w^R at those slots; sums to one, or to zero where nothing was found."""
+    """w^R at those slots; sums to one, or to zero if no slot was found."""
     write_index: Touched
-    """Slots that were written, one of them more than once perhaps."""
+    """Slots that were written; a slot may appear more than once."""
     write_values: Float[Tensor, "runs batch touched"]
-    """Their part of w^W, without gradient; sums to at most one."""
+    """w^W at those slots, without gradient; sums to at most one."""
 
     @property
     def read_weights(self) -> Float[Tensor, "runs batch heads slots"]:
-        """w^R over all slots; takes room for N of them."""
+        """w^R over all N slots; needs memory for all of them."""
         return self._over_all(self.read_index, self.read_values)
 
     @property
     def write_weights(self) -> Float[Tensor, "runs batch heads slots"]:
-        """w^W over all slots, of the one head that writes; takes room for N of them."""
+        """w^W over all N slots, for the one write head; needs memory for all of them."""
         return self._over_all(self.write_index[:, :, None], self.write_values[:, :, None])
 
     def _over_all(self, index: Tensor, values: Tensor) -> Tensor:
-        nowhere = values.new_zeros(*values.shape[:3], self.memory.whole("event").shape[2])
-        return nowhere.scatter_add(-1, index, values)
+        zeros = values.new_zeros(*values.shape[:3], self.memory.whole("event").shape[2])
+        return zeros.scatter_add(-1, index, values)
 
 
 class _Read(NamedTuple):
-    said: Keys
-    kept: Int[Tensor, "runs batch heads kept"]
+    """Result of a read."""
+
+    reads: Keys
+    index: Int[Tensor, "runs batch heads kept"]
+    """The K slots of each head."""
     weights: Float[Tensor, "runs batch heads kept"]
     log: Tensor
+    """Log for the next operation."""
 
 
 class SparseMemory(nn.Module):
-    """Reads the K slots most like a key; writes to the slots read before and to the one accessed least recently.
+    """Reads the K slots most similar to a key; writes to the slots of the last read and to the least recently used one.
 
-        u = the slot accessed least recently: with w^R + w^W > δ                           [Rae 2016, eq. 6, U^(2)]
+        u = the slot accessed least recently; accessed means w^R + w^W > δ                 [Rae 2016, eq. 6, U^(2)]
         w^W_t = α_t (γ_t w^R_{t−1} + (1 − γ_t) 1_u)                                         [Rae 2016, eq. 5]
         M_t = (1 − R_t) ∘ M_{t−1} + w^W_t a_tᵀ, where R_t is 1 at slot u and 0 elsewhere    [Rae 2016, eq. 3]
         w^R_t = softmax over the K slots of largest cos(q_t, M_t(i)), of β_t cos(q_t, M_t(i))
         r_t = Σ_K w^R_t(i) M_t(i)                                                           [Rae 2016, eq. 4]
 
-    With H heads w^R_{t−1} in the write is their mean, so that a write has H K + 1 slots; all else of the memory is
-    neither read, written nor copied, forwards or backwards. A step costs O(H K + log N) rows and numbers; only
-    :meth:`initial_state` makes N of them.
+    With H heads, w^R_{t−1} in the write is the mean over heads, so a write touches H K + 1 slots. The rest of the
+    memory is not read, written or copied, in the forward and in the backward pass. A step costs O(H K + log N) rows and
+    numbers; only :meth:`initial_state` creates N of them.
 
-    Exact: the K slots' weights, all equations above, gradients, and which slot was accessed least recently. Exact with
-    ``search="exact"``, which looks at all N slots and is for small memories: which K slots are most like the key.
-    Approximate with ``search="hashed"``: they are the most alike among the slots in L (1 + probes) buckets of C each,
-    those of the last read and the one just written (:mod:`palimpsest.memory.neighbours`). Where N ≤ C / 2 all slots are
-    in each bucket and both are the same. Only slots that were ever written are read.
+    The K slots' weights, all equations above, gradients, and the choice of the slot accessed least recently are exact.
+    With ``search="exact"``, which compares all N slots and is meant for small memories, the choice of the K slots is
+    exact, too. With ``search="hashed"`` this choice is approximate: the K most similar slots are chosen among those in
+    L (1 + probes) buckets of C slots each, those of the last read and the one just written
+    (:mod:`palimpsest.memory.neighbours`). For N ≤ C / 2 every bucket holds all slots, and both searches give the same
+    result. Only slots that were written before are read.
 
-    Deviates: the paper's index is a set of random k-d trees, or hashing, rebuilt every N steps; here it is kept up to
-    date by every write. The paper goes back in time by undoing writes; here the gradient is kept by written row
-    (:data:`palimpsest.memory.versioned.Log`), and versions make undoing unnecessary. The first memory is zero and no
-    gradient reaches it.
+    Deviates: the paper's index is a set of random k-d trees, or hashing, rebuilt every N steps; here every write
+    updates the index. The paper undoes writes to go back in time; here each written row keeps its gradient
+    (:data:`palimpsest.memory.versioned.Log`), and versions make undoing unnecessary. The first memory is zero and gets
+    no gradient.
 
     Args:
         runs: size R of the pack.
@@ -108,7 +113,7 @@ class SparseMemory(nn.Module):
         search: ``exact`` or ``hashed``.
         num_tables: L.
         bucket_size: C.
-        num_probes: signs that are turned in each table, at least 0.
+        num_probes: number of signs that are flipped in each table, at least 0.
 
     Raises:
         ParameterError: a size is below one, K exceeds N, or there is no such search.
@@ -136,7 +141,7 @@ class SparseMemory(nn.Module):
         within("top_k", top_k, 1, num_slots)
         within("num_probes", num_probes, 0, 64)
         if search not in ("exact", "hashed"):
-            raise ParameterError(f"search: {search!r} is no search; allowed: exact, hashed")
+            raise ParameterError(f"search: {search!r} is unknown; allowed: exact, hashed")
         self.num_slots, self.slot_dim, self.num_read_heads = num_slots, slot_dim, num_read_heads
         self.top_k = top_k
         self.hashing = Hashing(num_slots, num_tables, bucket_size, num_probes) if search == "hashed" else None
@@ -147,7 +152,7 @@ class SparseMemory(nn.Module):
         self.register_buffer("directions", signs, persistent=False)
 
     def initial_state(self, batch: int) -> SparseState:
-        """An empty memory; takes time and room for N slots, so keep it where many sequences begin with it."""
+        """Return an empty memory; this takes time and memory for N slots, so reuse the state for many sequences."""
         weight = self.project.weight
         runs, num_slots, device = len(weight), self.num_slots, weight.device
         columns = {
@@ -171,33 +176,33 @@ class SparseMemory(nn.Module):
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: SparseState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch d_out"], SparseState]:
-        """Write, read, and note what was accessed."""
+        """Write, read, and record which slots were accessed."""
         heads, dim = self.num_read_heads, self.slot_dim
         keys, add, strengths, gates = self.project(x).split([heads * dim, dim, heads, 2], -1)
         keys, strength, gates = keys.unflatten(-1, (heads, dim)), 1 + softplus(strengths), sigmoid(gates)
-        written, values = self._where_to_write(state, gates)
+        written, values = self._write_weights(state, gates)
         memory, log = self._write(state, written, values, add)
-        if control == "shuffled":  # the neighbour's memory hears this example's key: the keys move, not the memories
+        if control == "shuffled":  # keys move to the neighbour's memory, and reads move back
             moved = self._read(memory, log, keys.roll(-1, 1), strength.roll(-1, 1), written, state.steps + 1)
             found = _Read(*(part.roll(1, 1) for part in moved[:3]), log=moved.log)
         else:
             found = self._read(memory, log, keys, strength, written, state.steps + 1)
-        touched = torch.cat([written, found.kept.flatten(2)], -1)
+        touched = torch.cat([written, found.index.flatten(2)], -1)
         weights = torch.cat([values, found.weights.flatten(2)], -1).detach()
         accessed = _total(touched, weights) > ACCESS_THRESHOLD
         memory = recency.use(memory, touched, accessed, state.steps + 1, self.num_slots)
-        after = SparseState(memory, found.log, state.steps + 1, found.kept, found.weights, written, values.detach())
-        return silence_reads(found.said, control).flatten(2), after
+        after = SparseState(memory, found.log, state.steps + 1, found.index, found.weights, written, values.detach())
+        return silence_reads(found.reads, control).flatten(2), after
 
-    def _where_to_write(
+    def _write_weights(
         self, state: SparseState, gates: Float[Tensor, "runs batch 2"]
     ) -> tuple[Touched, Float[Tensor, "runs batch touched"]]:
-        """Slots and w^W; a slot may come more than once, and then its weight is the sum. The last slot is u."""
-        write, again = gates.split(1, -1)
+        """Return slots and w^W; the weight of a slot that appears more than once is the sum. The last slot is u."""
+        write, rewrite = gates.split(1, -1)
         unused = recency.least_recent(state.memory, self.num_slots)
         index = torch.cat([state.read_index.flatten(2), unused[..., None]], -1)
-        shares = again * state.read_values.flatten(2) / self.num_read_heads
-        return index, write * torch.cat([shares, 1 - again], -1)
+        shares = rewrite * state.read_values.flatten(2) / self.num_read_heads
+        return index, write * torch.cat([shares, 1 - rewrite], -1)
 
     def _write(
         self,
@@ -206,11 +211,11 @@ class SparseMemory(nn.Module):
         values: Float[Tensor, "runs batch touched"],
         add: Float[Tensor, "runs batch dim"],
     ) -> tuple[Version, Tensor]:
-        """Memory and log after the write; rows of one slot are equal, and the first one is that which counts."""
+        """Return memory and log after the write; rows of the same slot are equal, and only the first is logged."""
         log = state.log if state.log.requires_grad else state.log[:, :, :0]
         old, log = self._rows(state.memory, log, index, state.steps)
-        kept = (index != index[..., -1:]).to(old.dtype)
-        new = kept[..., None] * old + _total(index, values)[..., None] * add[:, :, None]
+        keep = (index != index[..., -1:]).to(old.dtype)
+        new = keep[..., None] * old + _total(index, values)[..., None] * add[:, :, None]
         first = _first(index)
         memory = state.memory.replace("rows", index, new)
         memory = memory.replace("event", index, state.steps * self.touched + first)
@@ -221,63 +226,63 @@ class SparseMemory(nn.Module):
         return memory, versioned.write_rows(log, new)
 
     def _rows(self, memory: Version, log: Tensor, index: Touched, steps: int) -> tuple[Tensor, Tensor]:
-        """Slots with their gradient, after so many writes, and the log."""
-        unknown = steps * self.touched - log.shape[2]  # events that came before the log begins
-        return versioned.read_rows(memory, log, index, memory.gather("event", index) - unknown)
+        """Return slots with their gradient, and the log; ``steps`` is the number of writes so far."""
+        unlogged = steps * self.touched - log.shape[2]  # events before the beginning of the log
+        return versioned.read_rows(memory, log, index, memory.gather("event", index) - unlogged)
 
     def _read(
         self, memory: Version, log: Tensor, keys: Keys, strength: PerHead, written: Touched, writes: int
     ) -> _Read:
-        """Read the K slots that were found."""
+        """Search K slots for each head and read them."""
         index, found = self._search(memory, keys, written)
         rows, log = self._rows(memory, log, index.flatten(2), writes)
         scores = strength[..., None] * _per_head(keys, rows.unflatten(2, index.shape[2:]))
         weights = scores.masked_fill(~found, torch.finfo(scores.dtype).min).softmax(-1) * found
-        said = read(rows.view(len(rows), -1, self.top_k, self.slot_dim), weights.view(len(rows), -1, 1, self.top_k))
-        return _Read(said.view(keys.shape), index, weights, log)
+        reads = read(rows.view(len(rows), -1, self.top_k, self.slot_dim), weights.view(len(rows), -1, 1, self.top_k))
+        return _Read(reads.view(keys.shape), index, weights, log)
 
     @torch.no_grad()
     def _search(
         self, memory: Version, keys: Keys, written: Touched
     ) -> tuple[Int[Tensor, "runs batch heads kept"], Bool[Tensor, "runs batch heads kept"]]:
-        """The K slots most like each key, of equals the first, and which of them there are."""
+        """Return the K slots most similar to each key (of equal ones the first), and False for missing ones."""
         if self.hashing is None:
-            alike = cosine_similarity(keys, memory.whole("rows"))
-            slots = torch.arange(self.num_slots, device=keys.device).expand(alike.shape)
-            there = (memory.whole("event") >= 0)[:, :, None].expand(alike.shape)
+            similarity = cosine_similarity(keys, memory.whole("rows"))
+            slots = torch.arange(self.num_slots, device=keys.device).expand(similarity.shape)
+            valid = (memory.whole("event") >= 0)[:, :, None].expand(similarity.shape)
         else:
             hashed = neighbours.hash_of(keys, self.directions, self.hashing)
             near = neighbours.candidates(memory, hashed, self.hashing)
             recent = written[:, :, None].expand(-1, -1, keys.shape[2], -1)
             slots = torch.cat([near, recent], -1).sort(-1).values
-            there = torch.cat([slots[..., :1] >= 0, (slots[..., 1:] != slots[..., :-1]) & (slots[..., 1:] >= 0)], -1)
+            valid = torch.cat([slots[..., :1] >= 0, (slots[..., 1:] != slots[..., :-1]) & (slots[..., 1:] >= 0)], -1)
             slots = slots.clamp_min(0)
-            alike = _per_head(keys, memory.gather("rows", slots.flatten(2)).unflatten(2, slots.shape[2:]))
-        ordered = alike.masked_fill(~there, -2.0).sort(dim=-1, descending=True, stable=True).indices
+            similarity = _per_head(keys, memory.gather("rows", slots.flatten(2)).unflatten(2, slots.shape[2:]))
+        ordered = similarity.masked_fill(~valid, -2.0).sort(dim=-1, descending=True, stable=True).indices
         chosen = ordered[..., : self.top_k]
-        found = there.gather(-1, chosen)
+        found = valid.gather(-1, chosen)
         return slots.gather(-1, chosen) * found, found
 
     def slots(self, state: SparseState) -> Float[Tensor, "runs batch slots dim"]:
-        """A copy of all slots, without gradient; takes time and room for N of them."""
+        """Return a copy of all N slots, without gradient; takes time and memory for all of them."""
         return state.memory.whole("rows").clone()
 
 
 def _per_head(keys: Keys, rows: Float[Tensor, "runs batch heads found dim"]) -> Float[Tensor, "runs batch heads found"]:
-    """Cosine of every head's key with rows of its own."""
+    """Return the cosine of every head's key with that head's own rows."""
     runs, batch, heads, found, dim = rows.shape
-    alike = cosine_similarity(keys.reshape(runs, batch * heads, 1, dim), rows.reshape(runs, batch * heads, found, dim))
-    return alike.view(runs, batch, heads, found)
+    rows = rows.reshape(runs, batch * heads, found, dim)
+    return cosine_similarity(keys.reshape(runs, batch * heads, 1, dim), rows).view(runs, batch, heads, found)
 
 
 def _total(index: Touched, values: Float[Tensor, "runs batch touched"]) -> Float[Tensor, "runs batch touched"]:
-    """For every entry the sum over all entries of the same slot."""
+    """Return, for every entry, the sum over all entries of the same slot."""
     same = index[..., :, None] == index[..., None, :]
     return (same * values[..., None, :]).sum(-1)
 
 
 def _first(index: Touched) -> Touched:
-    """For every entry the number of the first entry of the same slot."""
+    """Return, for every entry, the number of the first entry of the same slot."""
     count = index.shape[-1]
     number = torch.arange(count, device=index.device)
     same = index[..., :, None] == index[..., None, :]

@@ -1,9 +1,9 @@
-"""Tables of which every version can be read, though only one lies in memory: writing m rows costs m rows.
+"""Versioned tables: every version can be read, but only one is stored; writing m rows costs m rows.
 
-An immutable state that holds a large table would have to copy it in every step. Here a write changes the one table in
-place and leaves a note in the version before it, what the changed rows held; whoever reads an older version rolls the
-notes back first [persistent arrays: Baker 1991, "Shallow binding makes functional arrays fast"]. Seen from outside,
-versions never change. This is the sparse rollback of [Rae et al. 2016, Section 3.4], for any version in any order.
+An immutable state with a large table would have to copy the table in every step. Here a write changes the table in
+place and records the old content of the changed rows in the version before it. Reading an older version first restores
+these records [persistent arrays: Baker 1991, "Shallow binding makes functional arrays fast"]. For the caller, versions
+never change. This is the sparse rollback of [Rae et al. 2016, Section 3.4], for any version in any order.
 
 Axes: R runs, B batch, N rows, m rows touched, E rows written so far.
 """
@@ -20,13 +20,14 @@ from torch.autograd.function import once_differentiable
 
 
 class Version:
-    """One version of some columns, each (R, B, N, …), each with an N of its own.
+    """One version of several columns, each (R, B, N, …) with its own N.
 
-    Reading the version that was made last costs nothing; reading one that lies s writes back (or on another branch)
-    costs s small copies, once. A version that nobody holds any more leaves no note. Not for several threads.
+    Reading the newest version costs nothing extra. Reading a version that lies s writes back, or on another branch,
+    costs s small copies, once. A version without references leaves no record. The class is not safe for several
+    threads.
 
     Args:
-        columns: by name; they belong to the version from now on.
+        columns: tensors by name; the version owns them from now on.
     """
 
     __slots__ = ("_change", "_columns", "_next")
@@ -37,23 +38,23 @@ class Version:
         self._change: tuple[str, Tensor, Tensor] | None = None
 
     def gather(self, name: str, index: Int[Tensor, "runs batch touched"]) -> Tensor:
-        """Rows of a column, (R, B, m, …); a copy."""
+        """Return a copy of rows of a column, (R, B, m, …)."""
         column = self.whole(name)
         return column.detach().gather(2, _over_features(index, column))
 
     def whole(self, name: str) -> Tensor:
-        """A column itself, to be looked at at once: it holds this version until another is read or written."""
-        self._bring_back()
+        """Return a column itself, for immediate use: reading or writing another version changes its content."""
+        self._restore()
         return self._columns[name]
 
     @torch.no_grad()
     def replace(self, name: str, index: Int[Tensor, "runs batch touched"], rows: Tensor) -> Version:
-        """The version in which some rows of a column are others.
+        """Return the version in which some rows of a column are replaced.
 
         Args:
-            name: of the column.
-            index: which rows; where one is named twice, both have to say the same, or nobody may read it.
-            rows: (R, B, m, …), what they hold.
+            name: name of the column.
+            index: rows; if it names a row twice, both must have equal content, or the row must never be read.
+            rows: (R, B, m, …), their new content.
         """
         before = self.gather(name, index)
         column = self._columns[name]
@@ -64,8 +65,8 @@ class Version:
         return after
 
     @torch.no_grad()
-    def _bring_back(self) -> None:
-        """Make the columns hold this version; the notes then point here."""
+    def _restore(self) -> None:
+        """Restore this version in the columns; the records of the other versions then lead here."""
         path: list[Version] = [self]
         while path[-1]._next is not None:
             path.append(path[-1]._next)
@@ -73,66 +74,66 @@ class Version:
             assert version._change is not None
             name, index, before = version._change
             column = self._columns[name]
-            there = _over_features(index, column)
-            after._next, after._change = version, (name, index, column.gather(2, there))
-            column.scatter_(2, there, before)
+            rows = _over_features(index, column)
+            after._next, after._change = version, (name, index, column.gather(2, rows))
+            column.scatter_(2, rows, before)
             version._next = version._change = None
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """A copy of every column."""
-        self._bring_back()
+        """Return a copy of every column."""
+        self._restore()
         return {name: column.clone() for name, column in self._columns.items()}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Version:
-        """The version that :meth:`to_tensors` was asked for."""
+        """Return a version with the content that :meth:`to_tensors` returned."""
         return cls(tensors)
 
 
 def _over_features(index: Tensor, column: Tensor) -> Tensor:
-    """The index of rows as an index of their numbers."""
+    """Return the index of rows as an index of their elements."""
     features = column.shape[3:]
     return index.view(*index.shape, *[1] * len(features)).expand(*index.shape, *features)
 
 
 Log = Float[Tensor, "runs batch events dim"]
-"""Stands for all rows written so far, one after the other, and holds none of them: a zero that is seen E times over.
+"""Represents all rows written so far, in order, without storing them: it is one zero, expanded to E rows.
 
-Autograd carries the gradient of what was written along it. A row that was written is never written again, only
-replaced by a later one; so its gradient is the sum over those who read it, whatever the order, and takes no more room
-than the rows written: neither way does a step touch N rows.
+Autograd passes the gradients of written rows along the log. A written row is never changed, only replaced by a later
+one. So its gradient is the sum over its reads, in any order, and all gradients take only as much memory as the written
+rows. A step touches N rows neither in the forward nor in the backward pass.
 """
 
 
 def empty_log(like: Float[Tensor, "*shape"], runs: int, batch: int, dim: int) -> Log:
-    """Nothing written yet."""
+    """Return a log without rows."""
     return like.new_zeros(()).expand(runs, batch, 0, dim)
 
 
 def read_rows(
     version: Version, log: Log, index: Int[Tensor, "runs batch touched"], event: Int[Tensor, "runs batch touched"]
 ) -> tuple[Float[Tensor, "runs batch touched dim"], Log]:
-    """Rows of the column ``rows``, with the gradient of those that the log knows.
+    """Return rows of the column ``rows``, with a gradient for those in the log.
 
     Args:
-        version: what is read.
-        log: as it is before the read.
-        index: which rows.
-        event: number of each row in the log; negative for a row that has no gradient.
+        version: the version to read.
+        log: the log before the read.
+        index: rows.
+        event: number of each row in the log; negative for a row without gradient.
 
     Returns:
-        The rows, and the log for whoever comes next.
+        The rows, and the log for the next operation.
     """
     return _ReadRows.apply(log, version, index, event)  # pyright: ignore[reportReturnType]
 
 
 def write_rows(log: Log, rows: Float[Tensor, "runs batch touched dim"]) -> Float[Tensor, "runs batch more dim"]:
-    """The log with further rows, numbered from E on."""
+    """Return the log with further rows, numbered from E on."""
     return _WriteRows.apply(log, rows)  # pyright: ignore[reportReturnType]
 
 
 class _ReadRows(torch.autograd.Function):
-    """Gather; going back, add to the gradient of the log in place, as nobody else holds it."""
+    """Gather rows. The backward pass adds to the gradient of the log in place, because nothing else refers to it."""
 
     @staticmethod
     def forward(ctx: Any, log: Tensor, version: Version, index: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,18 +145,18 @@ class _ReadRows(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_rows: Tensor | None, of_log: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Gradient of the log."""
+    def backward(ctx: Any, grad_rows: Tensor | None, grad_log: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the gradient of the log."""
         (event,) = ctx.saved_tensors
-        if of_rows is not None:
-            of_log = of_rows.new_zeros(ctx.shape) if of_log is None else of_log
-            known = of_rows * (event >= 0)[..., None]
-            of_log.scatter_add_(2, event.clamp_min(0)[..., None].expand_as(known), known)
-        return of_log, None, None, None
+        if grad_rows is not None:
+            grad_log = grad_rows.new_zeros(ctx.shape) if grad_log is None else grad_log
+            known = grad_rows * (event >= 0)[..., None]
+            grad_log.scatter_add_(2, event.clamp_min(0)[..., None].expand_as(known), known)
+        return grad_log, None, None, None
 
 
 class _WriteRows(torch.autograd.Function):
-    """Append; going back, the end of the log's gradient is that of the rows."""
+    """Append rows. In the backward pass, the end of the log's gradient is the gradient of the rows."""
 
     @staticmethod
     def forward(ctx: Any, log: Tensor, rows: Tensor) -> Tensor:
@@ -166,8 +167,8 @@ class _WriteRows(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_log: Tensor | None) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Gradient of the log before, and of the rows."""
-        if of_log is None:
+    def backward(ctx: Any, grad_log: Tensor | None) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the gradients of the log before, and of the rows."""
+        if grad_log is None:
             return None, None
-        return of_log[:, :, : ctx.before] if ctx.needs_input_grad[0] else None, of_log[:, :, ctx.before :]
+        return grad_log[:, :, : ctx.before] if ctx.needs_input_grad[0] else None, grad_log[:, :, ctx.before :]

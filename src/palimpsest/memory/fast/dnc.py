@@ -195,7 +195,8 @@ class DNCAccess:
             slots_after=slots,
             read_weights_after=read_weights,
         )
-        return small_product(read_weights, slots), after, saved
+        # A plain tuple, like the memory that the first step receives: torch.compile compiles once for each type.
+        return small_product(read_weights, slots), tuple(after), saved
 
     def gradient(self, grad_reads: Tensor, grad_memory: Memory, saved: _Saved) -> tuple[Tensor, Memory]:
         """Return the gradients of the interface vector and of the memory before; gradients of several paths add up."""
@@ -228,7 +229,7 @@ class DNCAccess:
             precedence=precede.precedence.add_(link.precedence),
             link=link.link,
         )
-        return grad_interface, before
+        return grad_interface, tuple(before)
 
 
 def _match_slots(grad_weights: Tensor, saved: SavedMatch) -> tuple[Tensor, Tensor]:

@@ -258,8 +258,10 @@ def _passes(access: Access, compiled: bool, device: str) -> tuple[Callable[..., 
     torch._dynamo.config.recompile_limit = SHAPES
     # C++ calls the loops of a compiled step with less overhead than Python.
     options: dict[str, Any] | None = {"cpp_wrapper": True} if device == "cpu" else None
-    step, gradient = (torch.compile(part, dynamic=False, options=options) for part in (step, gradient))
-    return step, gradient
+    return (
+        torch.compile(step, dynamic=False, options=options),
+        torch.compile(gradient, dynamic=False, options=options),
+    )
 
 
 # --- operations that several memories share ---------------------------------------------------------------------------

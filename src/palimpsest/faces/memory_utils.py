@@ -126,7 +126,7 @@ class MemoryAnalyzer:
         """
         usage = _array("memory_usage", memory_usage, None)
         if usage.ndim < 1 or usage.min() < 0 or usage.max() > 1 + 1e-6:
-            raise ParameterError("memory_usage: wrong shape or range; allowed: (…, slots), numbers in [0, 1]")
+            raise ParameterError("memory_usage: wrong range; allowed: (…, slots), numbers in [0, 1]")
         return float((usage > IN_USE).mean())
 
     def compute_memory_stability(self, memory_content: Values) -> float:

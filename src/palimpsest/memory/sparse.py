@@ -71,7 +71,7 @@ class _Read(NamedTuple):
     """Result of a read."""
 
     reads: Keys
-    index: Int[Tensor, "runs batch heads kept"]
+    chosen: Int[Tensor, "runs batch heads kept"]
     """The K slots of each head."""
     weights: Float[Tensor, "runs batch heads kept"]
     log: Tensor
@@ -187,11 +187,11 @@ class SparseMemory(nn.Module):
             found = _Read(*(part.roll(1, 1) for part in moved[:3]), log=moved.log)
         else:
             found = self._read(memory, log, keys, strength, written, state.steps + 1)
-        touched = torch.cat([written, found.index.flatten(2)], -1)
+        touched = torch.cat([written, found.chosen.flatten(2)], -1)
         weights = torch.cat([values, found.weights.flatten(2)], -1).detach()
         accessed = _total(touched, weights) > ACCESS_THRESHOLD
         memory = recency.use(memory, touched, accessed, state.steps + 1, self.num_slots)
-        after = SparseState(memory, found.log, state.steps + 1, found.index, found.weights, written, values.detach())
+        after = SparseState(memory, found.log, state.steps + 1, found.chosen, found.weights, written, values.detach())
         return silence_reads(found.reads, control).flatten(2), after
 
     def _write_weights(

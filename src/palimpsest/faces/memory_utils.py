@@ -126,7 +126,8 @@ class MemoryAnalyzer:
         """
         usage = _array("memory_usage", memory_usage, None)
         if usage.ndim < 1 or usage.min() < 0 or usage.max() > 1 + 1e-6:
-            raise ParameterError("memory_usage: wrong range; allowed: (…, slots), numbers in [0, 1]")
+            found = f"shape {usage.shape}, values from {usage.min():g} to {usage.max():g}"
+            raise ParameterError(f"memory_usage: {found}; allowed: (…, slots), numbers in [0, 1]")
         return float((usage > IN_USE).mean())
 
     def compute_memory_stability(self, memory_content: Values) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
+from palimpsest.analysis.tables import read_runs
 from palimpsest.foundation.errors import DataError
 from palimpsest.rendering import readme
 from tests.training.presets import PROJECT
@@ -20,8 +20,8 @@ def test_the_table_of_claims_is_that_of_the_verdicts() -> None:
 
 
 def test_the_numbers_beside_the_first_figure_are_those_of_the_runs() -> None:
-    runs = pd.read_csv(PROJECT / "tables/runs.csv", low_memory=False)
-    runs = runs[(runs["experiment"] == "nema_lite") & (runs["model"] == "nema_lite")]
+    runs = read_runs(PROJECT, "nema_lite")
+    runs = runs[runs["model"] == "nema_lite"]
     published, repaired = (runs[runs["track"] == track] for track in ("published", "repaired"))
     accurate = repaired[repaired["test_accuracy_on"] >= 0.9]["test_write_ratio"]
     sentences = " ".join(TEXT.split())

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from palimpsest.analysis import claims
-from palimpsest.analysis.runs import read_runs
+from palimpsest.analysis.frames import read_frame
+from palimpsest.analysis.runs import RUNS
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import write_json
 from tests.analysis import made_up
@@ -505,7 +506,7 @@ class TestSeveralExperiments:
     def test_the_switch_is_the_same_from_a_file(self, tmp_path):
         self.runs().to_csv(tmp_path / "r.csv", index=False)
         asked = made_up.claims(tmp_path, self.GROUPS, {**VALUE, "group": "on", "experiment": "other"})
-        assert one_row(claims.decide(read_runs(tmp_path / "r.csv"), asked, 0.95))["estimate"] == 1
+        assert one_row(claims.decide(read_frame(tmp_path / "r.csv", RUNS), asked, 0.95))["estimate"] == 1
 
 
 class TestTracks:

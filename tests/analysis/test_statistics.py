@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -209,8 +208,3 @@ class TestSummarise:
         summary = statistics.summarise(runs, made_up.AXES, 0.95)
         assert summary[["n", "diverged"]].to_numpy().tolist() == [[0, 1]]
         assert math.isnan(summary["accuracy_mean"].iloc[0])
-
-    def test_it_reads_back_as_it_was(self, tmp_path: Path):
-        summary = statistics.summarise(self.RUNS, made_up.AXES, 0.95)
-        summary.to_csv(tmp_path / "s.csv", index=False)
-        pd.testing.assert_frame_equal(statistics.read_summary(tmp_path / "s.csv"), summary)

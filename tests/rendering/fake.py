@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from palimpsest.analysis import sequences, statistics
+from palimpsest.analysis import tables as stored
 from palimpsest.analysis.dynamics import LIFECYCLE as LIFECYCLE_TABLE
 from palimpsest.analysis.dynamics import WITHIN_SEQUENCE
-from palimpsest.analysis.frames import axes_of, tidy
+from palimpsest.analysis.frames import axes_of, metrics_of, tidy
 from palimpsest.analysis.runs import RUNS, run_frame
 from palimpsest.foundation.files import write_json, write_text
 from palimpsest.planning import plan
@@ -370,7 +371,7 @@ def _flags(metrics: dict[str, float], cell: plan.Cell) -> str:
 
 
 def runs(preset: Params, diverged: bool = True) -> pd.DataFrame:
-    """``runs.csv``; one run of the repaired track has diverged unless told otherwise."""
+    """The runs of all experiments; one run of the repaired track has diverged unless told otherwise."""
     cells = plan.cells(preset)
     axes = sorted({axis for cell in cells for axis in cell.values})
     rows = []
@@ -399,7 +400,7 @@ def of_experiment(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """``summary_final_epoch.csv`` of a table of runs."""
+    """The cells of a table of runs."""
     return statistics.summarise(table, axes_of(table), 0.95)
 
 
@@ -568,13 +569,13 @@ def card(experiment: str, track: str) -> dict[str, Any]:
 def write(root: Path, preset: Params, diverged: bool = True) -> None:
     """Write every product that rendering reads."""
     table = runs(preset, diverged)
-    _csv(root / "tables/runs.csv", table)
-    _csv(root / "tables/summary_final_epoch.csv", summary(table))
     _csv(root / "tables/generalisation.csv", sequences.rates(generalisation(preset, table), 0.95))
     _csv(root / "tables/claims.csv", CLAIMS)
     write_json(root / "tables/claims_evidence.json", evidence(preset))
     for name in preset.experiments:
         part, folder = of_experiment(table, name), root / "results" / name
+        narrow = part.drop(columns=[metric for metric in metrics_of(part) if part[metric].isna().all()])
+        stored.write_frames(root, name, narrow, summary(narrow))
         _csv(folder / "learning_curves.csv", learning_curves(part))
         _csv(folder / "write_positions.csv", write_positions(part))
         _csv(folder / "training_steps.csv", training_steps(part))
@@ -585,3 +586,4 @@ def write(root: Path, preset: Params, diverged: bool = True) -> None:
         _csv(folder / "weightings.csv", weightings(part))
         for track in preset.experiments[name].tracks:
             write_json(root / f"data/{name}/track={track}/card.json", card(name, track))
+    stored.write_index(preset, root)

@@ -199,7 +199,7 @@ def test_a_missing_metric_is_one_line(tables: Products) -> None:
 
 
 def test_models_that_have_no_run_are_one_line(tables: Products) -> None:
-    with pytest.raises(DataError, match=r"^tables/runs.csv: no run of somebody, elses; allowed: [^\n]+$"):
+    with pytest.raises(DataError, match=r"^tables/runs: no run of somebody, elses; allowed: [^\n]+$"):
         series_of(tables.runs, ["somebody", "elses"])
 
 

@@ -143,7 +143,7 @@ def test_an_unknown_experiment_is_one_line(products: Path, preset: Params) -> No
 
 def test_a_missing_column_is_one_line(tmp_path: Path, preset: Params) -> None:
     fake.write(tmp_path, preset)
-    for name in ("tables/runs.csv", "tables/summary_final_epoch.csv"):
+    for name in ("tables/runs/nema_lite.csv", "tables/summary/nema_lite.csv"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text.replace("test_write_ratio", "test_ratio"), encoding="utf-8")
     with pytest.raises(DataError, match=r"test_write_ratio\w*: no such column; figure 'acc_vs_write_ratio' needs it$"):
@@ -151,5 +151,5 @@ def test_a_missing_column_is_one_line(tmp_path: Path, preset: Params) -> None:
 
 
 def test_a_missing_table_is_one_line(tmp_path: Path, preset: Params) -> None:
-    with pytest.raises(DataError, match=r"runs.csv: no such file$"):
+    with pytest.raises(DataError, match=r"tables/runs/nema_lite.csv: no such file$"):
         figures.write_figures(preset, tmp_path, "nema_lite")

@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from palimpsest.analysis.frames import axes_of
+from palimpsest.analysis.tables import read_summary
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import sha256
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.presets import read_parts
-from palimpsest.rendering import numbers
+from palimpsest.rendering import frames, numbers
 from tests.rendering import fake
 from tests.rendering.conftest import PUBLISHED
 
@@ -22,7 +24,7 @@ BEST = "nema_lite/repaired/nema_lite/best/test_accuracy_on/mean"
 
 
 def sidecar(products: Path) -> dict:
-    return json.loads((products / "paper/numbers.json").read_text(encoding="utf-8"))
+    return numbers.read_numbers(products / numbers.NUMBERS)
 
 
 def test_every_number_from_a_table_is_what_its_row_and_column_hold(products: Path) -> None:
@@ -33,14 +35,16 @@ def test_every_number_from_a_table_is_what_its_row_and_column_hold(products: Pat
     checked = 0
     for name, origin in found.items():
         table = tables[origin["file"]]
-        assert origin["inputs"] == {origin["file"]: digests[origin["file"]]}
+        assert origin["hashed"] == digests[origin["file"]]
         for column, value in origin["row"].items():
             table = table[table["flags"].notna()] if value == "any" else table[table[column] == value]
         if origin["column"] == "rows":
             assert origin["value"] == len(table), name
+        elif name == "runs/all":
+            assert origin["value"] == table["runs"].sum()
         else:
             axes = AXES & set(table.columns) - set(origin["row"])
-            of_cells = origin["file"].endswith(("epoch.csv", "generalisation.csv")) and "model" in origin["row"]
+            of_cells = origin["file"].startswith(("tables/summary/", "tables/gener")) and "model" in origin["row"]
             table = table[table[sorted(axes)].isna().all(axis=1)] if of_cells else table
             assert origin["value"] in table[origin["column"]].to_list(), name
         checked += 1
@@ -128,18 +132,32 @@ def test_models_whose_names_become_one_are_refused(tmp_path: Path, preset: Param
         numbers.collect(preset, products, path)
 
 
-def test_macros_and_sidecar_agree(products: Path) -> None:
-    macros = (products / "paper/numbers.tex").read_text(encoding="utf-8")
-    for name, origin in sidecar(products).items():
-        assert f"\\palimpsest@number{{{name}}}{{{origin['text']}}}" in macros
+def test_macros_are_those_that_are_named(products: Path) -> None:
+    found = sidecar(products)
+    macros = numbers.macros(["runs/all", BEST, "runs/all"], found)
+    defined = [line for line in macros.splitlines() if line.startswith(r"\palimpsest@number{")]
+    assert defined == [f"\\palimpsest@number{{{name}}}{{{found[name]['text']}}}" for name in (BEST, "runs/all")]
+
+
+def test_every_mean_of_the_test_split_has_a_name_and_every_number_a_line(products: Path) -> None:
+    found = sidecar(products)
+    summary = read_summary(products, "nema_lite")
+    for row in summary.to_dict("records"):
+        cell = frames.cell_path(frames.cell_of(row, axes_of(summary)))
+        base = "/".join(filter(None, ["nema_lite", row["track"], row["model"], cell]))
+        for column in ("test_accuracy_on_mean", "test_write_ratio_low", "test_write_gate_high"):
+            metric, _, statistic = column.rpartition("_")
+            name = f"{base}/{metric}/{statistic}"
+            assert name in found if row[column] == row[column] else name not in found
+    lines = (products / numbers.NUMBERS).read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(found) + len({item["file"] for item in found.values()}) + 4
 
 
 def test_twice_the_same_bytes_whatever_git_says(tmp_path: Path, products: Path, preset: Params) -> None:
     fake.write(tmp_path, preset)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     numbers.write_numbers(preset, tmp_path, published=PUBLISHED)
-    for name in ("numbers.tex", "numbers.json"):
-        assert (tmp_path / "paper" / name).read_bytes() == (products / "paper" / name).read_bytes()
+    assert (tmp_path / numbers.NUMBERS).read_bytes() == (products / numbers.NUMBERS).read_bytes()
 
 
 def test_explain_names_file_row_column_hash_runs_and_commit(tmp_path: Path, preset: Params) -> None:
@@ -152,10 +170,11 @@ def test_explain_names_file_row_column_hash_runs_and_commit(tmp_path: Path, pres
     ):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     said = numbers.explain(BEST, tmp_path / numbers.NUMBERS, tmp_path)
-    assert "tables/summary_final_epoch.csv" in said
+    assert "tables/summary/nema_lite.csv" in said
     assert "model = nema_lite" in said
-    assert "test_accuracy_on_mean" in said
-    assert sha256(tmp_path / "tables/summary_final_epoch.csv") in said
+    assert "metric = test_accuracy_on" in said
+    assert "column  mean" in said
+    assert sha256(tmp_path / "tables/summary/nema_lite.csv") in said
     assert "results/nema_lite/track=repaired/model=nema_lite/mem_lambda=" in said
     assert said.count("/seed=") == len(preset.seeds)
     assert "Tables of today" in said

@@ -126,10 +126,20 @@ def test_each_source_tells_its_own_verdicts(products: Path) -> None:
         assert rf"\input{{../tables/claims_{source}}}" in part
 
 
+def entries(root: Path) -> dict:
+    """The numbers of ``numbers.json``."""
+    return read_json(root / numbers.NUMBERS)["numbers"]
+
+
+def write_entries(root: Path, content: dict) -> None:
+    """Write ``numbers.json`` with other numbers."""
+    write_json(root / numbers.NUMBERS, {**read_json(root / numbers.NUMBERS), "numbers": content})
+
+
 def with_numbers(root: Path, target: Path, **changed: float | None) -> Path:
     """Copy of the products in which numbers of the repaired stream have other values; ``None``: there is no such."""
     shutil.copytree(root, target)
-    content = read_json(target / numbers.NUMBERS)
+    content = entries(target)
     for key, value in changed.items():
         model, statistic = key.rsplit("_", 1)
         cell = "nema_lc/ablation=none" if model == "nema_lc" else f"{model}/best"
@@ -137,7 +147,7 @@ def with_numbers(root: Path, target: Path, **changed: float | None) -> Path:
         content[name]["value"] = value
         if value is None:
             del content[name]
-    write_json(target / numbers.NUMBERS, content)
+    write_entries(target, content)
     return target
 
 
@@ -179,14 +189,14 @@ def test_runs_that_all_diverged_leave_no_value(tmp_path: Path) -> None:
 
 def test_other_experiments_are_told_where_a_preset_has_them(products: Path, tmp_path: Path) -> None:
     root = shutil.copytree(products, tmp_path / "products")
-    content = read_json(root / numbers.NUMBERS)
+    content = entries(root)
     stream = {name: item for name, item in content.items() if "nema_lc/repaired/" in name}
     sizes = dict.fromkeys(("document_length", "num_topics", "num_sentences"), content["claims/all"])
     assert "proxy of LRA Retrieval," not in paper.render(SOURCE, root)
     for experiment in ("nema_lc_documents", "nema_lc_document_qa"):
         content |= {name.replace("nema_lc/", f"{experiment}/", 1): item for name, item in stream.items()}
         content |= {f"data/{experiment}/repaired/config.{name}": item for name, item in sizes.items()}
-    write_json(root / numbers.NUMBERS, content)
+    write_entries(root, content)
     text = paper.render(SOURCE, root)
     assert "On two documents, a proxy of LRA Retrieval," in text
     assert "On questions about a document" in text
@@ -196,11 +206,11 @@ def test_other_experiments_are_told_where_a_preset_has_them(products: Path, tmp_
 
 def test_the_library_is_told_where_a_preset_has_it_and_with_all_its_tasks(products: Path, tmp_path: Path) -> None:
     root = shutil.copytree(products, tmp_path / "products")
-    content = read_json(root / numbers.NUMBERS)
+    content = entries(root)
     without = {
         name: item for name, item in content.items() if "copy/" not in name and "associative_recall/" not in name
     }
-    write_json(root / numbers.NUMBERS, without)
+    write_entries(root, without)
     text = paper.render(SOURCE, root)
     for words in (r"\label{sec:ml}", "claims_004", "library of memories", "sec:ml_more"):
         assert words not in text.replace("NeMA-LC and a library of memories, replicated", "")
@@ -222,7 +232,7 @@ def test_the_library_is_told_where_a_preset_has_it_and_with_all_its_tasks(produc
             name.replace("copy/repaired/ntm/best", f"mqar/repaired/memory_rnn/{memory}"): recalled[name]
             for name in recalled
         }
-    write_json(root / numbers.NUMBERS, more)
+    write_entries(root, more)
     text = paper.render(SOURCE, root)
     for experiment in ("repeat_copy", "associative_recall", "mqar", "priority_sort"):
         assert rf"\includegraphics[width=\linewidth]{{../plots/{experiment}/length_generalisation.pdf}}" in text
@@ -244,7 +254,7 @@ def test_text_says_how_memory_and_lstm_compare(
     changed: dict[str, float | None], said: str, products: Path, tmp_path: Path
 ) -> None:
     root = shutil.copytree(products, tmp_path / "products")
-    content = read_json(root / numbers.NUMBERS)
+    content = entries(root)
     for name, value in changed.items():
         model, end = name.split("/")
         key = f"sizes/copy/repaired/{model}/largest_trained/accuracy/{end}"
@@ -253,7 +263,7 @@ def test_text_says_how_memory_and_lstm_compare(
             content[key.replace("high", "low")]["value"] = 0.0
         if value is None:
             del content[key]
-    write_json(root / numbers.NUMBERS, content)
+    write_entries(root, content)
     text = paper.render(SOURCE, root)
     assert said in text
     assert ("of an LSTM of as many parameters" in text or "than an LSTM" in text) == bool(said)
@@ -262,10 +272,10 @@ def test_text_says_how_memory_and_lstm_compare(
 def _library(products: Path, root: Path, changed: dict[str, float]) -> str:
     """The paper's text, in one line, where some numbers are others or there are more of them."""
     shutil.copytree(products, root)
-    content = read_json(root / numbers.NUMBERS)
+    content = entries(root)
     for name, value in changed.items():
         content[name] = {**content.get(name, content["claims/all"]), "value": value}
-    write_json(root / numbers.NUMBERS, content)
+    write_entries(root, content)
     return " ".join(paper.render(SOURCE, root).split())
 
 
@@ -298,7 +308,7 @@ def test_text_says_where_the_use_of_the_memory_follows_from_sizes(
         row.estimate for row in read_verdicts(products / "tables/claims.csv").itertuples() if row.claim == "004-f"
     )
     slots, start = 32, "data/copy/repaired/config.test_lengths."
-    known = [name for name in read_json(products / numbers.NUMBERS) if name.startswith(start)]
+    known = [name for name in entries(products) if name.startswith(start)]
     each = (claimed + off) * slots - 1  # as many vectors, and the end mark, in every sequence
     text = _library(products, tmp_path / "products", {SLOTS: slots, **dict.fromkeys(known, each)})
     assert known
@@ -371,7 +381,7 @@ def test_a_missing_template_is_one_line(source: Path, products: Path) -> None:
 def test_missing_latex_says_what_to_install(products: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ToolError) as caught:
-        paper.typeset("", SOURCE, products)
+        paper.typeset("", "", SOURCE, products)
     assert str(caught.value) == (
         "paper: latexmk: no such program; to install it, as root: "
         "apt-get install texlive-latex-recommended texlive-fonts-recommended latexmk"
@@ -399,14 +409,14 @@ def latex() -> None:
 def test_an_error_of_latex_is_one_line(body: str, message: str, products: Path) -> None:
     text = "\\documentclass{article}\n\\begin{document}\nx\n" + body + "\n\\end{document}\n"
     with pytest.raises(ToolError, match=message) as caught:
-        paper.typeset(text, SOURCE, products)
+        paper.typeset(text, numbers.macros([], {}), SOURCE, products)
     assert "\n" not in str(caught.value)
 
 
 @needs_latex
 def test_a_missing_table_is_named(products: Path) -> None:
     with pytest.raises(DataError, match=r"tables/none.tex: no such file; paper/paper.tex uses it$"):
-        paper.typeset(r"\input{../tables/none}", SOURCE, products)
+        paper.typeset(r"\input{../tables/none}", "", SOURCE, products)
 
 
 @needs_latex

@@ -24,7 +24,7 @@ from palimpsest.planning.presets import read_content
 HOME = Path(__file__).parents[2]
 NEVER_HASHED = {".snakemake", "logs", "benchmarks", "checkpoints"}
 SOURCES = {"paper/source", "notebooks/source"}
-AFTER_MEASURING = {"aggregate", "dynamics", "claims", "tables", "numbers", "plot", "notebook", "paper", "all"}
+AFTER_MEASURING = {"aggregate", "index", "dynamics", "claims", "tables", "numbers", "plot", "notebook", "paper", "all"}
 """Every rule that stands behind `measure`."""
 AFTER_TRAINING = AFTER_MEASURING | {"measure"}
 """Every rule that stands behind `train`."""

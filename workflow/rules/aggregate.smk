@@ -3,15 +3,39 @@
 
 rule aggregate:
     input:
-        runs=files_of_runs("final.json"),
+        runs=lambda wildcards: files_of_runs("final.json", experiment=wildcards.experiment),
+        lock=source("requirements.lock"),
+    output:
+        "tables/runs/{experiment}.csv",
+        "tables/summary/{experiment}.csv",
+    log:
+        "logs/aggregate/{experiment}.log",
+    benchmark:
+        "benchmarks/aggregate/{experiment}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=0,
+    params:
+        preset=params_file,
+        values=experiment_values,
+        code=fingerprint("palimpsest.analysis.tables"),
+    shell:
+        "python -m palimpsest aggregate --params {params.preset:q} {wildcards.experiment} > {log:q} 2>&1"
+
+
+rule index:
+    input:
+        expand("tables/{table}/{experiment}.csv", table=["runs", "summary"], experiment=EXPERIMENTS),
         lock=source("requirements.lock"),
     output:
         "tables/runs.csv",
-        "tables/summary_final_epoch.csv",
+        "tables/metrics.parquet",
     log:
-        "logs/aggregate.log",
+        "logs/index.log",
     benchmark:
-        "benchmarks/aggregate.tsv"
+        "benchmarks/index.tsv"
     threads: 1
     resources:
         mem_mb=1500,
@@ -20,9 +44,9 @@ rule aggregate:
     params:
         preset=params_file,
         values=preset_values(),
-        code=fingerprint("palimpsest.analysis.runs", "palimpsest.analysis.statistics"),
+        code=fingerprint("palimpsest.analysis.tables"),
     shell:
-        "python -m palimpsest aggregate --params {params.preset:q} > {log:q} 2>&1"
+        "python -m palimpsest index --params {params.preset:q} > {log:q} 2>&1"
 
 
 rule dynamics:

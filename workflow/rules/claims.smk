@@ -3,7 +3,7 @@
 
 rule claims:
     input:
-        runs="tables/runs.csv",
+        runs=RUN_TABLES,
         claims=sources("params/claims", "*.yaml"),
         lock=source("requirements.lock"),
     output:
@@ -22,6 +22,6 @@ rule claims:
         preset=params_file,
         claims=lambda wildcards, input: source("params/claims"),
         values=preset_values("confidence"),
-        code=fingerprint("palimpsest.analysis.runs", "palimpsest.analysis.claims"),
+        code=fingerprint("palimpsest.analysis.tables", "palimpsest.analysis.claims"),
     shell:
         "python -m palimpsest claims --params {params.preset:q} --claims {params.claims:q} > {log:q} 2>&1"

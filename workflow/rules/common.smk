@@ -165,10 +165,10 @@ DATA = files_of_data(*plan.DATA_FILES)
 RUNS = files_of_runs("final.json")
 GPUS = int(PRESET.device == "cuda")
 RENDERED = expand("tables/{name}", name=manifests.table_files(EXPERIMENTS))
-TABLES = (
-    expand("tables/{name}", name=["runs.csv", "summary_final_epoch.csv", "claims.csv", "claims_evidence.json"])
-    + RENDERED
-)
+RUN_TABLES = ["tables/runs.csv", *expand("tables/runs/{experiment}.csv", experiment=EXPERIMENTS)]
+SUMMARY_TABLES = expand("tables/summary/{experiment}.csv", experiment=EXPERIMENTS)
+DECIDED = ["tables/claims.csv", "tables/claims_evidence.json"]
+TABLES = [*RUN_TABLES, *SUMMARY_TABLES, "tables/metrics.parquet", *DECIDED, *RENDERED]
 FIGURES = {name: [figure.name for figure in manifests.experiment_of(name).figures] for name in EXPERIMENTS}
 PLOTS = [path for experiment in EXPERIMENTS for path in files_of_figures(experiment, "pdf", "png")]
 NOTEBOOKS = {one.name: (name, one) for name, found in manifests.notebooks_of(EXPERIMENTS).items() for one in found}

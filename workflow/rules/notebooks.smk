@@ -28,7 +28,7 @@ rule notebook:
     params:
         # the lines below the first: what notebooks themselves import
         code=fingerprint("palimpsest.rendering.notebook", "palimpsest.rendering.frames", *MANIFESTS)
-        + fingerprint("palimpsest.analysis.claims", "palimpsest.analysis.runs", "palimpsest.analysis.statistics")
+        + fingerprint("palimpsest.analysis.claims", "palimpsest.analysis.tables")
         + fingerprint("palimpsest.analysis.dynamics", "palimpsest.analysis.steps", "palimpsest.analysis.sequences"),
     shell:
         "python -m palimpsest notebook {input.source:q} {output:q} > {log:q} 2>&1"

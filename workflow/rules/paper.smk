@@ -7,10 +7,11 @@ rule paper:
         tables=TABLES,
         plots=[path for path in PLOTS if path.endswith(".pdf")],
         bench=[path for path in BENCH if not path.endswith(".png")],
-        numbers=["paper/numbers.tex", "paper/numbers.json"],
+        numbers="paper/numbers.json",
         lock=source("requirements.lock"),
     output:
         tex="paper/paper.tex",
+        numbers="paper/numbers.tex",
         pdf=report("paper/paper.pdf", caption="../report/paper.rst", category="paper"),
     log:
         "logs/paper.log",

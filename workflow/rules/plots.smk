@@ -6,8 +6,8 @@ for drawn in [name for name in EXPERIMENTS if FIGURES[name]]:
         name:
             f"plot_{drawn}"
         input:
-            runs="tables/runs.csv",
-            summary="tables/summary_final_epoch.csv",
+            runs="tables/runs/{experiment}.csv",
+            summary="tables/summary/{experiment}.csv",
             dynamics=expand("results/{{experiment}}/{table}.csv", table=plan.EXPERIMENT_TABLES),
             data=files_of_data("card.json"),
             lock=source("requirements.lock"),

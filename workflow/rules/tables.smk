@@ -1,11 +1,11 @@
-"""Tables as LaTeX, the comparison with the sources' own numbers, and every number of the paper as a macro."""
+"""Tables as LaTeX, the comparison with the sources' own numbers, and every number that the paper may print."""
 
 
 rule tables:
     input:
         data=files_of_data("card.json"),
-        runs="tables/runs.csv",
-        summary="tables/summary_final_epoch.csv",
+        runs=RUN_TABLES,
+        summary=SUMMARY_TABLES,
         verdicts="tables/claims.csv",
         evidence="tables/claims_evidence.json",
         published=sources("params/published", "*.yaml"),
@@ -36,15 +36,14 @@ rule tables:
 rule numbers:
     input:
         data=files_of_data("card.json"),
-        runs="tables/runs.csv",
-        summary="tables/summary_final_epoch.csv",
+        runs=RUN_TABLES,
+        summary=SUMMARY_TABLES,
         verdicts="tables/claims.csv",
         evidence="tables/claims_evidence.json",
         generalisation="tables/generalisation.csv",
         published=sources("params/published", "*.yaml"),
         lock=source("requirements.lock"),
     output:
-        "paper/numbers.tex",
         "paper/numbers.json",
     log:
         "logs/numbers.log",

@@ -170,6 +170,20 @@ def axis_column(values: Sequence[Scalar | None]) -> pd.Series:
     return pd.Series([None if value is None else format_value(value) for value in values], dtype="str")
 
 
+def framed(rows: list[dict[str, Any]], axes: list[str], middle: list[str], values: Sequence[str]) -> DataFrame:
+    """A table with the columns ``experiment, track, model``, ``axes``, ``middle`` and ``values``, in this order.
+
+    Args:
+        rows: column → value; a column that a row does not have is empty.
+        axes: their columns hold numbers if all values are numbers, else text.
+        middle: any kind of value.
+        values: numbers; one that is not finite is empty.
+    """
+    keys = {name: [row.get(name) for row in rows] for name in (*IDENTITY, *axes, *middle)}
+    numbers = {name: np.array([row.get(name) for row in rows], dtype=np.float64) for name in values}
+    return tidy(DataFrame({**keys, **{axis: axis_column(keys[axis]) for axis in axes}, **numbers}))
+
+
 def axes_of(frame: DataFrame) -> list[str]:
     """The axes of a table of this package: its columns between ``model`` and ``seed`` or ``n``."""
     names = list(frame.columns)
@@ -192,9 +206,9 @@ def records(frame: DataFrame) -> list[dict[str, Any]]:
 
 def tidy(frame: DataFrame) -> DataFrame:
     """The same table with numbers as files hold them: what is not finite is empty, and zero has no sign."""
-    plain = frame.copy()
-    for name in plain.columns:
-        if is_float_dtype(plain[name]):
-            values = plain[name].to_numpy(dtype=np.float64) + 0.0
-            plain[name] = np.where(np.isfinite(values), values, math.nan)
-    return plain
+    columns = {str(name): column for name, column in frame.items()}
+    for name, column in columns.items():
+        if is_float_dtype(column):
+            values = column.to_numpy(dtype=np.float64) + 0.0
+            columns[name] = pd.Series(np.where(np.isfinite(values), values, math.nan), index=frame.index)
+    return DataFrame(columns, index=frame.index, columns=frame.columns)

@@ -16,12 +16,10 @@ from palimpsest.analysis.frames import (
     SHARE,
     TEXT,
     Layout,
-    axes_of,
-    axis_column,
+    framed,
     one_of,
     read_frame,
     read_rows,
-    tidy,
 )
 from palimpsest.analysis.statistics import above_chance
 from palimpsest.foundation.errors import DataError, ParameterError
@@ -100,12 +98,8 @@ def asked(params: Params, experiment: str | None = None) -> Iterator[tuple[Cell,
 
 def run_frame(rows: list[dict[str, Any]], axis_names: list[str], middle: list[str]) -> DataFrame:
     """A table of rows: experiment, track, model, the axes, ``middle``, then whatever else the rows have, sorted."""
-    leading = ["experiment", "track", "model", *axis_names, *middle]
-    metrics = sorted({name for row in rows for name in row} - set(leading))
-    frame = DataFrame(rows, columns=[*leading, *metrics])
-    for axis in axis_names:
-        frame[axis] = axis_column([row.get(axis) for row in rows])
-    return tidy(frame.astype(dict.fromkeys(metrics, "float64")))
+    metrics = {name for row in rows for name in row} - {*IDENTITY, *axis_names, *middle}
+    return framed(rows, axis_names, middle, sorted(metrics))
 
 
 def key_of(spec: RunSpec) -> dict[str, Any]:
@@ -266,20 +260,6 @@ def run_directory(run: dict[str, Any], axis_names: list[str]) -> str:
 
 def _absent(value: Any) -> bool:
     return value is None or value != value  # NaN alone differs from itself
-
-
-def read_runs(path: Path) -> DataFrame:
-    """Read ``tables/runs.csv``.
-
-    Raises:
-        DataError: file, column, row, value and what is allowed; or a run stands there twice.
-    """
-    frame = read_frame(path, RUNS)
-    repeated = frame.duplicated(["experiment", "track", "model", *axes_of(frame), "seed"])
-    if repeated.any():
-        line = int(repeated.to_numpy().argmax()) + 2
-        raise DataError(f"{path}: row {line}: repeats a run; allowed: each run once")
-    return frame
 
 
 def read_histories(path: Path) -> DataFrame:

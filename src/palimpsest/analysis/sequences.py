@@ -71,6 +71,15 @@ DECIMALS = 4
 _SCORE = re.compile(r"test_(accuracy|loss|sequence_accuracy)_at_(\d+)")
 
 
+def is_score_of_a_size(metric: str) -> bool:
+    """Whether a metric of a run is its score on the test sequences of one size.
+
+    >>> is_score_of_a_size("test_accuracy_at_20"), is_score_of_a_size("test_accuracy_on")
+    (True, False)
+    """
+    return _SCORE.fullmatch(metric) is not None
+
+
 def trained(config: TaskConfig, size: int) -> str:
     """Whether a size stood in the training stream: a word of ``TRAINED``."""
     known = config.trained(size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +11,10 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 from pandas import DataFrame
 
-from palimpsest.analysis.frames import COUNT, IDENTITY, Layout, metrics_of, read_frame, records, tidy
+from palimpsest.analysis.frames import framed, metrics_of, records
 
-SUMMARY = Layout(IDENTITY, {"n": COUNT, "diverged": COUNT})
+STATISTICS = ("mean", "sd", "low", "high", "iqm")
+"""What is computed of a metric over the completed runs of a cell."""
 LEAST_FOR_IQM = 8
 """Values from which on an interquartile mean is taken."""
 DIGITS = 12
@@ -200,20 +200,15 @@ def summarise(runs: DataFrame, axes: list[str], confidence: float) -> DataFrame:
             values = np.array([run[metric] for run in completed], dtype=np.float64)
             row |= {f"{metric}_{name}": value for name, value in _spread(values, confidence).items()}
         rows.append(row)
-    names = [f"{metric}_{name}" for metric in metrics for name in ("mean", "sd", "low", "high", "iqm")]
-    frame = DataFrame(rows, columns=[*keys, "n", "diverged", *names])
-    return tidy(frame.astype({axis: runs[axis].dtype for axis in axes}))
+    return framed(rows, axes, ["n", "diverged"], [f"{metric}_{name}" for metric in metrics for name in STATISTICS])
+
+
+def summarised_metrics(summary: DataFrame) -> list[str]:
+    """The metrics of a table of cells, in order: what its columns behind ``diverged`` are statistics of."""
+    names = list(summary.columns)
+    return [name.removesuffix("_mean") for name in names[names.index("diverged") + 1 :] if name.endswith("_mean")]
 
 
 def _spread(values: NDArray[np.float64], confidence: float) -> dict[str, float]:
     interval = mean_interval(values, confidence)._asdict()
     return {name: interval[name] for name in ("mean", "sd", "low", "high")} | {"iqm": interquartile_mean(values)}
-
-
-def read_summary(path: Path) -> DataFrame:
-    """Read ``tables/summary_final_epoch.csv``.
-
-    Raises:
-        DataError: file, column, row, value and what is allowed.
-    """
-    return read_frame(path, SUMMARY)

@@ -84,21 +84,27 @@ def measure_cell(
 
 
 @app.command(rich_help_panel=PANEL)
-def aggregate(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
-    """Write tables/runs.csv and tables/summary_final_epoch.csv from the runs that the grid asks for."""
-    from palimpsest.analysis import runs, statistics
-    from palimpsest.foundation.files import write_text
+def aggregate(experiment: str, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Write the table of runs and the table of means of one experiment, from the runs that its grids ask for."""
+    from palimpsest.analysis import tables
+    from palimpsest.planning.presets import read_params
+
+    runs, summary = tables.write_experiment(read_params(params), root, experiment)
+    diverged = sum(status != "completed" for status in runs["status"])
+    console.print(f"{len(runs)} runs, {diverged} of them diverged, {len(summary)} cells")
+
+
+@app.command(rich_help_panel=PANEL)
+def index(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
+    """Write the index of the tables of runs, tables/runs.csv, and all metrics as one table, tables/metrics.parquet."""
+    from palimpsest.analysis import runs, tables
     from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
-    table = runs.collect(preset, root)
-    summary = statistics.summarise(table, runs.axes(preset), preset.confidence)
-    write_text(root / "tables/runs.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_text(root / "tables/summary_final_epoch.csv", summary.to_csv(index=False, lineterminator="\n"))
+    written = tables.write_index(preset, root)
     for directory in runs.stray(preset, root):
         console.print(f"not counted, because no grid asks for it: {directory}")
-    diverged = sum(status != "completed" for status in table["status"])
-    console.print(f"{len(table)} runs, {diverged} of them diverged, {len(summary)} cells")
+    console.print(f"{written['runs'].sum()} runs of {len(written)} experiments")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -115,14 +121,14 @@ def dynamics(experiment: str, params: ParamsOption = DEFAULT_PARAMS, root: RootO
 def claims(
     claims: ClaimsOption = DEFAULT_CLAIMS, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE
 ) -> None:
-    """Decide every claim from tables/runs.csv; print the verdicts and write them with their evidence."""
+    """Decide every claim from the tables of runs; print the verdicts and write them with their evidence."""
     from palimpsest.analysis import claims as analysis
-    from palimpsest.analysis import runs
+    from palimpsest.analysis.tables import read_runs
     from palimpsest.foundation.files import write_json, write_text
     from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
-    decided = analysis.decide(runs.read_runs(root / "tables/runs.csv"), analysis.read_claims(claims), preset.confidence)
+    decided = analysis.decide(read_runs(root), analysis.read_claims(claims), preset.confidence)
     write_text(root / "tables/claims.csv", decided.table.to_csv(index=False, lineterminator="\n"))
     write_json(root / "tables/claims_evidence.json", decided.evidence)
     table = Table("claim", "track", "verdict", "reason")
@@ -162,7 +168,7 @@ def plot(
 def numbers(
     published: PublishedOption = DEFAULT_PUBLISHED, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE
 ) -> None:
-    """Write every number of the paper as a LaTeX macro, each with its origin."""
+    """Write every number that the paper may print, each with its origin: paper/numbers.json."""
     from palimpsest.planning.presets import read_params
     from palimpsest.rendering import numbers as rendering
 
@@ -182,7 +188,7 @@ def paper(
     source: Annotated[Path, typer.Option(help="directory of templates and bibliography")] = Path("paper/source"),
     root: RootOption = HERE,
 ) -> None:
-    """Typeset paper/paper.pdf from the templates, tables, figures and numbers."""
+    """Typeset paper/paper.pdf from the templates, tables, figures and numbers; paper/numbers.tex has its numbers."""
     from palimpsest.rendering import paper as rendering
 
     rendering.build(source, root)

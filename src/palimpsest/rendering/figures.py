@@ -7,12 +7,11 @@ from typing import Any
 
 from palimpsest import sources
 from palimpsest.analysis import experiment_tables
-from palimpsest.analysis.runs import read_runs
-from palimpsest.analysis.statistics import read_summary
+from palimpsest.analysis.tables import read_runs, read_summary, runs_file
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.planning.parameters import Params
 from palimpsest.rendering import kinds, style
-from palimpsest.rendering.frames import RUNS, SUMMARY, select
+from palimpsest.rendering.frames import select
 from palimpsest.rendering.panels import Products
 from palimpsest.sources.shared.figures import Figure
 
@@ -31,18 +30,12 @@ def read_products(root: Path, experiment: str) -> Products:
     Raises:
         DataError: a table is missing or broken, or none of its rows is about the experiment.
     """
-    runs, summary = read_runs(root / RUNS), read_summary(root / SUMMARY)
+    runs, summary = read_runs(root, experiment), read_summary(root, experiment)
+    if runs.empty:
+        raise DataError(f"{root / runs_file(experiment)}: no run; allowed: one at least")
     tables = experiment_tables.read(root, experiment)
     own = {_FIELDS.get(name, name): select(table, experiment=experiment) for name, table in tables.items()}
-    products = Products(
-        runs=select(runs, experiment=experiment),
-        summary=select(summary, experiment=experiment),
-        experiment=sources.experiment_of(experiment),
-        **own,
-    )
-    if products.runs.empty:
-        raise DataError(f"{root / RUNS}: experiment {experiment!r} has no run; allowed: one at least")
-    return products
+    return Products(runs=runs, summary=summary, experiment=sources.experiment_of(experiment), **own)
 
 
 def write_figures(params: Params, root: Path, experiment: str) -> list[Path]:

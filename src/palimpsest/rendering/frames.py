@@ -1,4 +1,4 @@
-"""Where the tables of the analysis lie, and how rendering finds its way in them; nothing here computes a metric."""
+"""How rendering selects cells and rows of the analysis tables; nothing here computes a metric."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from pandas.api.types import is_numeric_dtype
 from palimpsest.analysis.frames import axes_of
 from palimpsest.foundation.sections import Scalar, format_value
 
-RUNS = Path("tables/runs.csv")
-SUMMARY = Path("tables/summary_final_epoch.csv")
 CLAIMS = Path("tables/claims.csv")
 EVIDENCE = Path("tables/claims_evidence.json")
 
@@ -83,7 +81,7 @@ def best_cells(summary: pd.DataFrame, apart: Sequence[str] = ()) -> pd.DataFrame
     then the first. The test split has no say.
 
     Args:
-        summary: ``summary_final_epoch.csv``, or rows of it.
+        summary: the table of cells, or rows of it.
         apart: axes whose values are kept apart, so that there is a row for each.
     """
     order = summary.assign(_row=range(len(summary)))

@@ -137,7 +137,7 @@ def ablations_table(summary: pd.DataFrame, evidence: Sequence[Mapping[str, Any]]
     """What becomes of accuracy and rates without each loss, as LaTeX.
 
     Args:
-        summary: ``summary_final_epoch.csv``.
+        summary: one row a cell.
         evidence: ``claims_evidence.json``, from which the reductions are taken: nothing is computed here.
         titles: experiment → title.
     """

@@ -1,9 +1,10 @@
-r"""Every number of the paper as a macro ``\pnum{name}``, with a sidecar that says where each came from."""
+r"""Every number that the paper may print, with its origin, and LaTeX macros ``\pnum{name}`` for those it prints."""
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,15 +15,16 @@ import pandas as pd
 from palimpsest.analysis.claims import read_verdicts
 from palimpsest.analysis.frames import axes_of
 from palimpsest.analysis.published import read_published
-from palimpsest.analysis.runs import read_runs
-from palimpsest.analysis.sequences import read_rates
-from palimpsest.analysis.statistics import read_summary
+from palimpsest.analysis.runs import run_directory
+from palimpsest.analysis.sequences import is_score_of_a_size, read_rates
+from palimpsest.analysis.statistics import summarised_metrics
+from palimpsest.analysis.tables import INDEX, read_index, read_runs, read_summary, runs_file, summary_file
 from palimpsest.foundation.errors import DataError, ParameterError
-from palimpsest.foundation.files import digest, read_json, sha256, write_json, write_text
+from palimpsest.foundation.files import digest, read_json, sha256, write_text
 from palimpsest.planning import plan
 from palimpsest.planning.cards import load_card
 from palimpsest.planning.parameters import Params
-from palimpsest.rendering.frames import CLAIMS, KEYS, RUNS, SUMMARY, best_cells, cell_of, cell_path, records, select
+from palimpsest.rendering.frames import CLAIMS, KEYS, best_cells, cell_of, cell_path, records, select
 from palimpsest.rendering.latex import number
 from palimpsest.rendering.tables import flattened, value_text
 
@@ -30,27 +32,8 @@ GENERALISATION = Path("tables/generalisation.csv")
 NUMBERS = Path("paper/numbers.json")
 MACROS = Path("paper/numbers.tex")
 
-METRICS = (
-    "test_accuracy_on",
-    "test_accuracy_off",
-    "test_accuracy_shuffled",
-    "test_accuracy_random_writes",
-    "test_write_ratio",
-    "test_answer_written",
-    "test_answer_kept",
-    "test_utilisation",
-    "test_age_steps",
-    "test_update_rate",
-    "test_forget_rate",
-    "test_operations_per_step",
-    "test_loss_stability",
-    "test_sequence_accuracy",
-    "test_slots_written",
-    "test_read_focus",
-)
-"""Metrics whose mean and interval the prose may name, at the cell that validation chose and at every variant."""
-METRICS_OF_EVERY_CELL = ("test_accuracy_on", "test_write_ratio")
-"""Metrics whose mean the prose may name at any cell."""
+STATISTICS = ("mean", "low", "high")
+"""What the paper may print of a metric: its mean over seeds and the ends of the interval."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +50,12 @@ class Number:
     """Column → value: what selects the row; of JSON and YAML: empty."""
     column: str
     """Column of the row; of JSON and YAML: dotted key."""
-    inputs: dict[str, str]
-    """File → SHA-256 of its content; of parameters: preset → digest of all its values."""
+    hashed: str
+    """SHA-256 of the file; of a file of parameters: of all its values."""
 
 
 def write_numbers(params: Params, root: Path, *, published: Path) -> list[Number]:
-    """Write ``paper/numbers.tex`` and ``paper/numbers.json``.
+    """Write ``paper/numbers.json``: the hash of every file, and the origin of every number, one line each.
 
     Args:
         params: the preset.
@@ -84,25 +67,36 @@ def write_numbers(params: Params, root: Path, *, published: Path) -> list[Number
         ParameterError: ``published`` is missing or is not YAML.
     """
     found = collect(params, root, published)
-    write_json(root / NUMBERS, {item.name: {k: v for k, v in asdict(item).items() if k != "name"} for item in found})
-    write_text(root / MACROS, macros(found))
+    files = {item.file: item.hashed for item in found}
+    entries = {item.name: {k: v for k, v in asdict(item).items() if k not in ("name", "hashed")} for item in found}
+    write_text(root / NUMBERS, f'{{"files": {_lines(files)},\n"numbers": {_lines(entries)}}}\n')
     return found
 
 
-def macros(numbers: list[Number]) -> str:
-    r"""LaTeX that defines every number and ``\pnum``, which prints one by its name.
+def _lines(content: dict[str, Any]) -> str:
+    """A JSON object with one line a key, so that a change of one number is a change of one line."""
+    lines = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in sorted(content.items()))
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def macros(names: Iterable[str], numbers: dict[str, dict[str, Any]]) -> str:
+    r"""LaTeX that defines ``\pnum``, which prints a number by its name, and the numbers of these names.
 
     A name may hold letters, digits and ``. / = _ -``, hence the detour over ``\csname``. ``\pnum`` of an unknown name
     is an error of LaTeX; :mod:`palimpsest.rendering.paper` finds it before.
+
+    Args:
+        names: those that the paper prints.
+        numbers: from :func:`read_numbers`.
     """
     head = [
-        "% Rendered from the results; numbers.json says where each number came from.",
+        "% The numbers that the paper prints; numbers.json has their origin.",
         r"\makeatletter",
         r"\newcommand*{\pnum}[1]{\ifcsname palimpsest@#1\endcsname\csname palimpsest@#1\endcsname"
         r"\else\PackageError{palimpsest}{no number is called #1}{See numbers.json.}\fi}",
         r"\newcommand*{\palimpsest@number}[2]{\expandafter\def\csname palimpsest@#1\endcsname{\ensuremath{#2}}}",
     ]
-    body = [rf"\palimpsest@number{{{item.name}}}{{{item.text}}}" for item in numbers]
+    body = [rf"\palimpsest@number{{{name}}}{{{numbers[name]['text']}}}" for name in sorted(set(names))]
     return "\n".join([*head, *body, r"\makeatother", ""])
 
 
@@ -143,7 +137,7 @@ def _of_parameters(params: Params) -> Iterator[Number]:
     """Every number of the preset, and how many values each list has."""
     file = f"params/{params.preset}.yaml"
     content = params.model_dump(mode="json", exclude={"workdir"})  # where products go is no part of what they are
-    inputs = {file: digest(content)}
+    hashed = digest(content)
     for key, value in flattened(content).items():
         if value is None or isinstance(value, bool | str):
             continue
@@ -151,14 +145,14 @@ def _of_parameters(params: Params) -> Iterator[Number]:
             if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
                 continue
             listed = r",\ ".join(value_text(item) for item in value)
-            yield Number(f"params/{key}", value_text(value), listed, file, {}, key, inputs)
-            yield Number(f"params/{key}/count", len(value), _text(len(value)), file, {}, key, inputs)
+            yield Number(f"params/{key}", value_text(value), listed, file, {}, key, hashed)
+            yield Number(f"params/{key}/count", len(value), _text(len(value)), file, {}, key, hashed)
             for name, item in (("first", value[0]), ("last", value[-1])):
-                yield Number(f"params/{key}/{name}", item, _parameter_text(item), file, {}, key, inputs)
+                yield Number(f"params/{key}/{name}", item, _parameter_text(item), file, {}, key, hashed)
         elif isinstance(value, int | float):
-            yield Number(f"params/{key}", value, _parameter_text(value), file, {}, key, inputs)
+            yield Number(f"params/{key}", value, _parameter_text(value), file, {}, key, hashed)
     percent = 100 * params.confidence
-    yield Number("params/confidence/percent", percent, rf"{percent:g}\,\%", file, {}, "confidence", inputs)
+    yield Number("params/confidence/percent", percent, rf"{percent:g}\,\%", file, {}, "confidence", hashed)
 
 
 def _parameter_text(value: float | int) -> str:
@@ -172,7 +166,7 @@ def _parameter_text(value: float | int) -> str:
 def _of_published(published: Path) -> Iterator[Number]:
     """Every number that the sources printed; where a table is about several models, the name says of which."""
     file, content = f"params/{published.name}", read_published(published)
-    inputs = {file: digest(content.model_dump(mode="json"))}
+    hashed = digest(content.model_dump(mode="json"))
     for experiment, source in content.experiments.items():
         for name, table in source.tables.items():
             for index, row in enumerate(table.rows):
@@ -181,12 +175,12 @@ def _of_published(published: Path) -> Iterator[Number]:
                 key = f"experiments.{experiment}.tables.{name}.rows.{index}"
                 selects = ({"of": row.of} if row.of else {}) | row.cell
                 if row.runs is not None:
-                    yield Number(f"{place}/n", row.runs, _text(row.runs), file, selects, f"{key}.runs", inputs)
+                    yield Number(f"{place}/n", row.runs, _text(row.runs), file, selects, f"{key}.runs", hashed)
                 for value, item in row.values.items():
                     for part, printed in (("mean", item.mean), ("sd", item.sd)):
                         if printed is not None:
                             at = f"{key}.values.{value}.{part}"
-                            yield Number(f"{place}/{value}/{part}", printed, _text(printed), file, selects, at, inputs)
+                            yield Number(f"{place}/{value}/{part}", printed, _text(printed), file, selects, at, hashed)
 
 
 def _leaves(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -204,80 +198,74 @@ def _of_data(params: Params, root: Path) -> Iterator[Number]:
         directory = plan.data_directory(experiment, track)
         card = load_card(root / directory)
         file = (directory / "card.json").as_posix()
-        inputs = {file: sha256(root / file)}
+        hashed = sha256(root / file)
         for key, value in _leaves(card):
             if isinstance(value, int | float) and not isinstance(value, bool):
                 decimals = 4 if key.endswith("standard_error") else 3
-                yield Number(f"data/{experiment}/{track}/{key}", value, _text(value, decimals), file, {}, key, inputs)
+                yield Number(f"data/{experiment}/{track}/{key}", value, _text(value, decimals), file, {}, key, hashed)
 
 
 def _of_runs(root: Path) -> Iterator[Number]:
     """How many runs there are, how many of them diverged or are degenerate, and how large the models are."""
-    runs, file = read_runs(root / RUNS), RUNS.as_posix()
-    inputs = {file: sha256(root / RUNS)}
+    index = read_index(root)
+    yield Number(
+        "runs/all", total := sum(index["runs"].to_list()), _text(total), str(INDEX), {}, "runs", sha256(root / INDEX)
+    )
+    for experiment in index["experiment"]:
+        path = runs_file(experiment)
+        hashed = sha256(root / path)
+        for name, row, column, value in _counts(read_runs(root, experiment), experiment):
+            yield Number(f"runs/{experiment}/{name}", value, _text(value), path.as_posix(), row, column, hashed)
 
-    def count(name: str, row: dict[str, Any], column: str, value: int) -> Number:
-        return Number(name, value, _text(value), file, row, column, inputs)
 
-    yield count("runs/all", {}, "rows", len(runs))
-    for key, part in runs.groupby(["experiment", "track"]):
-        experiment, track = cast("tuple[str, str]", key)
+def _counts(runs: pd.DataFrame, experiment: str) -> Iterator[tuple[str, dict[str, Any], str, int]]:
+    """Name, row, column and value of the counts of one experiment."""
+    for track, part in runs.groupby("track"):
         row = {"experiment": experiment, "track": track}
-        where = f"runs/{experiment}/{track}"
-        yield count(f"{where}/all", row, "rows", len(part))
-        yield count(
-            f"{where}/diverged",
-            row | {"status": "diverged"},
-            "rows",
-            int(np.count_nonzero(part["status"] == "diverged")),
-        )
-        yield count(f"{where}/flagged", row | {"flags": "any"}, "rows", int(np.count_nonzero(part["flags"] != "")))
+        diverged, flagged = part["status"] == "diverged", part["flags"] != ""
+        yield f"{track}/all", row, "rows", len(part)
+        yield f"{track}/diverged", row | {"status": "diverged"}, "rows", int(np.count_nonzero(diverged))
+        yield f"{track}/flagged", row | {"flags": "any"}, "rows", int(np.count_nonzero(flagged))
         for model, of_model in part.groupby("model"):
             first = records(of_model)[0]
             for column in ("parameters", "steps", "epochs"):
-                yield count(f"{where}/{model}/{column}", row | {"model": model}, column, int(first[column]))
+                yield f"{track}/{model}/{column}", row | {"model": model}, column, int(first[column])
 
 
 def _of_cells(root: Path) -> Iterator[Number]:
-    """Means and intervals of every model at the cell that validation chose, and the main means of every cell.
+    """Means and intervals of the test metrics of every cell, by its values; the one that validation chose is ``best``.
 
-    A cell with a word among its values is a variant that stands for itself: it has all that the chosen cell has.
+    Scores of sequences of one size are not among them: :func:`_of_sizes` has them.
     """
-    summary, file = read_summary(root / SUMMARY), SUMMARY.as_posix()
-    inputs, axes = {file: sha256(root / SUMMARY)}, axes_of(summary)
-    for row in records(best_cells(summary)):
-        name = f"{row['experiment']}/{row['track']}/{row['model']}/best"
-        selects = {key: row[key] for key in KEYS} | cell_of(row, axes)
-        yield from _of_row(name, row, selects, file, inputs)
-        for axis, value in cell_of(row, axes).items():
-            if not isinstance(value, str):
-                yield Number(f"{name}/{axis}", value, _parameter_text(value), file, selects, axis, inputs)
-    for row in records(summary):
-        cell = cell_of(row, axes)
-        name = "/".join(filter(None, [row["experiment"], row["track"], row["model"], cell_path(cell)]))
-        selects = {key: row[key] for key in KEYS} | cell
-        if any(isinstance(value, str) for value in cell.values()):
-            yield from _of_row(name, row, selects, file, inputs)
-        else:
-            yield from _of_row(name, row, selects, file, inputs, METRICS_OF_EVERY_CELL, ("mean",))
+    for experiment in read_index(root)["experiment"]:
+        summary, path = read_summary(root, experiment), summary_file(experiment)
+        file, hashed, axes = path.as_posix(), sha256(root / path), axes_of(summary)
+        metrics = [name for name in summarised_metrics(summary) if name.startswith("test_")]
+        metrics = [name for name in metrics if not is_score_of_a_size(name)]
+        for row in records(best_cells(summary)):
+            cell = cell_of(row, axes)
+            name = f"{row['experiment']}/{row['track']}/{row['model']}/best"
+            selects = {key: row[key] for key in KEYS} | cell
+            yield from _of_row(name, row, selects, file, hashed, metrics)
+            for axis, value in cell.items():
+                if not isinstance(value, str):
+                    yield Number(f"{name}/{axis}", value, _parameter_text(value), file, selects, axis, hashed)
+        for row in records(summary):
+            cell = cell_of(row, axes)
+            name = "/".join(filter(None, [row["experiment"], row["track"], row["model"], cell_path(cell)]))
+            yield from _of_row(name, row, {key: row[key] for key in KEYS} | cell, file, hashed, metrics)
 
 
 def _of_row(
-    name: str,
-    row: dict[str, Any],
-    selects: dict[str, Any],
-    file: str,
-    inputs: dict[str, str],
-    metrics: tuple[str, ...] = METRICS,
-    statistics: tuple[str, ...] = ("mean", "low", "high"),
+    name: str, row: dict[str, Any], selects: dict[str, Any], file: str, hashed: str, metrics: Iterable[str]
 ) -> Iterator[Number]:
-    yield Number(f"{name}/n", int(row["n"]), _text(int(row["n"])), file, selects, "n", inputs)
+    yield Number(f"{name}/n", int(row["n"]), _text(int(row["n"])), file, selects, "n", hashed)
     for metric in metrics:
-        for statistic in statistics:
-            column = f"{metric}_{statistic}"
-            value = _plain(row[column]) if column in row else None
+        for statistic in STATISTICS:
+            value = _plain(row[f"{metric}_{statistic}"])
             if value is not None:
-                yield Number(f"{name}/{metric}/{statistic}", value, _text(value), file, selects, column, inputs)
+                where = selects | {"metric": metric}
+                yield Number(f"{name}/{metric}/{statistic}", value, _text(value), file, where, statistic, hashed)
 
 
 def _of_sizes(root: Path) -> Iterator[Number]:
@@ -286,7 +274,7 @@ def _of_sizes(root: Path) -> Iterator[Number]:
     A size has its own name, with means, and one by its place, with all: the ``largest``, and the ``largest_trained``.
     """
     table, file = read_rates(root / GENERALISATION), GENERALISATION.as_posix()
-    inputs, axes = {file: sha256(root / GENERALISATION)}, axes_of(table)
+    hashed, axes = sha256(root / GENERALISATION), axes_of(table)
     for key, part in table.groupby(["experiment", "track"]):
         experiment, track = cast("tuple[str, str]", key)
         where = f"sizes/{experiment}/{track}"
@@ -294,15 +282,15 @@ def _of_sizes(root: Path) -> Iterator[Number]:
         for name, size in sizes.items():
             if size:
                 row = {"experiment": experiment, "track": track, "slice": int(size)}
-                yield Number(f"{where}/{name}", int(size), _text(int(size)), file, row, "slice", inputs)
+                yield Number(f"{where}/{name}", int(size), _text(int(size)), file, row, "slice", hashed)
         for row in records(part):
             cell = cell_of(row, axes)
             base = "/".join(filter(None, [where, row["model"], cell_path(cell)]))
             selects = {key: row[key] for key in KEYS} | cell | {"slice": int(row["slice"])}
             at = f"{base}/at_{int(row['slice'])}"
-            yield from _of_size(at, row, selects, file, inputs, _OF_EVERY_SIZE)
+            yield from _of_size(at, row, selects, file, hashed, _OF_EVERY_SIZE)
             for name in [name for name, size in sizes.items() if size == row["slice"]]:
-                yield from _of_size(f"{base}/{name}", row, selects, file, inputs, _OF_A_PLACE)
+                yield from _of_size(f"{base}/{name}", row, selects, file, hashed, _OF_A_PLACE)
 
 
 _OF_EVERY_SIZE = {
@@ -328,56 +316,58 @@ _OF_A_PLACE = {
 
 
 def _of_size(
-    name: str, row: dict[str, Any], selects: dict[str, Any], file: str, inputs: dict[str, str], columns: dict[str, str]
+    name: str, row: dict[str, Any], selects: dict[str, Any], file: str, hashed: str, columns: dict[str, str]
 ) -> Iterator[Number]:
     for ending, column in columns.items():
         value = _plain(row[column])
         if value is not None:
-            yield Number(f"{name}/{ending}", value, _text(value), file, selects, column, inputs)
+            yield Number(f"{name}/{ending}", value, _text(value), file, selects, column, hashed)
 
 
 def _of_claims(root: Path) -> Iterator[Number]:
     """Estimate and interval behind every verdict, and how many claims have which verdict."""
     claims, file = read_verdicts(root / CLAIMS), CLAIMS.as_posix()
-    inputs = {file: sha256(root / CLAIMS)}
+    hashed = sha256(root / CLAIMS)
     for row in records(claims):
         selects = {"claim": row["claim"], "track": row["track"]}
         for column in ("estimate", "low", "high", "n"):
             value = _plain(row[column])
             if value is not None:
                 name = f"claims/{row['claim']}/{row['track']}/{column}"
-                yield Number(name, value, _text(int(value) if column == "n" else value), file, selects, column, inputs)
+                yield Number(name, value, _text(int(value) if column == "n" else value), file, selects, column, hashed)
     for track in sorted(claims["track"].unique()):
         for verdict in ("holds", "fails", "undecided"):
             value = len(select(claims, track=track, verdict=verdict))
             selects = {"track": track, "verdict": verdict}
-            yield Number(f"claims/{track}/{verdict}", value, _text(value), file, selects, "rows", inputs)
-    yield Number("claims/all", len(claims), _text(len(claims)), file, {}, "rows", inputs)
+            yield Number(f"claims/{track}/{verdict}", value, _text(value), file, selects, "rows", hashed)
+    yield Number("claims/all", len(claims), _text(len(claims)), file, {}, "rows", hashed)
 
 
 def read_numbers(path: Path) -> dict[str, dict[str, Any]]:
-    """Read ``numbers.json``.
+    """Read ``numbers.json``: name → value, text, file, row, column, and the hash of the file.
 
     Raises:
         DataError: it is missing or is not what :func:`write_numbers` writes.
     """
     content = read_json(path)
-    if not isinstance(content, dict) or not all(isinstance(item, dict) and "text" in item for item in content.values()):
-        raise DataError(f"{path}: not a list of numbers; allowed: what `palimpsest numbers` writes")
-    return content
+    try:
+        files, numbers = content["files"], content["numbers"]
+        return {name: {**item, "hashed": files[item["file"]], "text": item["text"]} for name, item in numbers.items()}
+    except (TypeError, KeyError, AttributeError):
+        raise DataError(f"{path}: not a list of numbers; allowed: what `palimpsest numbers` writes") from None
 
 
 def explain(name: str, numbers_json: Path, root: Path) -> str:
-    """Say where a number came from.
+    """Describe where a number came from.
 
     Args:
         name: as in ``numbers.json``.
-        numbers_json: the sidecar.
+        numbers_json: the file.
         root: product directory.
 
     Raises:
         ParameterError: no number has this name; the message names the nearest.
-        DataError: the sidecar is missing or broken.
+        DataError: the file is missing or broken.
     """
     numbers = read_numbers(numbers_json)
     if name not in numbers:
@@ -385,14 +375,14 @@ def explain(name: str, numbers_json: Path, root: Path) -> str:
             f"{numbers_json}: {name!r}: no such number; allowed: {', '.join(nearest(name, numbers))}, …"
         )
     origin = numbers[name]
-    lines = [f"{name} = {origin['value']}  (printed: {origin['text']})", f"file    {origin['file']}"]
+    file = origin["file"]
+    lines = [f"{name} = {origin['value']}  (printed: {origin['text']})", f"file    {file}"]
     if origin["row"]:
         lines.append("row     " + ", ".join(f"{key} = {value}" for key, value in origin["row"].items()))
     lines.append(f"column  {origin['column']}")
-    for file, wanted in sorted(origin["inputs"].items()):
-        lines.append(f"input   {file}  sha256 {wanted}{_state(root / file, file, wanted)}")
+    lines.append(f"sha256  {origin['hashed']}{_state(root / file, file, origin['hashed'])}")
     lines += [f"run     {path}" for path in _runs_behind(origin, root)]
-    return "\n".join([*lines, f"commit  {_commit(root, origin['file'])}"])
+    return "\n".join([*lines, f"commit  {_commit(root, file)}"])
 
 
 def nearest(name: str, known: dict[str, Any], count: int = 3) -> list[str]:
@@ -411,19 +401,18 @@ def _state(path: Path, file: str, wanted: str) -> str:
 
 
 def _runs_behind(origin: dict[str, Any], root: Path) -> list[str]:
-    """The runs over which a number of the summary, or of the table of sizes, was taken."""
-    from palimpsest.analysis.runs import run_directory
-
-    tables = (SUMMARY.as_posix(), GENERALISATION.as_posix())
-    if origin["file"] not in tables or "model" not in origin["row"] or not (root / RUNS).is_file():
+    """The runs over which a mean of a cell, or a score by size, was taken."""
+    row = origin["row"]
+    if "model" not in row or "experiment" not in row or not (root / runs_file(row["experiment"])).is_file():
         return []
-    runs = read_runs(root / RUNS)
+    if origin["file"] not in (summary_file(row["experiment"]).as_posix(), GENERALISATION.as_posix()):
+        return []
+    runs = read_runs(root, row["experiment"])
     axes = axes_of(runs)
-    cell = {axis: origin["row"].get(axis) for axis in axes}
-    part = select(runs, **{key: origin["row"][key] for key in KEYS})
-    for axis, value in cell.items():
-        part = part.loc[part[axis].isna() if value is None else part[axis] == value]
-    return [run_directory(run, axes) for run in records(part)]  # type: ignore[arg-type]
+    part = select(runs, **{key: row[key] for key in KEYS})
+    for axis in axes:
+        part = part.loc[part[axis] == row[axis] if axis in row else part[axis].isna()]
+    return [run_directory(run, axes) for run in records(part)]
 
 
 def _commit(root: Path, file: str) -> str:

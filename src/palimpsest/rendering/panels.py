@@ -121,7 +121,7 @@ def series_of(
             )
             found.append(Series(model, cell, name, look, tuple(axis for axis in axes if axis not in cell)))
     if not found:
-        raise DataError(f"tables/runs.csv: no run of {', '.join(models)}; allowed: one model of the figure at least")
+        raise DataError(f"tables/runs: no run of {', '.join(models)}; allowed: one model of the figure at least")
     return found
 
 
@@ -238,9 +238,7 @@ def head(panel: Any, products: Products, track: str, model: str) -> None:
     """
     panel.set_title(title(products, track))
     if select(products.runs, track=track, model=model).empty:
-        raise DataError(
-            f"tables/runs.csv: no run of model {model!r} on track {track!r}; allowed: what the preset asks for"
-        )
+        raise DataError(f"tables/runs: no run of model {model!r} on track {track!r}; allowed: what the preset asks for")
 
 
 def nothing(panel: Any, text: str) -> None:

@@ -23,7 +23,7 @@ from palimpsest.foundation.errors import DataError, ToolError
 from palimpsest.foundation.files import write_bytes, write_text
 from palimpsest.rendering.frames import CLAIMS, records
 from palimpsest.rendering.latex import escape
-from palimpsest.rendering.numbers import NUMBERS, nearest, read_numbers
+from palimpsest.rendering.numbers import MACROS, NUMBERS, macros, nearest, read_numbers
 
 MAIN = "paper.tex.j2"
 TARGET = Path("paper/paper.tex")
@@ -50,7 +50,9 @@ class Latex(str):
 
 
 def build(source: Path, root: Path) -> Path:
-    """Render ``paper/paper.tex`` and typeset ``paper/paper.pdf``; the same products give the same bytes.
+    """Render ``paper/paper.tex`` and ``paper/numbers.tex`` and typeset ``paper/paper.pdf``.
+
+    ``numbers.tex`` defines the numbers that the text prints. The same products give the same bytes.
 
     Args:
         source: directory of templates and ``references.bib``.
@@ -63,9 +65,12 @@ def build(source: Path, root: Path) -> Path:
         DataError: a template is wrong, or a product that it uses is missing; names template and line.
         ToolError: LaTeX is not installed, or found an error.
     """
+    numbers = read_numbers(root / NUMBERS)
     text = render(source, root)
-    pdf = typeset(text, source, root)
+    defined = macros(_PNUM.findall(text), numbers)
+    pdf = typeset(text, defined, source, root)
     write_text(root / TARGET, text)
+    write_text(root / MACROS, defined)
     write_bytes((root / TARGET).with_suffix(".pdf"), pdf)
     return (root / TARGET).with_suffix(".pdf")
 
@@ -218,11 +223,12 @@ def _number_functions(numbers: dict[str, Any]) -> dict[str, Callable[..., Any]]:
 # --- from LaTeX to PDF ------------------------------------------------------------------------------------------------
 
 
-def typeset(text: str, source: Path, root: Path) -> bytes:
+def typeset(text: str, defined: str, source: Path, root: Path) -> bytes:
     """Run latexmk and pdflatex in a temporary directory.
 
     Args:
-        text: LaTeX that stands in ``paper/`` below the product directory.
+        text: LaTeX of ``paper/paper.tex`` below the product directory.
+        defined: LaTeX of ``paper/numbers.tex``.
         source: where ``references.bib`` lies.
         root: product directory.
 
@@ -235,7 +241,7 @@ def typeset(text: str, source: Path, root: Path) -> bytes:
         raise ToolError(f"paper: {missing[0]}: no such program; to install it, as root: {TEX}")
     with tempfile.TemporaryDirectory(prefix="palimpsest-paper-") as folder:
         paper = Path(folder) / "paper"
-        _lay_out(text, source, root, paper)
+        _lay_out(text, defined, source, root, paper)
         environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
             "SOURCE_DATE_EPOCH": "0",
@@ -267,10 +273,13 @@ def typeset(text: str, source: Path, root: Path) -> bytes:
         return (paper / "paper.pdf").read_bytes()
 
 
-def _lay_out(text: str, source: Path, root: Path, paper: Path) -> None:
-    """Put the text and all that it uses where it looks for them: seen from ``paper/`` below the product directory."""
+def _lay_out(text: str, defined: str, source: Path, root: Path, paper: Path) -> None:
+    """Write the text, and copy what it uses to where LaTeX looks for it, as seen from ``paper/``."""
     write_text(paper / "paper.tex", text)
+    write_text(paper / MACROS.name, defined)
     for name in _USED.findall(text):
+        if name == MACROS.stem:
+            continue
         used = name if Path(name).suffix else f"{name}.tex"
         origin = root / "paper" / used
         if not origin.is_file():

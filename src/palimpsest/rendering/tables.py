@@ -14,9 +14,8 @@ from palimpsest.analysis.claim_file import Claims, read_claims
 from palimpsest.analysis.claims import read_verdicts
 from palimpsest.analysis.frames import axes_of, tidy
 from palimpsest.analysis.published import Published, PublishedResults, compare, compare_models, read_published
-from palimpsest.analysis.runs import read_runs
 from palimpsest.analysis.sequences import by_size, rates
-from palimpsest.analysis.statistics import read_summary
+from palimpsest.analysis.tables import read_runs, read_summary, runs_file, summary_file
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.files import read_json, write_text
 from palimpsest.foundation.sections import format_value
@@ -28,8 +27,6 @@ from palimpsest.rendering.frames import (
     CLAIMS,
     EVIDENCE,
     KEYS,
-    RUNS,
-    SUMMARY,
     axes_of_words,
     best_cells,
     cell_from_path,
@@ -76,7 +73,7 @@ def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -
         DataError: a table of the analysis is missing or broken.
         ParameterError: ``claims`` or ``published`` is wrong.
     """
-    runs, summary = read_runs(root / RUNS), read_summary(root / SUMMARY)
+    runs, summary = read_runs(root), read_summary(root)
     content = {
         **_claims(params, read_verdicts(root / CLAIMS), read_claims(claims)),
         "summary_final_epoch.tex": summary_table(runs, summary, params),
@@ -251,8 +248,8 @@ def models_frame(params: Params, root: Path, runs: pd.DataFrame, summary: pd.Dat
     Args:
         params: the preset.
         root: product directory, in which data sets have cards.
-        runs: ``runs.csv``.
-        summary: ``summary_final_epoch.csv``.
+        runs: one row a run.
+        summary: one row a cell.
 
     Raises:
         DataError: a card is missing or broken, or a cell of the summary has no run.
@@ -261,8 +258,10 @@ def models_frame(params: Params, root: Path, runs: pd.DataFrame, summary: pd.Dat
     for row in records(best_cells(summary, axes_of_words(summary))):
         of_cell = rows_of_cell(runs, row, axes)
         if of_cell.empty:
+            own = runs_file(row["experiment"])
             raise DataError(
-                f"{SUMMARY}: {row['track']}, {row['model']}: no run of this cell in {RUNS}; allowed: one at least"
+                f"{summary_file(row['experiment'])}: {row['track']}, {row['model']}: no run of this cell in {own}; "
+                "allowed: one at least"
             )
         first = records(of_cell)[0]
         card = load_card(root / plan.data_directory(row["experiment"], row["track"]))

@@ -1,7 +1,7 @@
 """The kinds of figures, a dataclass a kind: which metrics, models and axes a figure shows.
 
 :mod:`palimpsest.rendering.figures` draws a figure by the type of its description. The names of metrics are those of the
-columns of ``tables/runs.csv`` and of the experiment's tables below ``results/``.
+columns of ``tables/runs/<experiment>.csv`` and of the experiment's tables below ``results/``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import torch
 
 from bench.clock import cpu_time, interleaved, wall_time
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory import neighbours, recency
 from palimpsest.memory.sparse import SparseMemory, SparseState
 from palimpsest.rendering import bench_columns

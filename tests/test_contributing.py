@@ -8,7 +8,7 @@ import types
 import torch
 import yaml
 
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.models import Batch, nema_lite
 from palimpsest.planning.parameters import Grid
 from tests.models.test_contract import REPAIRED, SMALL, TASKS, batch, hyper

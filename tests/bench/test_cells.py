@@ -17,7 +17,7 @@ from bench import __main__ as command_line
 from bench import cells, clock, naive, record, references, workload
 from palimpsest import models
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.models import Batch
 from palimpsest.planning.parameters import Training
 from palimpsest.runtime import machine

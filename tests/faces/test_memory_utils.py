@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from palimpsest.faces.memory_networks import DifferentiableNeuralComputer
 from palimpsest.faces.memory_utils import MemoryAnalyzer, MemoryVisualizer
 from palimpsest.foundation.errors import DataError, ParameterError
-from palimpsest.training.evaluation import slots_written
+from palimpsest.memory.stepwise_trace import slots_written
 
 draw, say = MemoryVisualizer(), MemoryAnalyzer()
 USAGE = np.array([[0.0, 0.2, 0.4], [0.6, 0.2, 1.0]])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from palimpsest.layers.cells import FeedForwardCell, GRUCell, LSTMCell
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 
 CELLS = {"lstm": LSTMCell, "gru": GRUCell, "feedforward": FeedForwardCell}
 EVERY = pytest.mark.parametrize("name", list(CELLS))

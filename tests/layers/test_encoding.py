@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked
 from palimpsest.layers.encoding import SequenceConfig, TokenInput, bit_codes
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.tasks import copy, priority_sort, repeat_copy
 
 

@@ -11,10 +11,11 @@ from torch import nn
 from palimpsest.layers.activation import exponential, logarithm, sigmoid
 from palimpsest.layers.attention import SelfAttention
 from palimpsest.layers.embedding import Embedding
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.norm import LayerNorm
 from palimpsest.layers.product import product
-from palimpsest.layers.transformer import EncoderConfig, EncoderLayer, TokenEncoder, causal_window, reset_parameters
+from palimpsest.layers.transformer import EncoderConfig, EncoderLayer, TokenEncoder, causal_window
 
 
 def generators(runs: int) -> list[torch.Generator]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.product import product, rounding
-from palimpsest.layers.transformer import reset_parameters
 
 CPU = torch.device("cpu")
 

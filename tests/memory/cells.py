@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.adaptive import AdaptiveMemory
 from palimpsest.memory.associative import AssociativeMemory
 from palimpsest.memory.attention_memory import AttentionMemory

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.dnc import DNCCell
 from palimpsest.memory.ntm import NTMCell
 

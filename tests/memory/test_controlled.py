@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.controlled import ControlledMemory
 from palimpsest.memory.named import MemoryName, named_memory
 

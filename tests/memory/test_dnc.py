@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.control import Control
 from palimpsest.memory.dnc import (
     DNCCell,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory import dynamic
 from palimpsest.memory.addressing import content_weights, read
 from palimpsest.memory.dynamic import DynamicMemory, DynamicState

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory import least_recently_used
 from palimpsest.memory.least_recently_used import LeastRecentlyUsedAccess
 from tests.memory.cells import D_IN, inputs, numpy_parameters, unroll

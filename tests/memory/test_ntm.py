@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.addressing import read
 from palimpsest.memory.ntm import CONSTANT, NTMCell, NTMState
 from tests.memory import addressing_oracle as oracle

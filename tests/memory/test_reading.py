@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.reading import AttentionRead, SigmoidRead, cosine_similarity, dot_product_read, topk_cosine_read
 
 GENERATOR = torch.Generator().manual_seed(3)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.segments import CrossAttention, SegmentMemory
 
 WIDTH, SLOTS, SEGMENT = 6, 3, 4

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.write_gate import WriteGate, fixed_writes, threshold_writes
 
 GENERATOR = torch.Generator().manual_seed(5)

@@ -12,8 +12,8 @@ from torch import nn
 
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.layers.places import sinusoids
-from palimpsest.layers.transformer import reset_parameters
 from palimpsest.models import Batch, causal_transformer
 from palimpsest.tasks import copy
 

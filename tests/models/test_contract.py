@@ -16,7 +16,9 @@ from palimpsest import models
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import Section, as_number, checked, per_run_fields
 from palimpsest.layers.encoding import SequenceConfig
-from palimpsest.layers.transformer import EncoderConfig, reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
+from palimpsest.layers.transformer import EncoderConfig
+from palimpsest.memory.stepwise_trace import look
 from palimpsest.models import CONTROLS, Batch, ModelOutput, full_attention, nema_lc, nema_lite, no_memory, window_only
 from palimpsest.tasks import copy, delayed_qa, mqar
 from palimpsest.training import seeding
@@ -131,7 +133,7 @@ def test_default_config_builds_for_a_task(name: str) -> None:
 @pytest.mark.parametrize(("name", "track"), EVERY)
 @pytest.mark.parametrize("training", [True, False])
 def test_shapes(name: str, track: str, training: bool) -> None:
-    given, interface = batch(track), TASKS[track].interface()
+    given, interface = batch(track)._replace(watch=look), TASKS[track].interface()
     output = run(build(name, track).train(training), given)
     of_sequences = (given.inputs.shape[2], interface["num_outputs"]) if is_of_sequences(name) else ()
     assert output.logits.shape == (2, 3, *(of_sequences or (interface["num_outputs"],)))
@@ -188,10 +190,10 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, track: str, t
 
 @pytest.mark.parametrize(("name", "track"), EVERY)
 def test_controls_together_are_the_controls_one_by_one(name: str, track: str) -> None:
-    model, given = build(name, track).eval(), batch(track)
+    model, given = build(name, track).eval(), batch(track)._replace(watch=look)
     together = models.under_controls(model, given, hyper(model, 2), dict.fromkeys(CONTROLS))
     for control, output in zip(CONTROLS, together, strict=True):
-        alone = run(model, given._replace(control=control))
+        alone = run(model, models.under(given, control))
         assert torch.equal(output.logits, alone.logits), control
         for field, value in alone.trace.present().items():
             assert torch.equal(getattr(output.trace, field), value), (control, field)
@@ -244,7 +246,7 @@ CARRIERS = [
 @pytest.mark.parametrize(("name", "track"), CARRIERS)
 @pytest.mark.parametrize("slots", [3, 16])
 def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(name: str, track: str, slots: int) -> None:
-    model, whole = build(name, track, capacity=slots, num_slots=slots).eval(), batch(track)
+    model, whole = build(name, track, capacity=slots, num_slots=slots).eval(), batch(track)._replace(watch=look)
     values = hyper(model, 2)
     with torch.no_grad():
         entire = model(whole, values)
@@ -306,12 +308,13 @@ def test_double_precision_says_the_same_more_exactly(name: str, track: str, trai
 
 
 @pytest.mark.parametrize(("name", "track"), OF_SEQUENCES)
-def test_only_evaluation_looks_at_the_memory_and_says_the_same(name: str, track: str) -> None:
-    model = build(name, track)
-    training, evaluation = run(model.train(), batch(track)), run(model.eval(), batch(track))
-    torch.testing.assert_close(training.logits, evaluation.logits, rtol=1e-5, atol=1e-6)
-    assert not training.trace.present()
-    assert all(not value.requires_grad for value in evaluation.trace.present().values())
+def test_a_model_is_looked_at_if_it_is_watched_and_gives_the_same(name: str, track: str) -> None:
+    model = build(name, track).eval()
+    given = batch(track)
+    unwatched, watched = run(model, given), run(model, given._replace(watch=look))
+    torch.testing.assert_close(unwatched.logits, watched.logits, rtol=1e-5, atol=1e-6)
+    assert not unwatched.trace.present()
+    assert all(not value.requires_grad for value in watched.trace.present().values())
 
 
 @pytest.mark.parametrize(("name", "track"), EVERY)

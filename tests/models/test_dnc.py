@@ -7,7 +7,8 @@ import torch
 
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
+from palimpsest.memory.stepwise_trace import look
 from palimpsest.models import Batch
 from palimpsest.models.dnc import Config, Model
 
@@ -26,9 +27,9 @@ def tokens() -> Batch:
 
 
 @pytest.mark.parametrize("sparse_links", [None, 2])
-def test_training_and_evaluation_say_the_same_and_only_evaluation_looks(sparse_links: int | None) -> None:
+def test_a_watched_memory_and_an_unwatched_one_give_the_same(sparse_links: int | None) -> None:
     model = build(sparse_links=sparse_links)
-    trained, seen = model.train()(tokens(), {}), model.eval()(tokens(), {})
+    trained, seen = model(tokens(), {}), model(tokens()._replace(watch=look), {})
     torch.testing.assert_close(trained.logits, seen.logits, rtol=1e-7, atol=1e-9)
     assert trained.trace.present() == {}
     assert seen.trace.read_weighting.shape == (2, 3, 7, 2, 4)

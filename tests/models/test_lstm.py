@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.models import Batch, lstm
 from palimpsest.models.shared.recurrent import RecurrentModel
 from palimpsest.tasks import copy

@@ -11,7 +11,7 @@ import torch
 
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.models import Batch, mann, memory_rnn
 from palimpsest.tasks import copy
 

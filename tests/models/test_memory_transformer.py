@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
+from palimpsest.memory.stepwise_trace import look
 from palimpsest.models import Batch, memory_transformer
 from palimpsest.tasks import copy
 
@@ -102,11 +103,11 @@ def test_the_slots_are_heard_and_swapped_slots_are_noticed_once_a_segment_has_en
 
 def test_the_trace_shows_where_every_token_read() -> None:
     model = build().eval()
-    trace = model(batch(), {}).trace.present()
+    trace = model(batch()._replace(watch=look), {}).trace.present()
     assert set(trace) == {"read_weighting"}
     assert trace["read_weighting"].shape == (2, 3, 11, 2, 6)
     torch.testing.assert_close(trace["read_weighting"].sum(-1), torch.ones(2, 3, 11, 2))
-    assert model.train()(batch(), {}).trace.present() == {}
+    assert model(batch(), {}).trace.present() == {}
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from palimpsest import models
 from palimpsest.foundation.sections import as_number, per_run_fields
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.models import CONTROLS, Batch, ModelOutput, nema_lc
 from palimpsest.tasks import Examples, key_presence, key_value_stream
 from palimpsest.training import seeding
-from palimpsest.training.evaluation import memory_means, narrowed
+from palimpsest.training.evaluation import narrowed
 from tests.tasks.scored import mean_loss
 
 POLICIES = ("fifo", "lru", "least_used", "random_replacement", "oracle_replacement")
@@ -394,7 +394,7 @@ def test_fifo_keeps_the_last_chunks(num_slots: int, cap: float, holds: int) -> N
 @pytest.mark.parametrize("num_slots", [1, 3, 4, 12])
 def test_the_answers_that_fifo_keeps_are_those_among_the_last_pairs(num_slots: int) -> None:
     split, given = examples("repaired"), batch("repaired", size=24)
-    means = memory_means(run(build("fifo", "repaired", num_slots=num_slots).eval(), given).trace, given)
+    means = run(build("fifo", "repaired", num_slots=num_slots).eval(), given).log
     kept = 0
     for tokens in split.inputs.tolist():
         pairs, asked = list(zip(tokens[:-2:2], tokens[1:-2:2], strict=True)), tokens[-2] - STREAM.num_keys
@@ -416,7 +416,7 @@ def test_the_oracle_writes_the_chunk_that_answers_and_no_other() -> None:
     expected = torch.nn.functional.one_hot(answer, 13).to(output.trace.writes.dtype)
     assert torch.equal(output.trace.writes, expected)
     assert kept_steps(output) == [[[step] for step in steps] for steps in answer.tolist()]
-    means = memory_means(output.trace, given)
+    means = output.log
     assert means["answer_kept"].tolist() == means["answer_written"].tolist() == [1, 1]
 
 
@@ -447,7 +447,7 @@ def test_with_a_persistent_memory_an_answer_is_kept_if_the_last_write_is_of_this
         given = batch("published", first=first)
         output = run(model, given, state)
         answered = (given.extras["answer_position"] >= 0).double().mean(1)
-        means = memory_means(output.trace, given)
+        means = output.log
         assert torch.equal(means["answer_kept"], answered)
         assert torch.equal(means["answer_written"], answered)
         state = narrowed(output.state, 6)

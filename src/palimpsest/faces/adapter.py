@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from palimpsest.faces.states import check_state, copied_to, stored_type
 from palimpsest.foundation.errors import DataError, ParameterError
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.control import CONTROLS, Control
 from palimpsest.memory.persistence import load_state, save_state
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from palimpsest.foundation.sections import Section
 from palimpsest.layers.attention import SelfAttention
@@ -108,17 +107,3 @@ def causal_window(time: int, window: int, device: torch.device | Literal["cpu"] 
     """Return True where position t (row) may attend to position s (column): t − window < s ≤ t."""
     distance = torch.arange(time, device=device)[:, None] - torch.arange(time, device=device)[None, :]
     return (distance >= 0) & (distance < window)
-
-
-def reset_parameters(model: nn.Module, generators: Sequence[Generator]) -> None:
-    """Initialise every layer of a model in the order of definition, each run with its own generator.
-
-    Raises:
-        TypeError: a module has parameters of its own but no ``reset_parameters``.
-    """
-    for name, module in model.named_modules():
-        draw: Callable[[Sequence[Generator]], None] | None = getattr(module, "reset_parameters", None)
-        if draw is not None:
-            draw(generators)
-        elif any(True for _ in module.parameters(recurse=False)):
-            raise TypeError(f"{name}: {type(module).__name__} has parameters but no reset_parameters(generators)")

@@ -13,6 +13,7 @@ from palimpsest import models
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import read_json, write_json
 from palimpsest.foundation.tensors import read_tensors, write_tensors
+from palimpsest.measuring.evaluation import measure
 from palimpsest.measuring.probe import probe
 from palimpsest.planning import plan, specs
 from palimpsest.planning.cards import load_card
@@ -86,9 +87,9 @@ def _measure_together(
 ) -> None:
     trained = [_read_training(where, spec, card) for spec, where in zip(runs, directories, strict=True)]
     pack = load_pack(runs, directories)
-    test, trace = _test_metrics(pack, splits), probe(pack, splits, trace_examples)
+    metrics, trace = _metrics(pack, splits), probe(pack, splits, trace_examples)
     for index, (training, directory) in enumerate(zip(trained, directories, strict=True)):
-        measured = {name: float(value[index]) for name, value in test.items()}
+        measured = {name: float(value[index]) for name, value in metrics.items()}
         write_tensors(directory / "trace.safetensors", {name: value[index] for name, value in trace.items()})
         write_json(
             directory / "final.json",
@@ -133,16 +134,21 @@ def load_pack(runs: list[RunSpec], directories: list[Path]) -> loop.Pack:
     return pack
 
 
-def _test_metrics(pack: loop.Pack, splits: Splits) -> dict[str, Tensor]:
-    """Metrics of the test split under every control, each (R,)."""
+def _metrics(pack: loop.Pack, splits: Splits) -> dict[str, Tensor]:
+    """Metrics of the test split under every control, and what traces tell of the validation split, each (R,)."""
     metrics = {}
-    for control, measured in loop.evaluate_pack(pack, splits.test, models.CONTROLS, by_slice=True).items():
-        for name, value in measured.items():
+    measured, of_trace = measure(pack, splits.test, models.CONTROLS)
+    for control, values in measured.items():
+        for name, value in values.items():
             if name in pack.main_metrics:
-                metrics[f"test_{name}_{control}"] = value.cpu()
+                metrics[f"test_{name}_{control}"] = value
             elif control == "on":
-                metrics[f"test_{name}"] = value.cpu()
-    return metrics
+                metrics[f"test_{name}"] = value
+    metrics |= {f"test_{name}": value for name, value in of_trace.items()}
+    if of_trace:  # what has no trace is in the history of training
+        _, of_trace = measure(pack, splits.validation, ("on",))
+        metrics |= {f"validation_{name}": value for name, value in of_trace.items()}
+    return {name: value.cpu() for name, value in metrics.items()}
 
 
 def _last_epoch(path: Path) -> dict[str, float]:

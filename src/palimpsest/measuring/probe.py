@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from palimpsest.memory.stepwise_trace import look
 from palimpsest.models import Batch
 from palimpsest.tasks import Examples, Splits
 from palimpsest.training import loop, seeding
@@ -25,7 +26,7 @@ def probe(pack: loop.Pack, splits: Splits, examples: int) -> dict[str, Tensor]:
     extras = {key: value.expand(pack.runs, *value.shape) for key, value in test.extras.items()}
     pack.model.eval()
     key = seeding.noise_key(pack.seeds, loop.EVALUATION_STEP)
-    output = pack.model(Batch(inputs, key, extras), pack.hyper)
+    output = pack.model(Batch(inputs, key, extras, watch=look), pack.hyper)
     pack.model.train()
     trace = {name: value.to(STORED.get(name, torch.float32)) for name, value in output.trace.present().items()}
     trace |= pack.task.record(output.logits)

@@ -133,6 +133,13 @@ class SegmentLayer(nn.Module):
         return slots + gate * (tanh(update) - slots)
 
 
+class SegmentRecord(NamedTuple):
+    """What a segment memory records of a forward pass."""
+
+    read_weights: Float[Tensor, "runs batch time heads layers_slots"]
+    """Where every token read, without a gradient."""
+
+
 class SegmentMemory(nn.Module):
     """A stack of layers with their own slots, over sequences of any length.
 

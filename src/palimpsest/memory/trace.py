@@ -1,9 +1,16 @@
-"""What a memory did, in one form for every model, so that every figure works for every model."""
+"""What a memory did, in one form for every model, so that every figure works for every model.
+
+A model returns a *record*: what its mechanism has at hand after a forward pass. Beside the module of a record stands
+one of the same name with ``_trace`` that turns the record into a :class:`MemoryTrace` and measures it; a module whose
+name ends in ``_log`` is beside the one without that ending. Training imports none of them.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import importlib
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -49,3 +56,35 @@ class MemoryTrace(NamedTuple):
     def present(self) -> dict[str, Tensor]:
         """The fields that this model has, by name."""
         return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+@runtime_checkable
+class TraceModule(Protocol):
+    """What a module with the ending ``_trace`` exports."""
+
+    def trace(self, record: Any) -> MemoryTrace:
+        """Turn a record into a trace."""
+        ...
+
+    def measure(self, trace: MemoryTrace) -> dict[str, Float[Tensor, " runs"]]:
+        """Measure a trace: means over the examples of a batch by name, float64; no name of the training log."""
+        ...
+
+
+def trace_of(record: Any) -> MemoryTrace:
+    """Return the trace of a record; an empty one of ``None``, which models without a memory return."""
+    return MemoryTrace() if record is None else _module_of(record).trace(record)
+
+
+def measures_of(record: Any) -> dict[str, Float[Tensor, " runs"]]:
+    """Return what is measured of a record's trace: means over the examples of a batch by name, float64."""
+    return {} if record is None else _module_of(record).measure(trace_of(record))
+
+
+def module_beside(module: str) -> str:
+    """Return the name of the module that turns the records of a module into traces."""
+    return f"{module.removesuffix('_log')}_trace"
+
+
+def _module_of(record: Any) -> TraceModule:
+    return cast(TraceModule, importlib.import_module(module_beside(type(record).__module__)))

@@ -9,14 +9,17 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.memory.control import CONTROLS as CONTROLS
 from palimpsest.memory.control import Control
-from palimpsest.memory.trace import MemoryTrace
+from palimpsest.memory.stepwise import Watch
+
+if TYPE_CHECKING:
+    from palimpsest.memory.trace import MemoryTrace
 
 
 class Batch(NamedTuple):
@@ -31,6 +34,8 @@ class Batch(NamedTuple):
     control: Control = "on"
     start: int = 0
     """Position of the first token: a long sequence may come in chunks, the state carried from one to the next."""
+    watch: Watch | None = None
+    """Looks at the memory after every step; models that go over a sequence at once go step by step for it."""
 
 
 class ModelOutput(NamedTuple):
@@ -40,8 +45,18 @@ class ModelOutput(NamedTuple):
     """(R, B, C), or (R, B, T, O) of a model that says something at every step."""
     losses: dict[str, Tensor]
     """Unweighted auxiliary terms, each (R,), weighed by :func:`loss_weights`."""
-    trace: MemoryTrace
+    record: Any
+    """What the memory has at hand of what it did (:mod:`palimpsest.memory.trace`); ``None`` if it recorded nothing."""
     state: Any
+    log: dict[str, Tensor] = {}  # noqa: RUF012 (nobody writes to it)
+    """What the memory logs of every batch: means over its examples, each (R,), float64."""
+
+    @property
+    def trace(self) -> MemoryTrace:
+        """What the memory did, in the form that all models share."""
+        from palimpsest.memory.trace import trace_of
+
+        return trace_of(self.record)
 
 
 def under_controls(
@@ -55,7 +70,12 @@ def under_controls(
     shared = getattr(model, "under_controls", None)
     if shared is not None:
         return shared(batch, hyper, states)
-    return [model(batch._replace(control=control), hyper, state) for control, state in states.items()]
+    return [model(under(batch, control), hyper, state) for control, state in states.items()]
+
+
+def under(batch: Batch, control: Control) -> Batch:
+    """The same batch under a control; the memory is watched only as it is, under ``on``."""
+    return batch._replace(control=control, watch=batch.watch if control == "on" else None)
 
 
 def loss_weights(model: nn.Module, hyper: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,6 @@ from palimpsest.layers.linear import Linear
 from palimpsest.layers.places import sinusoids
 from palimpsest.layers.transformer import EncoderConfig, EncoderLayer, causal_window
 from palimpsest.memory.control import Control
-from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import Batch, ModelOutput
 
 
@@ -95,7 +94,7 @@ class Model(nn.Module):
         for layer in self.layers:
             x = layer(x, mask, key)
         said = self.head(x[:, :, time - batch.inputs.shape[2] :])
-        return ModelOutput(said, {}, MemoryTrace(), Heard(heard))
+        return ModelOutput(said, {}, None, Heard(heard))
 
     def _places(self, runs: int, time: int) -> Float[Tensor, "... time width"]:
         """What is added to the features of the first ``time`` tokens."""

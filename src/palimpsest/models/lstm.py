@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from palimpsest.layers.cells import LSTMCell, LSTMState
 from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.memory.control import Control
-from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import Batch, ModelOutput
 from palimpsest.models.shared.recurrent import RecurrentModel
 
@@ -96,7 +95,7 @@ class Model(RecurrentModel):
                 said.append(y)
             features = torch.stack(said, 2)
             after.append(now)
-        return ModelOutput(self.head(features), {}, MemoryTrace(), StackState(tuple(after)))
+        return ModelOutput(self.head(features), {}, None, StackState(tuple(after)))
 
     def under_controls(
         self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.layers.linear import Linear
-from palimpsest.memory.segments import SegmentMemory
-from palimpsest.memory.trace import MemoryTrace
+from palimpsest.memory.segments import SegmentMemory, SegmentRecord
 from palimpsest.models import Batch, ModelOutput
 from palimpsest.models.shared.recurrent import RecurrentModel
 
@@ -60,7 +59,7 @@ class Model(RecurrentModel):
         )
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Any = None) -> ModelOutput:
-        """Logits (R, B, T, O) after every token; the trace has the reads of all layers, see :class:`SegmentMemory`.
+        """Logits (R, B, T, O) after every token; if it is watched, it records the reads of all layers.
 
         Args:
             batch: tokens of R × B sequences, or of parts of them.
@@ -72,5 +71,5 @@ class Model(RecurrentModel):
         features = self.input(batch.inputs)
         features = features if self.widen is None else self.widen(features)
         said, after, weights = self.cell.observed(features, before, batch.control)
-        trace = MemoryTrace() if self.training else MemoryTrace(read_weighting=weights.detach())
-        return ModelOutput(self.head(said), {}, trace, after)
+        record = None if batch.watch is None else SegmentRecord(weights.detach())
+        return ModelOutput(self.head(said), {}, record, after)

@@ -31,10 +31,10 @@ from palimpsest.foundation.sections import PerRun, as_number
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.noise import uniform
 from palimpsest.layers.transformer import EncoderConfig, TokenEncoder
-from palimpsest.memory import lifecycle, replacement
+from palimpsest.memory import lifecycle, lifecycle_log, replacement
 from palimpsest.memory.lifecycle import Controller, LifecycleState, Lived, Proposal, UpdateGate
+from palimpsest.memory.lifecycle_log import LifecycleRecord
 from palimpsest.memory.reading import AttentionRead, Read, SigmoidRead, dot_product_read
-from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import Batch, Control, ModelOutput
 
 Vectors = Float[Tensor, "runs batch dim"]
@@ -153,6 +153,7 @@ class Model(nn.Module):
         self.ranked = config.allocator == "ranked"
         self.loss_weights = self.charges if config.use_memory else {}
         self.carries_state = config.use_memory and config.memory == "persistent"
+        self.drifts = lifecycle_log.DRIFTS if self.carries_state else {}
         if config.use_memory:
             hidden = config.controller_hidden
             self.controller = Controller(
@@ -184,7 +185,7 @@ class Model(nn.Module):
         """
         contexts, question = self.encode(batch)
         if not self.config.use_memory:
-            return ModelOutput(self.classify(question), {}, MemoryTrace(), state)
+            return ModelOutput(self.classify(question), {}, None, state)
         return self._answer(batch, question, self._live(batch, self._remembered(contexts), hyper, state))
 
     def weighed(self, hyper: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -371,13 +372,15 @@ class Model(nn.Module):
             read = self.read(question, life.state, batch)
             heard = question + read.vector.squeeze(2)
         terms = lifecycle.losses(life.lived, of_masks=self.config.losses == "masks")
-        return ModelOutput(self.classify(heard), terms, self._trace(life, read), life.state)
+        record = self._record(life, read)
+        log = lifecycle_log.log(record, batch.extras.get("answer_position"), batch.inputs.shape[-1])
+        return ModelOutput(self.classify(heard), terms, record, life.state, log)
 
     def classify(self, heard: Vectors) -> Float[Tensor, "runs batch classes"]:
         """Logits of a context with what was read for it."""
         return self.classifier(heard if self.head is None else self.head(heard, relu=True))
 
-    def _trace(self, life: Life, read: Read) -> MemoryTrace:
+    def _record(self, life: Life, read: Read) -> LifecycleRecord:
         """What happened in each chunk; in one that only asks nothing does."""
         lived, state = life.lived, life.state
         operations, score, write = lived.operations, lived.score.detach(), lived.write
@@ -388,18 +391,17 @@ class Model(nn.Module):
             alive, age = (torch.cat([part, part[:, :, -1:]], 2) for part in (alive, age))
             score, write = (F.pad(part, (0, 1)) for part in (score, write))
         retained = alive * ~((operations == lifecycle.WRITTEN) | (operations == lifecycle.REPLACED))
-        return MemoryTrace(
+        return LifecycleRecord(
             write_gate=score,
             writes=write,
             read_weights=read.weights.detach().squeeze(2),
             slot_time=torch.where(state.time >= life.begun, state.time - life.begun, -1),
-            usage=state.usage,
-            age=state.age,
             alive=alive[:, :, -1],
             operations=operations,
             utilisation=alive.mean(-1),
             age_steps=(age * retained).sum(-1) / retained.sum(-1).clamp_min(1),
             over_budget=(lifecycle.counted(operations) > self.config.budget).to(alive.dtype),
+            state=state,
         )
 
 

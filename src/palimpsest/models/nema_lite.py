@@ -28,10 +28,10 @@ from palimpsest.foundation.sections import PerRun
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.noise import uniform
 from palimpsest.layers.transformer import EncoderConfig, TokenEncoder
-from palimpsest.memory import episodic
+from palimpsest.memory import episodic, episodic_log
 from palimpsest.memory.episodic import EpisodicState
+from palimpsest.memory.episodic_log import EpisodicRecord
 from palimpsest.memory.reading import Read, SigmoidRead, topk_cosine_read
-from palimpsest.memory.trace import MemoryTrace
 from palimpsest.memory.write_gate import WriteDecision, WriteGate, threshold_writes
 from palimpsest.models import Batch, Control, ModelOutput
 
@@ -114,7 +114,9 @@ class Model(nn.Module):
         read = self.read(cls, state, batch)
         logits = self.classifier(cls + read.vector.squeeze(2))
         losses = {"write": decision.gate.mean((1, 2)), "gate_logit": decision.logit.square().mean((1, 2))}
-        return ModelOutput(logits, losses, self._trace(decision.gate, writes, read, state), state)
+        record = self._record(decision.gate, writes, read, state)
+        log = episodic_log.log(record, batch.extras.get("answer_position"), batch.inputs.shape[-1])
+        return ModelOutput(logits, losses, record, state, log)
 
     def observe(self, batch: Batch, hyper: dict[str, Tensor], state: EpisodicState | None = None) -> EpisodicState:
         """Memory after a chunk that is not the last: whole segments, beginning at position ``batch.start``."""
@@ -180,10 +182,10 @@ class Model(nn.Module):
             read = Read(read.vector.transpose(1, 2), read.weights.transpose(1, 2))
         return read
 
-    def _trace(self, gate: Tensor, writes: Tensor, read: Read, state: EpisodicState) -> MemoryTrace:
+    def _record(self, gate: Tensor, writes: Tensor, read: Read, state: EpisodicState) -> EpisodicRecord:
         batch = gate.shape[1]
         alive = (state.weight.detach() > 0.5).to(gate.dtype)
-        return MemoryTrace(
+        return EpisodicRecord(
             write_gate=gate.detach(),
             writes=writes.detach(),
             read_weights=read.weights.detach().squeeze(2),

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.transformer import EncoderConfig, TokenEncoder
-from palimpsest.memory.trace import MemoryTrace
 from palimpsest.models import Batch, Control, ModelOutput
 
 
@@ -59,7 +58,7 @@ class Model(nn.Module):
         seen = batch.inputs[:, :, start - batch.start : start - batch.start + length]
         encoded = self.encoder(seen, start=start, window=config.window, noise_key=key)
         logits = self.classifier(encoded[:, :, config.cls_position - start])
-        return ModelOutput(logits, {}, MemoryTrace(), state)
+        return ModelOutput(logits, {}, None, state)
 
     def under_controls(
         self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]

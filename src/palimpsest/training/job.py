@@ -15,6 +15,7 @@ from torch import Tensor
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import digest, write_json, write_text
 from palimpsest.foundation.tensors import write_tensors
+from palimpsest.memory.logged import slope_of_second_half
 from palimpsest.planning import plan, specs
 from palimpsest.planning.cards import load_card
 from palimpsest.planning.parameters import Params
@@ -23,7 +24,6 @@ from palimpsest.planning.specs import RunSpec
 from palimpsest.runtime import machine
 from palimpsest.tasks import Splits
 from palimpsest.training import checkpoint, datasets, loop
-from palimpsest.training.evaluation import carries_state, slope_of_second_half
 
 Report = Callable[[str], None]
 """Called with a sentence when something out of the ordinary happens."""
@@ -120,10 +120,8 @@ def _train_together(job: Job) -> None:
 
 def _drift(pack: loop.Pack) -> dict[str, Tensor]:
     """Slopes over the second half of the last epoch, of a memory that outlives the batch; its horizon is an epoch."""
-    if not carries_state(pack.model):
-        return {}
-    names = {"utilisation": "train_utilisation_slope_training", "age_steps": "train_age_slope_training"}
-    return {names[name]: slope_of_second_half(pack.log[-1][name].T) for name in names}
+    drifts: dict[str, str] = getattr(pack.model, "drifts", {})
+    return {f"train_{slope}": slope_of_second_half(pack.log[-1][name].T) for name, slope in drifts.items()}
 
 
 def _write_run(pack: loop.Pack, index: int, directory: Path, data_sha256: str, drift: dict[str, Tensor]) -> None:

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from palimpsest import models, tasks
 from palimpsest.foundation.sections import as_number, per_run_fields
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.layers.product import rounding
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.memory.stepwise import Watch
 from palimpsest.models import Batch
 from palimpsest.planning.parameters import Training
 from palimpsest.planning.specs import RunSpec, structure
 from palimpsest.runtime import machine
 from palimpsest.tasks import Examples, Splits, Task
 from palimpsest.training import seeding
-from palimpsest.training.evaluation import Metrics, add_sums, batch_sums, carries_state, evaluate, narrowed
+from palimpsest.training.evaluation import Metrics, Visit, add_sums, batch_sums, carries_state, evaluate, narrowed
 from palimpsest.training.optimiser import Optimiser, build_optimiser
 
 EVALUATION_STEP = 1 << 31
@@ -120,7 +121,12 @@ def train(pack: Pack, splits: Splits, *, after_epoch: Callable[[Pack], None], pr
 
 
 def evaluate_pack(
-    pack: Pack, examples: Examples, controls: Sequence[models.Control], *, by_slice: bool = False
+    pack: Pack,
+    examples: Examples,
+    controls: Sequence[models.Control],
+    *,
+    watch: Watch | None = None,
+    visit: Visit | None = None,
 ) -> dict[models.Control, Metrics]:
     """Metrics of every run on a split; see :func:`palimpsest.training.evaluation.evaluate`."""
     with rounding(pack.specs[0].precision, pack.seeds.device):
@@ -133,7 +139,8 @@ def evaluate_pack(
             noise_key=seeding.noise_key(pack.seeds, EVALUATION_STEP),
             controls=controls,
             score=pack.task.score,
-            by_slice=by_slice,
+            watch=watch,
+            visit=visit,
         )
 
 
@@ -187,6 +194,6 @@ def _step(pack: Pack, examples: Examples, noise_key: Tensor, state: Any) -> tupl
             loss = loss + weight * output.losses[term]
         loss.sum().backward()
     pack.optimiser.step()
-    sums = batch_sums(output, batch, found)
+    sums = batch_sums(output, found)
     sums["objective"] = loss.detach().double() * size
     return sums, output.state if carries_state(pack.model) else None

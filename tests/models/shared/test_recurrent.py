@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from palimpsest.layers.encoding import SequenceConfig
-from palimpsest.layers.transformer import reset_parameters
+from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.control import CONTROLS, Control, shuffle_memory, silence_reads
+from palimpsest.memory.stepwise import Watch
+from palimpsest.memory.stepwise_trace import look
 from palimpsest.models import Batch
 from palimpsest.models.shared.recurrent import RecurrentModel
 
@@ -104,10 +106,10 @@ def built(kind: type[RecurrentModel], training: bool = False) -> Any:
     return model.train(training)
 
 
-def batch(first: int = 0, last: int | None = None, control: Control = "on") -> Batch:
+def batch(first: int = 0, last: int | None = None, control: Control = "on", watch: Watch | None = None) -> Batch:
     """Some steps of random tokens, others in every run and example."""
     tokens = torch.randint(7, (RUNS, SIZE, TIME), generator=torch.Generator().manual_seed(5))
-    return Batch(tokens[..., first:last], torch.arange(RUNS), {}, control)
+    return Batch(tokens[..., first:last], torch.arange(RUNS), {}, control, watch=watch)
 
 
 def naive(model: Any, run: int, example: int, control: Control) -> np.ndarray:
@@ -144,9 +146,9 @@ def test_logits_are_what_a_loop_over_steps_and_slots_gives(control: Control, tra
             np.testing.assert_allclose(found, naive(model, run, example, control), rtol=1e-4, atol=1e-4)
 
 
-def test_evaluation_sees_the_memory_after_every_step() -> None:
+def test_a_watched_memory_is_seen_after_every_step() -> None:
     model = built(OfFading)
-    trace = model(batch(), {}).trace.present()
+    trace = model(batch(watch=look), {}).trace.present()
     assert set(trace) == {"read_weighting", "write_weighting", "usage_steps", "link"}
     state = model.cell.initial_state(SIZE)
     for step, x in enumerate(model.input(batch().inputs).unbind(2)):
@@ -159,11 +161,12 @@ def test_evaluation_sees_the_memory_after_every_step() -> None:
     assert not any(value.requires_grad for value in trace.values())
 
 
-@pytest.mark.parametrize(("kind", "training"), [(OfFading, True), (OfSum, True), (OfSum, False)])
-def test_training_sees_nothing_and_so_does_evaluation_where_there_is_nothing(
-    kind: type[RecurrentModel], training: bool
+@pytest.mark.parametrize(("kind", "watch"), [(OfFading, None), (OfSum, None), (OfSum, look)])
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_is_recorded_unwatched_or_where_there_is_nothing_to_see(
+    kind: type[RecurrentModel], watch: Watch | None, training: bool
 ) -> None:
-    output = built(kind, training)(batch(), {})
+    output = built(kind, training)(batch(watch=watch), {})
     assert not output.trace.present()
     assert output.state is not None
 
@@ -185,11 +188,12 @@ def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(
     torch.testing.assert_close(state, whole.state)
 
 
-def test_training_goes_over_a_sequence_at_once_where_the_cell_can_and_says_the_same() -> None:
-    model = built(OfSum)
-    stepwise = model(batch(), {})
+@pytest.mark.parametrize("training", [True, False])
+def test_an_unwatched_model_goes_over_a_sequence_at_once_where_the_cell_can(training: bool) -> None:
+    model = built(OfSum, training)
+    stepwise = model(batch(watch=lambda state: state), {})
     assert model.cell.unrolled == 0
-    at_once = model.train()(batch(), {})
+    at_once = model(batch(), {})
     assert model.cell.unrolled == 1
     torch.testing.assert_close(at_once.logits, stepwise.logits)
     torch.testing.assert_close(at_once.state, stepwise.state)

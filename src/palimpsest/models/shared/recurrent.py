@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 import torch
 from jaxtyping import Float
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from palimpsest.layers.encoding import SequenceConfig, TokenInput
 from palimpsest.layers.linear import Linear
 from palimpsest.memory.control import Control
-from palimpsest.memory.trace import MemoryTrace
-from palimpsest.models import Batch, ModelOutput
+from palimpsest.memory.stepwise import StepwiseRecord
+from palimpsest.models import Batch, ModelOutput, under
 
 
 class Cell(Protocol):
     """A network with a state: what is said at a step depends on that step's input and on the state.
 
-    One that is faster over many steps at once has a method ``unroll`` besides, from (R, B, T, features) to (R, B, T,
-    d_out) and the state after the last; training takes that.
+    A cell that is faster over many steps at once has a method ``unroll`` besides, from (R, B, T, features) to (R, B, T,
+    d_out) and the state after the last; it is used whenever nobody watches the memory.
     """
 
     d_out: int
@@ -33,14 +33,6 @@ class Cell(Protocol):
     def step(self, x: Tensor, state: Any, control: Control = "on") -> tuple[Tensor, Any]:
         """One step: (R, B, features) in, (R, B, d_out) and the next state out."""
         ...
-
-
-class Look(NamedTuple):
-    """What can be seen of a memory after a step; ``None`` where it has no such thing."""
-
-    read_weights: Tensor | None
-    write_weights: Tensor | None
-    usage: Tensor | None
 
 
 class RecurrentModel(nn.Module):
@@ -74,19 +66,20 @@ class RecurrentModel(nn.Module):
         """
         del hyper
         carried = self.cell.initial_state(batch.inputs.shape[1]) if state is None else state
-        said: list[Tensor] = []
-        seen: list[Look] = []
         features: Float[Tensor, "runs batch time features"] = self.input(batch.inputs)
         unroll = getattr(self.cell, "unroll", None)
-        if self.training and unroll is not None:
+        watch = None if batch.watch is None or batch.watch(carried) is None else batch.watch
+        if unroll is not None and watch is None:
             outputs, carried = unroll(features, carried, batch.control)
-            return ModelOutput(self.head(outputs), {}, MemoryTrace(), carried)
+            return ModelOutput(self.head(outputs), {}, None, carried)
+        outputs, seen = [], []
         for x in features.unbind(2):
             y, carried = self.cell.step(x, carried, batch.control)
-            said.append(y)
-            if not self.training:  # what a memory did is looked at in evaluation; training has no time for it
-                seen.append(Look(*(_detached(getattr(carried, name, None)) for name in Look._fields)))
-        return ModelOutput(self.head(torch.stack(said, 2)), {}, _trace(seen, carried), carried)
+            outputs.append(y)
+            if watch is not None:
+                seen.append(watch(carried))
+        record = None if watch is None else StepwiseRecord(seen, carried)
+        return ModelOutput(self.head(torch.stack(outputs, 2)), {}, record, carried)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile a step where the cell can; as one program, a whole sequence would take minutes to compile."""
@@ -99,30 +92,9 @@ class RecurrentModel(nn.Module):
         self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
     ) -> list[ModelOutput]:
         """Output under each control; nothing is written at random here, so that ``random_writes`` is ``on``."""
-        said: dict[Control, ModelOutput] = {}
+        outputs: dict[Control, ModelOutput] = {}
         for control in states:
             does: Control = "on" if control == "random_writes" else control
-            if does not in said:
-                said[does] = self(batch._replace(control=does), hyper, states[control])
-        return [said["on" if control == "random_writes" else control] for control in states]
-
-
-def _detached(value: Tensor | None) -> Tensor | None:
-    return None if value is None else value.detach()
-
-
-def _trace(seen: list[Look], state: Any) -> MemoryTrace:
-    """What was seen, stacked over time."""
-    if not seen:
-        return MemoryTrace()
-
-    def stacked(of: Callable[[Look], Tensor | None]) -> Tensor | None:
-        parts = [part for part in map(of, seen) if part is not None]
-        return torch.stack(parts, 2) if parts else None
-
-    return MemoryTrace(
-        read_weighting=stacked(lambda look: look.read_weights),
-        write_weighting=stacked(lambda look: look.write_weights),
-        usage_steps=stacked(lambda look: look.usage),
-        link=_detached(getattr(state, "link", None)),
-    )
+            if does not in outputs:
+                outputs[does] = self(under(batch, does), hyper, states[control])
+        return [outputs["on" if control == "random_writes" else control] for control in states]

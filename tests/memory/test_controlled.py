@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.controlled import ControlledMemory
-from palimpsest.memory.named import MemoryName, named_memory
+from palimpsest.memory.named import named_memory, names
 
-EVERY = pytest.mark.parametrize("name", get_args(MemoryName))
+EVERY = pytest.mark.parametrize("name", names())
 D_IN, HIDDEN = 3, 5
 
 

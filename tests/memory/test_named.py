@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.initialisation import reset_parameters
-from palimpsest.memory.hierarchical import HierarchicalMemory
-from palimpsest.memory.named import MemoryName, levels_of, named_memory
+from palimpsest.memory.hierarchical import HierarchicalMemory, levels_of
+from palimpsest.memory.named import module_of, named_memory, names
 
 KINDS = {
     "cell": "MemoryCell",
@@ -28,7 +28,7 @@ KINDS = {
 
 
 def test_there_are_no_other_names() -> None:
-    assert set(KINDS) == set(get_args(MemoryName))
+    assert set(KINDS) == set(names())
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.items())
@@ -41,6 +41,11 @@ def test_a_name_gives_its_memory_in_the_sizes_asked_for(name: Any, kind: str, nu
     said, _ = cell.step(torch.ones(2, 5, 3), cell.initial_state(5))
     assert said.shape == (2, 5, cell.d_out)
     assert torch.isfinite(said).all()
+
+
+def test_a_name_that_no_file_has_is_one_line() -> None:
+    with pytest.raises(ParameterError, match=r"^memory: 'ntm' is no memory; allowed: adaptive, [^\n]+$"):
+        module_of("ntm")
 
 
 @pytest.mark.parametrize("name", sorted(set(KINDS) - {"cell"}))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from palimpsest import models
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked
 from palimpsest.layers.initialisation import reset_parameters
-from palimpsest.memory.named import MemoryName
+from palimpsest.memory.named import names
 from palimpsest.memory.stepwise_trace import look
 from palimpsest.models import Batch, memory_rnn
+from palimpsest.planning.provenance import closure
 from palimpsest.tasks import copy
 
-EVERY = pytest.mark.parametrize("memory", get_args(MemoryName))
+EVERY = pytest.mark.parametrize("memory", names())
 TASK = copy.Config(bits=3, max_length=4, test_lengths=(4,), num_train=12)
 INPUTS = TASK.build(0).train.inputs
 
@@ -120,3 +122,12 @@ def test_bad_parameters_are_refused_in_one_line(content: dict[str, object], said
     with pytest.raises(ParameterError, match=said) as caught:
         checked(memory_rnn.Config, content, "file")
     assert "\n" not in str(caught.value)
+
+
+def test_runs_depend_on_the_code_of_their_own_memory_alone() -> None:
+    (module,) = models.chosen_modules("memory_rnn", {"memory": "hierarchical"})
+    assert module == "palimpsest.memory.hierarchical"
+    found = closure("palimpsest.models.memory_rnn", module)
+    assert "palimpsest.memory.hierarchical" in found
+    assert not {"palimpsest.memory.gated", "palimpsest.memory.adaptive"} & set(found)
+    assert models.chosen_modules("lstm", {}) == ()

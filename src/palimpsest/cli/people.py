@@ -165,14 +165,15 @@ def params_(
     params: ParamsOption = DEFAULT_PARAMS,
     check: Annotated[bool, typer.Option("--check", help="write nothing; fail if the file would change")] = False,
 ) -> None:
-    """Write the comments of a preset and params/schema.json again, from the classes of its sections."""
+    """Write the comments of a preset and params/schema*.json again, from the classes of its sections."""
     from palimpsest.foundation.files import write_text
     from palimpsest.planning import params_file, specs
     from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
     specs.check(preset, params)
-    files = params_file.files(preset, params) | {params.parent / "schema.json": params_file.schema()}
+    files = params_file.files(preset, params)
+    files |= {params.parent / name: text for name, text in params_file.schemas().items()}
     for path, text in files.items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue

@@ -100,3 +100,7 @@ class AdaptiveMemory(nn.Module):
         read_weights = content_weights(read_keys, visible, read_strengths)
         outputs = silence_reads(read(visible, read_weights), control).flatten(2)
         return outputs, AdaptiveState(slots, read_weights, write_weights)
+
+
+build = AdaptiveMemory
+"""The memory in given sizes, all else by default: see :mod:`palimpsest.memory.named`."""

@@ -232,3 +232,7 @@ def store(
         erase_and_add(slots, place, erase_all, vector[:, :, None]),
         torch.where(chosen, -softplus(-gate), log_weight),
     )
+
+
+build = AssociativeMemory
+"""The memory in given sizes, all else by default: see :mod:`palimpsest.memory.named`."""

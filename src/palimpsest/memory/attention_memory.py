@@ -133,3 +133,7 @@ class AttentionMemory(nn.Module):
         outputs, read_weights = attend(query, keys, values, shuffle_memory(log_weight, control), self.num_read_heads)
         after = AttentionState(slots, log_weight, state.steps + 1, read_weights, write_weights)
         return silence_reads(outputs, control), after
+
+
+build = AttentionMemory
+"""The memory in given sizes, all else by default: see :mod:`palimpsest.memory.named`."""

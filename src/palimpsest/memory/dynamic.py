@@ -154,3 +154,7 @@ class DynamicMemory(nn.Module):
         after = DynamicState(slots, usage, read_weights, write_weights)
         outputs = silence_reads(read(visible, read_weights), control).flatten(2)
         return outputs, compact(after, self.threshold) if self.compaction else after
+
+
+build = DynamicMemory
+"""The memory in given sizes, all else by default: see :mod:`palimpsest.memory.named`."""

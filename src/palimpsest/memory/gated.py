@@ -92,3 +92,7 @@ class GatedMemory(nn.Module):
         read_weights = content_weights(keys.unflatten(-1, (heads, dim)), visible, 1 + softplus(strengths))
         outputs = silence_reads(read(visible, read_weights), control).flatten(2)
         return outputs, GatedState(slots, read_weights, gate.squeeze(2))
+
+
+build = GatedMemory
+"""The memory in given sizes, all else by default: see :mod:`palimpsest.memory.named`."""

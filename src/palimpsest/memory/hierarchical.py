@@ -154,3 +154,29 @@ class HierarchicalMemory(nn.Module):
         scores = scores.masked_fill(~written[:, :, None], lowest)
         slot_weights = torch.cat([part.softmax(-1) for part in scores.split(self.level_slots, -1)], -1)
         return level_weights[..., self.level] * slot_weights
+
+
+LEVELS = 3
+"""Levels of a memory from :func:`build`, if there are as many slots."""
+
+
+def build(runs: int, d_in: int, num_slots: int, slot_dim: int, num_read_heads: int = 1) -> HierarchicalMemory:
+    """The memory in given sizes, all else by default: see :mod:`palimpsest.memory.named`.
+
+    The slots are divided among the levels, the faster ones first.
+    """
+    return HierarchicalMemory(runs, d_in, levels_of(num_slots), slot_dim, num_read_heads)
+
+
+def levels_of(num_slots: int) -> tuple[int, ...]:
+    """So many slots in ``LEVELS`` levels that differ by one at most.
+
+    >>> levels_of(8), levels_of(2)
+    ((3, 3, 2), (1, 1))
+
+    Raises:
+        ParameterError: there is no slot.
+    """
+    at_least_one(num_slots=num_slots)
+    levels = min(LEVELS, num_slots)
+    return tuple(num_slots // levels + (level < num_slots % levels) for level in range(levels))

@@ -130,3 +130,7 @@ class LeastRecentlyUsedAccess(nn.Module):
         usage = next_usage(state.usage, read_weights, write_weights, self.decay)
         outputs = silence_reads(read(visible, read_weights), control).flatten(2)
         return outputs, LeastRecentlyUsedState(slots, usage, read_weights, write_weights)
+
+
+build = LeastRecentlyUsedAccess
+"""The memory in given sizes, all else by default: see :mod:`palimpsest.memory.named`."""

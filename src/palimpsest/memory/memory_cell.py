@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.activation import sigmoid, tanh
 from palimpsest.layers.linear import Linear
 from palimpsest.memory.addressing import read
@@ -76,3 +77,14 @@ class MemoryCell(nn.Module):
         read_weights = output[:, :, None] / self.num_slots
         outputs = silence_reads(read(tanh(shuffle_memory(slots, control)), read_weights), control)
         return outputs.squeeze(2), MemoryCellState(slots, read_weights)
+
+
+def build(runs: int, d_in: int, num_slots: int, slot_dim: int, num_read_heads: int = 1) -> MemoryCell:
+    """The memory in given sizes, all else by default: see :mod:`palimpsest.memory.named`.
+
+    Raises:
+        ParameterError: ``num_read_heads`` is not 1; the cell has no heads.
+    """
+    if num_read_heads != 1:
+        raise ParameterError(f"num_read_heads: {num_read_heads}; allowed of memory 'cell': 1")
+    return MemoryCell(runs, d_in, num_slots, slot_dim)

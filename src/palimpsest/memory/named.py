@@ -1,54 +1,60 @@
-"""Memories by name, for a model in which any of them may stand: the same sizes for all."""
+"""Memories by name, for a network that holds any of them: the same sizes for all.
+
+A memory is a file beside this one with a function ``build(runs, d_in, num_slots, slot_dim, num_read_heads)``; a new
+file is a new memory, and nothing else lists them. Its name is that of the file, without ``memory``: ``memory_cell.py``
+has ``cell``, ``attention_memory.py`` has ``attention``.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+import functools
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any
 
+import palimpsest.memory
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.memory.adaptive import AdaptiveMemory
-from palimpsest.memory.associative import AssociativeMemory
-from palimpsest.memory.attention_memory import AttentionMemory
-from palimpsest.memory.dynamic import DynamicMemory
-from palimpsest.memory.gated import GatedMemory
-from palimpsest.memory.hierarchical import HierarchicalMemory
-from palimpsest.memory.least_recently_used import LeastRecentlyUsedAccess
-from palimpsest.memory.memory_cell import MemoryCell
-from palimpsest.memory.sizes import at_least_one
-from palimpsest.memory.sparse import SparseMemory
 
-MemoryName = Literal[
-    "cell",
-    "dynamic",
-    "associative",
-    "least_recently_used",
-    "attention",
-    "sparse",
-    "hierarchical",
-    "adaptive",
-    "gated",
-]
-_WITH_HEADS: dict[str, type[Any]] = {
-    "dynamic": DynamicMemory,
-    "associative": AssociativeMemory,
-    "least_recently_used": LeastRecentlyUsedAccess,
-    "attention": AttentionMemory,
-    "adaptive": AdaptiveMemory,
-    "gated": GatedMemory,
-}
-LEVELS = 3
-"""Of a hierarchical memory that is told how many slots it has in all, as far as there are slots."""
-TOP_K = 4
-"""Slots that a sparse memory reads with a head, as far as there are slots."""
+MemoryName = str
+"""One of :func:`names`."""
+
+
+@functools.cache
+def _modules() -> dict[str, ModuleType]:
+    found = {}
+    for module in pkgutil.iter_modules(palimpsest.memory.__path__):
+        if not module.ispkg and module.name != "named":
+            loaded = importlib.import_module(f"palimpsest.memory.{module.name}")
+            if hasattr(loaded, "build"):
+                found[module.name.removeprefix("memory_").removesuffix("_memory")] = loaded
+    return found
+
+
+def names() -> list[str]:
+    """Every memory that has a name."""
+    return sorted(_modules())
+
+
+def module_of(name: MemoryName) -> str:
+    """The module in which a memory is, for the fingerprint of what depends on it.
+
+    >>> module_of("cell")
+    'palimpsest.memory.memory_cell'
+
+    Raises:
+        ParameterError: there is no such memory.
+    """
+    if name not in _modules():
+        raise ParameterError(f"memory: {name!r} is no memory; allowed: {', '.join(names())}")
+    return _modules()[name].__name__
 
 
 def named_memory(name: MemoryName, runs: int, d_in: int, num_slots: int, slot_dim: int, num_read_heads: int = 1) -> Any:
     """The cell (:class:`palimpsest.models.shared.recurrent.Cell`, an ``nn.Module``) of a name.
 
-    What a memory has beside these sizes is as it is by default; slots of a hierarchical memory are dealt out to its
-    levels, the faster ones first.
-
     Args:
-        name: which.
+        name: one of :func:`names`.
         runs: size R of the pack.
         d_in: features in.
         num_slots: N.
@@ -58,28 +64,5 @@ def named_memory(name: MemoryName, runs: int, d_in: int, num_slots: int, slot_di
     Raises:
         ParameterError: there is no such memory, or it does not come in these sizes.
     """
-    if name == "cell":
-        if num_read_heads != 1:
-            raise ParameterError(f"num_read_heads: {num_read_heads}; allowed of memory 'cell': 1")
-        return MemoryCell(runs, d_in, num_slots, slot_dim)
-    if name == "hierarchical":
-        return HierarchicalMemory(runs, d_in, levels_of(num_slots), slot_dim, num_read_heads)
-    if name == "sparse":
-        return SparseMemory(runs, d_in, num_slots, slot_dim, num_read_heads, top_k=max(1, min(TOP_K, num_slots)))
-    if name not in _WITH_HEADS:
-        raise ParameterError(f"memory: {name!r} is no memory; allowed: {', '.join(get_args(MemoryName))}")
-    return _WITH_HEADS[name](runs, d_in, num_slots, slot_dim, num_read_heads)
-
-
-def levels_of(num_slots: int) -> tuple[int, ...]:
-    """So many slots in ``LEVELS`` levels that differ by one at most.
-
-    >>> levels_of(8), levels_of(2)
-    ((3, 3, 2), (1, 1))
-
-    Raises:
-        ParameterError: there is no slot.
-    """
-    at_least_one(num_slots=num_slots)
-    levels = min(LEVELS, num_slots)
-    return tuple(num_slots // levels + (level < num_slots % levels) for level in range(levels))
+    module_of(name)
+    return _modules()[name].build(runs, d_in, num_slots, slot_dim, num_read_heads)

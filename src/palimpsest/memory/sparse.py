@@ -287,3 +287,12 @@ def _first(index: Touched) -> Touched:
     number = torch.arange(count, device=index.device)
     same = index[..., :, None] == index[..., None, :]
     return torch.where(same, number, count).amin(-1)
+
+
+TOP_K = 4
+"""Slots that each head of a memory from :func:`build` reads, if there are as many."""
+
+
+def build(runs: int, d_in: int, num_slots: int, slot_dim: int, num_read_heads: int = 1) -> SparseMemory:
+    """The memory in given sizes, all else by default: see :mod:`palimpsest.memory.named`."""
+    return SparseMemory(runs, d_in, num_slots, slot_dim, num_read_heads, top_k=max(1, min(TOP_K, num_slots)))

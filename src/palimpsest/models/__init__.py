@@ -103,3 +103,12 @@ def load(name: str, where: str = "model") -> ModuleType:
     if name not in names():
         raise ParameterError(f"{where}: {name!r} is no model; allowed: {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def chosen_modules(name: str, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Modules that a model finds by a name in its config; its runs depend on their code, beside what it imports.
+
+    A model that finds any has a function ``chosen_modules(config)``.
+    """
+    chosen = getattr(load(name), "chosen_modules", None)
+    return () if chosen is None else chosen(config)

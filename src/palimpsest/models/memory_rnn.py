@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.memory.controlled import ControlledMemory
-from palimpsest.memory.named import MemoryName, named_memory
+from palimpsest.memory.named import MemoryName, module_of, named_memory
 from palimpsest.models.shared.recurrent import RecurrentModel
 
 
 class Config(SequenceConfig):
     """Parameters of the controller and of the memory; what else a memory has is as it is by default."""
 
-    memory: MemoryName = Field("attention", description="which memory the controller has")
+    memory: MemoryName = Field("attention", description="the controller's memory: a file of src/palimpsest/memory")
     hidden: int = Field(64, ge=1, description="units of the controller")
     num_slots: int = Field(16, ge=1, description="slots N of the memory")
     slot_dim: int = Field(16, ge=1, description="features W of a slot")
@@ -49,3 +52,8 @@ class Model(RecurrentModel):
             config.memory, runs, config.hidden, config.num_slots, config.slot_dim, config.num_read_heads
         )
         return ControlledMemory(runs, d_in, config.hidden, memory)
+
+
+def chosen_modules(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The module of the memory that a config names; see :func:`palimpsest.models.chosen_modules`."""
+    return (module_of(config["memory"]),)

@@ -150,14 +150,15 @@ def _choices(annotation: Any) -> list[str]:
     return []
 
 
-def schema() -> str:
-    """JSON schema of a preset, with one definition for every task and model that exists."""
-    whole = Params.model_json_schema()
-    parts: dict[str, type[Section]] = {f"task.{name}": tasks.load(name).Config for name in tasks.names()}
-    parts |= {f"model.{name}": models.load(name).Config for name in models.names()}
-    for name, config in parts.items():
-        whole["$defs"][name] = config.model_json_schema()
-    return json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+def schemas() -> dict[str, str]:
+    """File below ``params/`` → JSON schema: of a preset, and a file for the parameters of every task and model."""
+    found = {"schema.json": _as_json(Params)}
+    found |= {f"schema/task.{name}.json": _as_json(tasks.load(name).Config) for name in tasks.names()}
+    return found | {f"schema/model.{name}.json": _as_json(models.load(name).Config) for name in models.names()}
+
+
+def _as_json(section: type[Section]) -> str:
+    return json.dumps(section.model_json_schema(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def field_rows(config: type[Section]) -> Iterator[tuple[str, str, str, str]]:

@@ -30,14 +30,20 @@ def fingerprint(*modules: str) -> str:
     return hasher.hexdigest()
 
 
-def code_of(model: str, task: str) -> str:
-    """Fingerprint of all code on which the training of a model on a task depends."""
-    return fingerprint(f"{PACKAGE}.training.job", f"{PACKAGE}.models.{model}", f"{PACKAGE}.tasks.{task}")
+def code_of(model: str, task: str, *chosen: str) -> str:
+    """Fingerprint of all code on which the training of a model on a task depends.
+
+    Args:
+        model: name of the model.
+        task: name of the task.
+        chosen: modules that the model finds by name (:func:`palimpsest.models.chosen_modules`).
+    """
+    return fingerprint(f"{PACKAGE}.training.job", f"{PACKAGE}.models.{model}", f"{PACKAGE}.tasks.{task}", *chosen)
 
 
-def measuring_code_of(model: str, task: str) -> str:
-    """Fingerprint of all code on which the measurement of trained runs of a model on a task depends."""
-    return fingerprint(f"{PACKAGE}.measuring.job", f"{PACKAGE}.models.{model}", f"{PACKAGE}.tasks.{task}")
+def measuring_code_of(model: str, task: str, *chosen: str) -> str:
+    """Fingerprint of all code on which the measurement of trained runs depends; see :func:`code_of`."""
+    return fingerprint(f"{PACKAGE}.measuring.job", f"{PACKAGE}.models.{model}", f"{PACKAGE}.tasks.{task}", *chosen)
 
 
 def closure(*modules: str) -> list[str]:

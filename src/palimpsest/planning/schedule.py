@@ -107,6 +107,7 @@ def read(params: Params, file: Path | str, folder: Path) -> Schedule:
 
 def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[Schedule, dict[str, int]]:
     """The schedule, and how many bytes a run takes, by structure and code; these take longest, and some are known."""
+    from palimpsest import models
     from palimpsest.planning import footprint, specs
     from palimpsest.planning.provenance import code_of, fingerprint, measuring_code_of
 
@@ -115,7 +116,8 @@ def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[S
     sizes: dict[str, int] = {}
     kinds, data = {}, {}
     for base, runs in specs.check(params, file).items():
-        depends_on = code(runs[0].model, runs[0].task["name"])
+        parts = (runs[0].model, runs[0].task["name"], *models.chosen_modules(runs[0].model, runs[0].config))
+        depends_on = code(*parts)
         alike = digest([specs.structure(runs[0]), depends_on, counting])
         if alike not in sizes:
             sizes[alike] = known[alike] if alike in known else footprint.bytes_per_run(runs[0])
@@ -123,7 +125,7 @@ def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[S
             _plain(_beside_the_path(runs[0])),
             depends_on,
             _plain({"trace_examples": params.trace_examples}),
-            measuring(runs[0].model, runs[0].task["name"]),
+            measuring(*parts),
             footprint.runs_per_pack(sizes[alike], params.packing),
             sizes[alike] / 2**20,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from palimpsest import models
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import digest, write_json, write_text
 from palimpsest.foundation.tensors import write_tensors
@@ -96,7 +97,8 @@ def train_runs(job: Job) -> None:
 
 
 def _train_together(job: Job) -> None:
-    code = code_of(job.specs[0].model, job.specs[0].task["name"])
+    first = job.specs[0]
+    code = code_of(first.model, first.task["name"], *models.chosen_modules(first.model, first.config))
     name = digest([spec.model_dump(mode="json") for spec in job.specs])[:24]
     path = job.root / "checkpoints" / f"{name}.safetensors"
     pack = loop.build_pack(job.specs)

@@ -71,5 +71,5 @@ def test_every_make_target_that_it_names_exists() -> None:
 def test_a_readme_without_marks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text("nothing")
-    with pytest.raises(DataError, match=r"README\.md: .*not there once each; allowed: one pair of marks"):
+    with pytest.raises(DataError, match=r"README\.md: .*not found once each; allowed: one pair of marks"):
         readme.render(path, PROJECT / "params/claims", PROJECT)

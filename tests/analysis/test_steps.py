@@ -106,9 +106,9 @@ class TestSteps:
     ("old", "new", "said"),
     [
         ("step,loss", "epoch,loss", "column 'epoch'; allowed: 'step' first"),
-        ("write_ratio", "loss", "column 'loss': no metric, or repeated"),
-        ("write_ratio", "", "column '': no metric, or repeated"),
-        ("write_ratio", "seed", "column 'seed': no metric, or repeated"),
+        ("write_ratio", "loss", "column 'loss': not a metric, or repeated"),
+        ("write_ratio", "", "column '': not a metric, or repeated"),
+        ("write_ratio", "seed", "column 'seed': not a metric, or repeated"),
         ("\n5,3.5,5\n", "\n", "column 'step': 8 rows; allowed: steps 1 to 9, in order"),
         ("\n5,3.5,5\n", "\n6,3.5,5\n", "column 'step': 9 rows; allowed: steps 1 to 9, in order"),
         ("\n5,3.5,5\n", "\n5,many,5\n", "column 'loss', step 5: 'many'; allowed: a number"),

@@ -1,4 +1,4 @@
-"""From runs to verdicts: the one function that decides all claims of all sources."""
+"""From runs to verdicts: one function decides all claims of all sources."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ VERDICTS = Layout(
 
 
 class Decisions(NamedTuple):
-    """The verdicts, and what stands behind them."""
+    """The verdicts and their evidence."""
 
     table: DataFrame
-    """One row a claim and track: the columns of ``tables/claims.csv``."""
+    """One row for each claim and track, with the columns of ``tables/claims.csv``."""
     evidence: list[dict[str, Any]]
-    """One entry a test, plain values: what ``tables/claims_evidence.json`` holds."""
+    """One entry for each test, as plain values: the content of ``tables/claims_evidence.json``."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A test with its verdict; what stands beside a claim and decides nothing has none."""
+    """A test with its verdict; a test that is reported beside a claim and decides nothing has none."""
 
     measured: Measured
     interval: Interval
@@ -61,16 +61,16 @@ def decide(runs: DataFrame, claims: Claims, confidence: float, file: Path | str 
     """Decide every claim on each of its tracks.
 
     A test holds if its one-sided p value, adjusted by Holm's method over all tests of all claims of its source on all
-    tracks, is at most (1 − confidence) / 2; it fails if that is true of the opposite; else it is undecided. A test
-    behind which a run is missing, diverged or without a number never holds; of a success rate, a diverged run is one
-    that did not succeed. A claim holds if all its tests do, fails if one does, and is undecided otherwise; its row has
-    the numbers of the test that decided: the first that fails, else the first that is undecided, else the first.
+    tracks, is at most (1 − confidence) / 2. It fails if the same is true of the opposite side; else it is undecided. A
+    test never holds if one of its runs is missing, diverged or lacks a number; in a success rate, a diverged run counts
+    as a failure. A claim holds if all its tests hold, fails if one fails, and is undecided otherwise. Its row has the
+    numbers of the decisive test: the first that fails, else the first that is undecided, else the first.
 
     Args:
-        runs: as ``collect`` or ``read_runs`` give it.
+        runs: from ``collect`` or ``read_runs``.
         claims: from ``read_claims``.
         confidence: level of the intervals and of the verdicts.
-        file: where the claims came from, for messages.
+        file: file of the claims, for messages.
 
     Raises:
         ParameterError: a claim names a metric or an axis that the runs do not have, or leaves several cells where one
@@ -107,7 +107,7 @@ def _of(one: Judged, claim: str, track: str) -> bool:
 
 
 def judge(tests: Sequence[Measured], confidence: float) -> list[Judged]:
-    """Decide a family of tests together; each direction is corrected over the whole family."""
+    """Decide a family of tests; each direction is corrected over the whole family."""
     p_values = [test.p_values() for test in tests]
     beyond, opposite = holm([p.beyond for p in p_values]), holm([p.opposite for p in p_values])
     level = (1 - confidence) / 2
@@ -125,7 +125,7 @@ def judge(tests: Sequence[Measured], confidence: float) -> list[Judged]:
 
 
 def _row(claim: str, track: str, tests: list[Judged], confidence: float) -> dict[str, Any]:
-    """A row of the table: verdict and numbers of the test that decided."""
+    """Return a row of the table: the verdict, and the numbers of the decisive test."""
     verdicts = [test.verdict for test in tests]
     verdict = next(word for word in ("fails", "undecided", "holds") if word in verdicts)
     decisive = tests[verdicts.index(verdict)]
@@ -147,7 +147,7 @@ def _row(claim: str, track: str, tests: list[Judged], confidence: float) -> dict
 
 
 def sentence(test: Judged, confidence: float) -> str:
-    """What a test found, for people: the number, what was claimed, the cell, and what went wrong."""
+    """Describe the result of a test in words: the number, the claimed bound, the cells, and what went wrong."""
     measured, interval = test.measured, test.interval
     criterion = measured.criterion
     if measured.missing:

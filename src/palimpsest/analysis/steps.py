@@ -1,4 +1,4 @@
-"""Training step by step: every metric of every run, averaged over windows of steps so that a figure can hold it."""
+"""Training steps: every metric of every run, averaged over windows of steps so that a figure can show them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from palimpsest.planning.parameters import Params
 
 STEPS = Layout(IDENTITY, {"seed": COUNT, "step": COUNT})
 WINDOWS = 50
-"""Rows of a run at most: what a curve shows; all steps of all runs would be some hundred megabytes."""
+"""Largest number of rows of a run, enough for a curve; all steps of all runs would take some hundred megabytes."""
 
 
 def steps(params: Params, root: Path, experiment: str) -> DataFrame:
-    """How every run of an experiment went, in at most fifty windows of consecutive steps.
+    """Collect the training metrics of every run of an experiment, in at most fifty windows of consecutive steps.
 
-    ``step`` is the last step of a window, and a metric is its mean over the window; the windows of a run are as equal
-    as possible, and all its steps lie in one. A metric that is not finite at a step of the window is empty, and so is
-    one that the model does not have.
+    ``step`` is the last step of a window, and a metric is its mean over the window. The windows of a run are as equal
+    as possible and cover all its steps. A metric is empty if it is not finite at a step of the window, or if the
+    model does not have it.
 
     Args:
         params: the preset.
@@ -48,7 +48,7 @@ def steps(params: Params, root: Path, experiment: str) -> DataFrame:
 
 
 def window_means(values: NDArray[np.float64]) -> list[tuple[int, list[float]]]:
-    """The last step of each window, counted from 1, and the means over the window.
+    """Return the last step of each window, counted from 1, and the means over the window.
 
     Args:
         values: (steps, metrics), any number; NaN and infinity make a mean NaN.
@@ -60,23 +60,23 @@ def window_means(values: NDArray[np.float64]) -> list[tuple[int, list[float]]]:
 
 
 def _read_run(path: Path, number: int) -> tuple[list[str], NDArray[np.float64]]:
-    """Metrics of one run, and their values: (steps, metrics)."""
+    """Read the names of the metrics of one run, and their values (steps, metrics)."""
     (first, *metrics), *rows = read_rows(path)
     if first != "step":
         raise DataError(f"{path}: column {first!r}; allowed: 'step' first")
     for name in metrics:
         if not name or metrics.count(name) > 1 or name in (*STEPS.head, *STEPS.middle):
-            raise DataError(f"{path}: column {name!r}: no metric, or repeated; allowed: each metric once")
+            raise DataError(f"{path}: column {name!r}: not a metric, or repeated; allowed: each metric once")
     if [row[0] for row in rows] != [str(step) for step in range(1, number + 1)]:
         raise DataError(f"{path}: column 'step': {len(rows)} rows; allowed: steps 1 to {number}, in order")
     fields = [row[1:] for row in rows]
     try:
         return metrics, np.array(fields, dtype=np.float64).reshape(number, len(metrics))
     except ValueError:
-        raise DataError(_first_that_is_no_number(path, metrics, fields)) from None
+        raise DataError(_first_non_number(path, metrics, fields)) from None
 
 
-def _first_that_is_no_number(path: Path, metrics: list[str], fields: list[list[str]]) -> str:
+def _first_non_number(path: Path, metrics: list[str], fields: list[list[str]]) -> str:
     for step, row in enumerate(fields, 1):
         for name, field in zip(metrics, row, strict=True):
             try:

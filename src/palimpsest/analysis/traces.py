@@ -1,4 +1,4 @@
-"""What single runs recorded on the probe batch: where each trace lies, and its tensors as arrays."""
+"""Traces of single runs on the probe batch: their paths, and their tensors as arrays."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from palimpsest.planning.specs import RunSpec
 
 Array = NDArray[Any]
 Trace = dict[str, Array]
-"""Field → values; most fields have an entry an example along their first axis."""
+"""Field → values; the first axis of most fields is the example."""
 
 
 def traces(params: Params, root: Path, experiment: str) -> Iterator[tuple[Path, RunSpec]]:
-    """The trace's path and the specification of every run of an experiment; sorted by path, then by seed.
+    """Yield the trace's path and the specification of every run of an experiment, sorted by path, then by seed.
 
-    Nothing is read, so that a caller may leave runs out.
+    Reads no trace, so that a caller can skip runs.
 
     Args:
         params: the preset.
@@ -36,7 +36,7 @@ def traces(params: Params, root: Path, experiment: str) -> Iterator[tuple[Path, 
 
 
 def read_trace(path: Path) -> Trace:
-    """Every field of a trace.
+    """Read every field of a trace.
 
     Raises:
         DataError: the file is missing or corrupt.

@@ -1,4 +1,4 @@
-"""Notebooks: executed by papermill, then stripped of all that differs from one execution to the next."""
+"""Notebooks: papermill executes them; what differs between two executions is removed."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ KERNEL = "palimpsest"
 INJECTED = "injected-parameters"
 SECONDS = 600
 WIDTH, COLOURS = 700, 32
-"""Pixels across, and colours of a figure in a notebook; the ones for print are below ``plots/``."""
+"""Width in pixels and number of colours of a figure in a notebook; figures for print are below ``plots/``."""
 _STRIPPED = ["metadata.papermill", "metadata.language_info", "cell.metadata.papermill", "cell.metadata.execution"]
 
 
 def execute(source: Path, target: Path, root: Path, parameters: dict[str, Any] | None = None) -> None:
-    """Execute a notebook in the product directory and write it with its outputs; twice gives the same bytes.
+    """Execute a notebook in the product directory and write it with its outputs; a second run gives the same bytes.
 
-    It runs in this interpreter, whatever kernels are installed, and sees this package.
+    The notebook runs in this interpreter, whatever kernels are installed, and imports this package.
 
     Args:
-        source: the notebook; a cell tagged ``parameters`` has its parameters.
-        target: where the executed one goes; below ``root`` unless absolute.
-        root: product directory, in which its cells run.
-        parameters: what it is given; nothing but plain values, which appear in it.
+        source: the notebook; a cell with the tag ``parameters`` has its parameters.
+        target: path of the executed notebook; relative to ``root`` unless absolute.
+        root: product directory, in which the cells run.
+        parameters: values of the parameters, plain values only; they appear in the notebook.
 
     Raises:
-        DataError: the notebook is missing or is none, or one of its cells fails: names the cell and the error.
+        DataError: the file is missing or is not a notebook, or a cell fails; the message names the cell and the error.
     """
     notebook = _read(source)
     with _kernel() as folder:
@@ -47,16 +47,16 @@ def execute(source: Path, target: Path, root: Path, parameters: dict[str, Any] |
 
 
 def small_figure(figure: Path) -> bytes:
-    """A figure as PNG, small enough to stand in a notebook; the same file gives the same bytes.
+    """Shrink a figure for a notebook; the same file gives the same bytes.
 
     Args:
         figure: PNG of any size.
 
     Returns:
-        PNG of at most ``WIDTH`` pixels across, in ``COLOURS`` colours.
+        PNG with a width of at most ``WIDTH`` pixels, in ``COLOURS`` colours.
 
     Raises:
-        DataError: there is no such file, or it is no picture.
+        DataError: there is no such file, or it is not a picture.
     """
     import PIL.Image
 
@@ -115,7 +115,7 @@ _KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python
 
 
 def normalised(notebook: nbformat.NotebookNode) -> str:
-    """The notebook as text without times, versions and random names; cells keep the ids of the source."""
+    """Return the notebook as text without times, versions and random names; cells keep the ids of the source."""
     from nbstripout import strip_output
 
     for cell in notebook.cells:
@@ -129,7 +129,7 @@ def normalised(notebook: nbformat.NotebookNode) -> str:
 
 @contextmanager
 def _kernel() -> Iterator[str]:
-    """A directory with a kernel that is this interpreter, announced to Jupyter for as long as the context lasts."""
+    """Yield a directory with a kernel that runs this interpreter; Jupyter finds it within the context."""
     with tempfile.TemporaryDirectory(prefix="palimpsest-notebook-") as folder:
         kernel = Path(folder) / "data/kernels" / KERNEL
         kernel.mkdir(parents=True)

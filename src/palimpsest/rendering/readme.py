@@ -1,4 +1,4 @@
-"""The part of README.md that results decide: the table claim → verdict between two marks."""
+"""The generated part of README.md: the table of claims and verdicts between two marks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BEGIN, END = "<!-- claims: written by `palimpsest readme` -->", "<!-- end of cla
 
 
 def render(readme: Path, claims: Path, root: Path) -> str:
-    """The text of a README with its table of claims written anew from ``tables/claims.csv``.
+    """Return the text of a README with its table of claims updated from ``tables/claims.csv``.
 
     Raises:
         DataError: the README lacks its marks, or the table of verdicts is missing or corrupt.
@@ -21,7 +21,7 @@ def render(readme: Path, claims: Path, root: Path) -> str:
     """
     text = readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise DataError(f"{readme}: {BEGIN!r} and {END!r}: not there once each; allowed: one pair of marks")
+        raise DataError(f"{readme}: {BEGIN!r} and {END!r}: not found once each; allowed: one pair of marks")
     verdicts = read_verdicts(root / "tables/claims.csv")
     statements = read_claims(claims).claims
     lines = ["| claim | published | repaired | what decided on the repaired track |", "| --- | --- | --- | --- |"]

@@ -1,4 +1,4 @@
-"""How figures look: size, colours, markers and names; those of models and metrics come from the manifests."""
+"""Style of figures: size, colours, markers and labels; those of models and metrics come from the manifests."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from palimpsest.foundation.sections import Scalar, format_value
 from palimpsest.sources.shared.looks import Look
 
 TEXT_WIDTH = 5.5
-"""Inches: the text width of NeurIPS and of the project's paper."""
+"""Text width of NeurIPS and of the project's paper, in inches."""
 PIXELS_PER_INCH = 200
 
 
-# Okabe and Ito's colours (without yellow, which vanishes on white), each with a marker of its own, and with gaps of its
-# own in its line, so that runs that coincide are all seen.
+# Okabe and Ito's colours (without yellow, which is invisible on white), each with its own marker and its own dashes, so
+# that lines that coincide are all visible.
 SERIES = (
     Look("#0072B2", "o"),
     Look("#E69F00", "s", (0, (5, 3))),
@@ -45,13 +45,13 @@ OPERATIONS = {
     "forget": "#E69F00",
     "replace": "#CC4778",
 }
-"""What can happen to a slot in a memory step, with its colour: light where nothing happens."""
+"""Colours of the operations on a slot in a memory step; light colours where nothing happens."""
 
 _SPLITS = ("train_", "validation_", "test_")
 
 
 def label(name: str) -> str:
-    """What a reader sees for a metric, an axis or a model; an unknown name is shown without underscores.
+    """Return the label of a metric, an axis or a model; an unknown name is shown without underscores.
 
     >>> label("test_accuracy_on"), label("test_age_steps"), label("forget_rate")
     ('test accuracy', 'age (memory steps)', 'forget rate')
@@ -62,12 +62,12 @@ def label(name: str) -> str:
 
 
 def symbol(axis: str) -> str:
-    """The short form of an axis."""
+    """Return the short form of an axis."""
     return sources.words().symbols.get(axis, label(axis))
 
 
 def value_label(axis: str, value: Scalar) -> str:
-    """What a reader sees for a cell's value of an axis.
+    """Return the label of a value of an axis.
 
     >>> value_label("ablation", "write"), value_label("slot_dim", 64.0)
     ('no write loss', 'slot dim = 64')
@@ -77,7 +77,7 @@ def value_label(axis: str, value: Scalar) -> str:
 
 
 def rank(axis: str, value: Scalar) -> tuple[int, float, str]:
-    """What values of an axis are sorted by: known words as they are listed, then numbers, then other words."""
+    """Return the sort key of a value of an axis: known words in their listed order, then numbers, then other words."""
     known = list(sources.words().values.get(axis, {}))
     text = format_value(value)
     number = float(value) if isinstance(value, int | float) else math.inf
@@ -85,18 +85,18 @@ def rank(axis: str, value: Scalar) -> tuple[int, float, str]:
 
 
 def position(model: str) -> int:
-    """What models are sorted by in figures of all models of an experiment: baselines last, as they are listed."""
+    """Return the sort key of a model in figures with all models of an experiment: baselines last, as listed."""
     known = list(sources.looks().models)
     return known.index(model) if model in known else -1
 
 
 def has_own_look(model: str) -> bool:
-    """Whether a manifest gives the model a look; others take those of the series."""
+    """Whether a manifest defines a look for the model; other models take the looks of the series."""
     return model in sources.looks().models
 
 
 def ordered(count: int) -> list[Look]:
-    """Looks for values that have an order: from dark to light in a map made for colour-blind readers."""
+    """Return looks for ordered values, from dark to light, in a colour map for colour-blind readers."""
     colours = mpl.colormaps["viridis"]
     return [
         Look(colours(0.92 * index / max(count - 1, 1)), _ORDERED_MARKERS[index % len(_ORDERED_MARKERS)])
@@ -105,24 +105,24 @@ def ordered(count: int) -> list[Look]:
 
 
 def cell_look(cell: Mapping[str, Scalar]) -> Look | None:
-    """The look of a cell that has one of its own, whatever its model."""
+    """Return the look that a manifest defines for a cell, for any model; None if there is none."""
     cells = sources.looks().cells
     return next((look for axis, value in cell.items() if (look := cells.get((axis, format_value(value))))), None)
 
 
 def names_itself(cell: Mapping[str, Scalar]) -> bool:
-    """Whether the words of a cell name it without its model, as the kind of memory does."""
+    """Whether the label of a cell is enough without its model, as for the kind of memory."""
     cells = sources.looks().cells
     return any(axis == "memory" and (axis, format_value(value)) in cells for axis, value in cell.items())
 
 
 def model_look(model: str, position: int = 0, beside: Collection[str] = ()) -> Look:
-    """The look of a baseline; a model that is not listed takes one of the series' looks.
+    """Return the look of a model: its own if a manifest defines one, else one of the series.
 
     Args:
-        model: whose look.
-        position: number of the series among those that are not of a baseline.
-        beside: models in the same figure: colours of the baselines among them are not taken again while others last.
+        model: name of the model.
+        position: index of the series among those without a look of their own.
+        beside: other models of the figure, whose colours are avoided while there are others.
     """
     known = sources.looks().models
     taken = {known[other].color for other in beside if other in known}
@@ -132,7 +132,7 @@ def model_look(model: str, position: int = 0, beside: Collection[str] = ()) -> L
 
 @contextmanager
 def sized_for_print() -> Iterator[None]:
-    """Matplotlib's settings for a figure of :data:`TEXT_WIDTH`, whatever the user's own are."""
+    """Set Matplotlib's settings for a figure of :data:`TEXT_WIDTH`, independent of the user's settings."""
     settings = {
         **fontsizes.neurips2024(default_smaller=2),
         **tue_axes.lines(),
@@ -154,13 +154,13 @@ def sized_for_print() -> Iterator[None]:
 def panels(
     rows: int, columns: int, height: float | Sequence[float], **options: Any
 ) -> tuple[Figure, Sequence[Sequence[Any]]]:
-    """A figure as wide as the text with rows × columns panels, without pyplot and so without a window.
+    """Create a figure as wide as the text with rows × columns panels, without pyplot, which may open windows.
 
     Args:
-        rows: panels below each other.
-        columns: panels side by side.
-        height: of one row, or of each row, in inches.
-        options: of Matplotlib's ``subplots``.
+        rows: number of rows.
+        columns: number of columns.
+        height: height of every row, or of each row, in inches.
+        options: passed to Matplotlib's ``subplots``.
     """
     heights = [height] * rows if isinstance(height, int | float) else list(height)
     figure = Figure(figsize=(TEXT_WIDTH, sum(heights) + 0.45), layout="constrained")
@@ -172,8 +172,8 @@ def save(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as PDF and PNG; the same figure gives the same bytes.
 
     Args:
-        figure: drawn within :func:`sized_for_print`.
-        path: without a suffix.
+        figure: a figure drawn within :func:`sized_for_print`.
+        path: path without a suffix.
 
     Returns:
         The two files.

@@ -1,4 +1,4 @@
-"""What LaTeX tables share: cells in words, and rows that stand below a heading for each experiment."""
+"""Shared by LaTeX tables: cells as text, and rows grouped under a heading for each experiment."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from palimpsest.rendering.latex import escape
 
 
 class Entry(NamedTuple):
-    """A row and where it belongs."""
+    """A row of a table, with its experiment, track and part."""
 
     experiment: str
     track: str
     part: str
     """Rows of a track with different parts have a thin rule between them."""
     cells: Sequence[str]
-    """Escaped; without the track, which is put before them."""
+    """Escaped cells without the track, which is added as the first cell."""
 
 
 def titles_of(params: Params) -> dict[str, str]:
-    """Experiment → its title."""
+    """Return experiment → title."""
     return {name: experiment.title for name, experiment in params.experiments.items()}
 
 
 def grouped(
     entries: Iterable[Entry], titles: Mapping[str, str], columns: int, empty: str
 ) -> list[Sequence[str] | None]:
-    """Rows below a heading for each experiment; the track stands in the first row that is on it.
+    """Return rows under a heading for each experiment; only the first row of a track names the track.
 
     Args:
-        entries: in order.
+        entries: the rows, in order.
         titles: experiment → title.
-        columns: of the table, the track's included.
-        empty: what the table says if there is no entry.
+        columns: number of columns, that of the track included.
+        empty: text of the table if there is no entry.
     """
     rows: list[Sequence[str] | None] = []
     last: Entry | None = None
@@ -52,18 +52,18 @@ def grouped(
 
 
 def heading(title: str, columns: int, first: bool) -> list[Sequence[str] | None]:
-    """A row with a title, after a thin rule unless it is the first of its table."""
+    """Return a row with a title, after a thin rule unless it is the first row of its table."""
     row = [spanning(rf"\textit{{{escape(title)}}}", columns)]
     return [row] if first else [None, row]
 
 
 def spanning(text: str, columns: int) -> str:
-    """A cell as wide as the table, of LaTeX."""
+    """Return a LaTeX cell that spans all columns."""
     return rf"\multicolumn{{{columns}}}{{@{{}}l@{{}}}}{{{text}}}"
 
 
 def cell_text(cell: Mapping[str, Scalar]) -> str:
-    r"""A cell as a reader sees it, as LaTeX.
+    r"""Format a cell of a grid as LaTeX.
 
     >>> cell_text({"mem_lambda": 0.05, "ablation": "write"}), cell_text({})
     ('$\\lambda$\\,=\\,0.05, no write loss', '--')

@@ -101,7 +101,7 @@ def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", sorted({name.split(",")[0] for name in FACES}))
-def test_the_page_says_what_every_name_means_and_where_it_is_computed(name: str) -> None:
+def test_the_page_gives_meaning_and_file_of_every_name(name: str) -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}`")]
     assert len(rows) == 1
     files = re.findall(r"`(memory/\w+\.py)`", rows[0])

@@ -54,23 +54,23 @@ def same(one: Any, other: Any) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_shapes_and_types_are_those_of_a_plain_module(name: str, dtype: torch.dtype) -> None:
     model, x = made(name, dtype=dtype), inputs(dtype=dtype)
-    said = model(x)
-    assert said.shape == (3, 11, model.out_features)
-    assert said.dtype == dtype
+    outputs = model(x)
+    assert outputs.shape == (3, 11, model.out_features)
+    assert outputs.dtype == dtype
     assert model.in_features == FEATURES
-    assert torch.isfinite(said).all()
+    assert torch.isfinite(outputs).all()
     assert f"in_features={FEATURES}" in repr(model)
     again, state = model(x, return_state=True)
-    assert torch.equal(said, again)
+    assert torch.equal(outputs, again)
     assert all(part.shape[:2] == (1, 3) for part in tensors_of(state).values())
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_says_as_many_features_as_it_hears_and_stands_in_a_sequential(name: str) -> None:
+def test_a_layer_keeps_the_number_of_features_and_works_in_a_sequential(name: str) -> None:
     network = nn.Sequential(nn.Linear(2, FEATURES), made(name), nn.ReLU(), made(name, seed=1), nn.Linear(FEATURES, 1))
-    said = network(torch.randn(3, 11, 2))
-    assert said.shape == (3, 11, 1)
-    said.square().sum().backward()
+    outputs = network(torch.randn(3, 11, 2))
+    assert outputs.shape == (3, 11, 1)
+    outputs.square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network[1].parameters())
 
 
@@ -93,12 +93,12 @@ def test_under_autocast_the_memory_keeps_the_precision_of_its_parameters(name: s
         network[0].bias.zero_()
     expected = network(x)
     with torch.autocast("cpu", torch.bfloat16):
-        said = network(x)
+        outputs = network(x)
         _, state = model(network[0](x), return_state=True)
-    torch.testing.assert_close(said.float(), expected, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(outputs.float(), expected, rtol=0.05, atol=0.05)
     for field, part in tensors_of(state).items():
         assert part.dtype in (torch.float32, torch.int64), field
-    said.float().square().sum().backward()
+    outputs.float().square().sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
 
 
@@ -130,18 +130,18 @@ def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(name: str) ->
     model, x = made(name), inputs()
     whole, end = model(x, return_state=True)
     expected = tensors_of(end)
-    state, said = None, []
+    state, chunks = None, []
     for part in x.split([1, 3, 5, 2], 1):
         outputs, state = model(part, state, return_state=True)
-        said.append(outputs)
-    torch.testing.assert_close(torch.cat(said, 1), whole, rtol=1e-4, atol=1e-5)
+        chunks.append(outputs)
+    torch.testing.assert_close(torch.cat(chunks, 1), whole, rtol=1e-4, atol=1e-5)
     for field, part in tensors_of(state).items():
         if not field.endswith("log"):  # notes of gradients, which have no numbers
             torch.testing.assert_close(part, expected[field], rtol=1e-4, atol=1e-5)
 
 
 @EVERY
-def test_a_call_leaves_the_state_before_it_and_the_module_as_they_were(name: str) -> None:
+def test_a_call_changes_neither_its_state_nor_the_module(name: str) -> None:
     model, x = made(name), inputs()
     _, state = model(x, return_state=True)
     before = {field: part.detach().clone() for field, part in tensors_of(state).items()}
@@ -155,7 +155,7 @@ def test_a_call_leaves_the_state_before_it_and_the_module_as_they_were(name: str
 
 
 @EVERY
-def test_what_came_in_before_is_remembered_and_what_comes_later_is_not_known(name: str) -> None:
+def test_outputs_depend_on_earlier_inputs_and_not_on_later_ones(name: str) -> None:
     model, x = made(name), inputs()
     other = x.clone()
     other[:, 4, 0] += 1  # one feature: a norm does not see what is added to all of them
@@ -195,7 +195,7 @@ def test_a_state_without_gradients_cuts_them_and_changes_no_number(name: str) ->
 
 
 @EVERY
-def test_a_record_says_what_a_call_says_and_what_the_memory_did(name: str) -> None:
+def test_a_record_has_the_outputs_of_a_call_and_the_states_of_the_memory(name: str) -> None:
     model, x = made(name), inputs()
     record = model.record(x)
     torch.testing.assert_close(record.outputs, model(x), rtol=1e-4, atol=1e-5)
@@ -219,7 +219,7 @@ def test_a_record_says_what_a_call_says_and_what_the_memory_did(name: str) -> No
 
 
 @EVERY
-def test_controls_touch_what_is_read(name: str) -> None:
+def test_controls_change_the_reads(name: str) -> None:
     model, x = made(name).double(), inputs(dtype=torch.float64)
     on, off, swapped = (model(x, control=control) for control in ("on", "off", "shuffled"))
     assert not torch.allclose(on, off)
@@ -248,8 +248,8 @@ BAD_INPUTS = (
 @EVERY
 def test_inputs_of_another_shape_or_type_are_refused_in_one_line(name: str) -> None:
     model = made(name)
-    for x, said in BAD_INPUTS:
-        with pytest.raises(ParameterError, match=said) as caught:
+    for x, message in BAD_INPUTS:
+        with pytest.raises(ParameterError, match=message) as caught:
             model(x)
         assert "\n" not in str(caught.value)
     with pytest.raises(ParameterError, match="batch: 0 is too small; allowed: 1 or more"):
@@ -263,13 +263,13 @@ def test_states_of_another_batch_module_or_type_are_refused_in_one_line(name: st
     of_two = model(x[:2], return_state=True)[1]
     other = made("MemoryCell" if name != "MemoryCell" else "GatedMemory").initial_state(3)
     exact = made(name).double().initial_state(3)
-    for state, said in (
+    for state, message in (
         (of_two, rf"{kind}\.\S*: shape \(1, 2.*; allowed: \(1, 3"),
         (other, f"{kind}: {type(other).__name__}; allowed: {kind}"),
         (x, f"{kind}: Tensor; allowed: {kind}"),
         (exact, rf"{kind}\.\S*: torch.float64; allowed: torch.float32, as the parameters"),
     ):
-        with pytest.raises(ParameterError, match=said) as caught:
+        with pytest.raises(ParameterError, match=message) as caught:
             model(x, state)
         assert "\n" not in str(caught.value)
 
@@ -343,7 +343,7 @@ def test_sizes_below_one_are_refused_in_one_line_that_names_them(name: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "choice", "said"),
+    ("name", "choice", "message"),
     [
         ("DynamicMemory", {"threshold": 1.5}, "threshold: 1.5 is out of range; allowed: 0.0 to 1.0"),
         ("DynamicMemoryLayer", {"threshold": -0.5}, "threshold: -0.5"),
@@ -366,12 +366,12 @@ def test_sizes_below_one_are_refused_in_one_line_that_names_them(name: str) -> N
         ("HierarchicalMemory", {"level_sizes": ()}, "levels: 0"),
     ],
 )
-def test_choices_that_there_are_not_are_refused_in_one_line(name: str, choice: dict[str, Any], said: str) -> None:
+def test_unknown_choices_are_refused_in_one_line(name: str, choice: dict[str, Any], message: str) -> None:
     kind = type(FACES[name]())
     names = inspect.signature(kind).parameters
     first = ("input_size", "hidden_size", "memory_size", "memory_dim", "level_sizes", "features")
     sizes = {key: SIZES[key] for key in first if key in names}
-    with pytest.raises(ParameterError, match=f"^{said}") as caught:
+    with pytest.raises(ParameterError, match=f"^{message}") as caught:
         kind(**{**sizes, **choice})
     assert "\n" not in str(caught.value)
 
@@ -398,7 +398,7 @@ for wrong in (
 """Names that there are not; types are checked under pytest before any of this is reached."""
 
 
-def test_names_that_there_are_not_are_refused_in_one_line_each() -> None:
+def test_unknown_names_are_refused_in_one_line_each() -> None:
     done = subprocess.run([sys.executable, "-c", UNKNOWN], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     expected = ["placement: 'last'", "search: 'none'", "controller: 'rnn'", "similarity: 'l2'", "memory: 'none'"]

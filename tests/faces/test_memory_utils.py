@@ -65,7 +65,7 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         (np.zeros((2, 3, 4, 5)), r"shape \(2, 3, 4, 5\); allowed: "),
         ([], r"shape \(0,\); allowed"),
@@ -76,12 +76,12 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
         ([[None, 0.5]], "not all finite; allowed"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_in_one_line(values: Any, said: str) -> None:
+def test_what_cannot_be_drawn_is_refused_in_one_line(values: Any, message: str) -> None:
     for name, plot in (
         ("memory_usage_history", draw.plot_memory_usage.__wrapped__),  # type: ignore[attr-defined]
         ("attention_weights", draw.plot_attention_patterns.__wrapped__),  # type: ignore[attr-defined]
     ):
-        with pytest.raises(ParameterError, match=f"^{name}: ({said})") as caught:
+        with pytest.raises(ParameterError, match=f"^{name}: ({message})") as caught:
             plot(draw, values)
         assert "\n" not in str(caught.value)
 
@@ -121,7 +121,7 @@ def test_stability_is_what_the_equation_says(content: Any) -> None:
     assert say.compute_memory_stability(content[None]) == pytest.approx(found)
 
 
-def test_stability_is_one_of_a_memory_that_is_left_alone_and_zero_of_one_turned_round() -> None:
+def test_stability_is_one_without_changes_and_zero_when_contents_are_reversed() -> None:
     held = np.ones((1, 3, 2))
     assert say.compute_memory_stability(np.repeat(held, 4, 0)) == 1
     assert say.compute_memory_stability(np.concatenate([held, -held, held])) == 0
@@ -130,7 +130,7 @@ def test_stability_is_one_of_a_memory_that_is_left_alone_and_zero_of_one_turned_
 
 
 @given(arrays(np.float64, (4, 3), elements=NUMBERS), arrays(np.float64, (5, 3), elements=NUMBERS))
-def test_accuracy_counts_queries_whose_nearest_by_cosine_is_the_one_meant(queries: Any, memories: Any) -> None:
+def test_accuracy_counts_queries_whose_most_similar_memory_is_the_target(queries: Any, memories: Any) -> None:
     def cosine(a: Any, b: Any) -> float:
         return float(a @ b / max(np.linalg.norm(a), 1e-3) / max(np.linalg.norm(b), 1e-3))
 
@@ -146,7 +146,7 @@ def test_accuracy_counts_queries_whose_nearest_by_cosine_is_the_one_meant(querie
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (
             lambda: say.compute_memory_efficiency([1.5]),
@@ -172,7 +172,7 @@ def test_accuracy_counts_queries_whose_nearest_by_cosine_is_the_one_meant(querie
         (lambda: say.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 3)), [-1, 1]), "targets: no numbers"),
     ],
 )
-def test_numbers_that_cannot_be_computed_are_refused_in_one_line(call: Any, said: str) -> None:
-    with pytest.raises(ParameterError, match=f"^{said}") as caught:
+def test_numbers_that_cannot_be_computed_are_refused_in_one_line(call: Any, message: str) -> None:
+    with pytest.raises(ParameterError, match=f"^{message}") as caught:
         call()
     assert "\n" not in str(caught.value)

@@ -29,7 +29,7 @@ def network() -> nn.Module:
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
-def test_training_is_the_loop_that_everybody_writes(clip_norm: float | None) -> None:
+def test_training_equals_a_plain_pytorch_loop(clip_norm: float | None) -> None:
     model = network()
     expected = copy.deepcopy(model)
     loader, held_out = DataLoader(data(), batch_size=3), DataLoader(data(5), batch_size=2)
@@ -62,7 +62,7 @@ def test_training_is_the_loop_that_everybody_writes(clip_norm: float | None) -> 
         assert torch.equal(mine, theirs)
 
 
-def test_epochs_that_follow_go_on_where_those_before_ended() -> None:
+def test_later_epochs_continue_from_earlier_ones() -> None:
     losses = []
     for parts in ((2,), (1, 1)):
         model = network()
@@ -72,7 +72,7 @@ def test_epochs_that_follow_go_on_where_those_before_ended() -> None:
     assert losses[0] == losses[1]
 
 
-def test_without_held_out_data_there_are_no_losses_of_it() -> None:
+def test_without_validation_data_there_are_no_validation_losses() -> None:
     model = network()
     trainer = MemoryTrainer(model, torch.optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())
     losses = trainer.train([(torch.zeros(2, 4, 3), torch.zeros(2, 4, 3))])
@@ -115,7 +115,7 @@ def test_bad_settings_are_refused_in_one_line(options: dict[str, Any]) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
+def test_a_missing_device_is_refused() -> None:
     model = nn.Linear(1, 1)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
     if torch.cuda.is_available():

@@ -59,7 +59,7 @@ def test_the_gradient_of_attention_agrees_with_finite_differences(rate: float) -
 
 @pytest.mark.parametrize("rate", [0.0, 0.25])
 @pytest.mark.parametrize("scores", [1, 2 * 5 * 5 * 2, 4 * 2 * 5 * 5, 2 * 4 * 2 * 5 * 5])
-def test_blocks_do_not_show_in_the_result(monkeypatch: pytest.MonkeyPatch, scores: int, rate: float) -> None:
+def test_the_result_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch, scores: int, rate: float) -> None:
     projected = drawn(3, 4, 5, 6).requires_grad_()
     results = []
     for limit in (1 << 30, scores):
@@ -72,6 +72,6 @@ def test_blocks_do_not_show_in_the_result(monkeypatch: pytest.MonkeyPatch, score
     assert torch.equal(results[0][1], results[1][1])
 
 
-def test_dropout_wants_a_key() -> None:
+def test_dropout_without_a_key_is_refused() -> None:
     with pytest.raises(ValueError, match=r"dropout_rate 0\.5 without a noise_key"):
         attend(drawn(1, 2, 3, 4), 2, dropout_rate=0.5)

@@ -32,7 +32,7 @@ def inputs(
     return torch.randn(time, runs, batch, d_in, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def said(cell: Any, xs: Tensor) -> Tensor:
+def unrolled(cell: Any, xs: Tensor) -> Tensor:
     """What a cell says after each step."""
     state, outputs = cell.initial_state(xs.shape[2]), []
     for x in xs:
@@ -67,7 +67,7 @@ def test_cells_equal_pytorchs_for_every_run(
 ) -> None:
     cell = drawn(name, runs, d_in, d_hidden)
     xs = inputs(runs, batch, 4, d_in, seed)
-    outputs = said(cell, xs)
+    outputs = unrolled(cell, xs)
     for run in range(runs):
         other, state = pytorch_cell(name, cell, run), None
         for step in range(4):
@@ -79,7 +79,7 @@ def test_a_feed_forward_cell_is_one_layer_that_remembers_nothing() -> None:
     cell, xs = drawn("feedforward"), inputs()
     for run in range(2):
         expected = torch.tanh(nn.functional.linear(xs[:, run], cell.of_input.weight[run].T, cell.of_input.bias[run]))
-        torch.testing.assert_close(said(cell, xs)[:, run], expected)
+        torch.testing.assert_close(unrolled(cell, xs)[:, run], expected)
     assert cell.initial_state(3) == ()
 
 
@@ -88,12 +88,12 @@ def test_a_feed_forward_cell_is_one_layer_that_remembers_nothing() -> None:
 @given(st.integers(1, 4), st.sampled_from([1, 5, 16, 21]), st.integers(0, 99))
 def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, batch: int, d_hidden: int, seed: int) -> None:
     pack, xs = drawn(name, 3, d_hidden=d_hidden), inputs(3, batch, seed=seed)
-    outputs = said(pack, xs)
+    outputs = unrolled(pack, xs)
     gradients = torch.autograd.grad(outputs.square().sum(), list(pack.parameters()))
     for run in range(3):
         alone = CELLS[name](1, 3, d_hidden)
         alone.load_state_dict({key: value[run : run + 1] for key, value in pack.state_dict().items()})
-        mine = said(alone, xs[:, run : run + 1])
+        mine = unrolled(alone, xs[:, run : run + 1])
         assert torch.equal(mine[:, 0], outputs[:, run])
         of_mine = torch.autograd.grad(mine.square().sum(), list(alone.parameters()))
         for gradient, others in zip(of_mine, gradients, strict=True):
@@ -101,7 +101,7 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, batch: int, d
 
 
 @EVERY
-def test_a_run_is_drawn_the_same_in_whatever_company(name: str) -> None:
+def test_a_run_is_drawn_the_same_in_any_pack(name: str) -> None:
     pack = drawn(name, 3).state_dict()
     alone = CELLS[name](1, 3, 5)
     reset_parameters(alone, [torch.Generator().manual_seed(2)])
@@ -112,10 +112,10 @@ def test_a_run_is_drawn_the_same_in_whatever_company(name: str) -> None:
 
 
 @EVERY
-def test_what_inputs_contribute_may_be_computed_for_the_whole_sequence(name: str) -> None:
+def test_the_inputs_part_of_the_gates_can_be_computed_for_the_whole_sequence(name: str) -> None:
     cell, xs = drawn(name, dtype=torch.float64), inputs(dtype=torch.float64)
     of_inputs = cell.of_input(xs.transpose(0, 1)).transpose(0, 1)
-    state, outputs = cell.initial_state(3), said(cell, xs)
+    state, outputs = cell.initial_state(3), unrolled(cell, xs)
     for step in range(4):
         y, state = cell.advance(of_inputs[step], state)
         torch.testing.assert_close(y, outputs[step])
@@ -143,7 +143,7 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
 def test_outputs_stay_bounded_and_gradients_finite_over_many_steps(name: str, dtype: torch.dtype, scale: float) -> None:
     cell, xs = drawn(name, dtype=dtype), scale * inputs(time=60, dtype=dtype)
-    outputs = said(cell, xs)
+    outputs = unrolled(cell, xs)
     assert outputs.dtype == dtype
     assert (outputs.abs() <= 1).all()
     outputs.float().square().mean().backward()

@@ -104,7 +104,7 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (
             {"code": "bits", "code_bits": 4, "num_tokens": 15},
@@ -121,11 +121,11 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(code: str) -> None:
         ({"classes": 2}, "classes: 2: unknown key; allowed: code, code_bits, "),
     ],
 )
-def test_bad_sizes_are_refused_in_one_line(content: dict[str, object], said: str) -> None:
-    with pytest.raises(ParameterError, match=said) as caught:
+def test_bad_sizes_are_refused_in_one_line(content: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message) as caught:
         checked(SequenceConfig, content, "file")
     assert "\n" not in str(caught.value)
 
 
-def test_fewer_tokens_than_vectors_are_no_matter_where_tokens_are_learned() -> None:
+def test_learned_tokens_may_be_fewer_than_vectors() -> None:
     assert SequenceConfig(code="learned", code_bits=4, num_tokens=3).num_tokens == 3

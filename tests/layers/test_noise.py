@@ -87,7 +87,7 @@ def test_a_piece_of_an_array_has_the_bits_of_the_whole(first: int, count: int) -
     assert torch.equal(keep_mask(stream, (count,), 0.3, even), mask[:, even : even + count])
 
 
-def test_a_runs_noise_does_not_depend_on_its_company() -> None:
+def test_a_runs_noise_does_not_depend_on_its_pack() -> None:
     pack = uniform(KEYS, 1, (3, 5))
     assert all(torch.equal(uniform(KEYS[i : i + 1], 1, (3, 5))[0], pack[i]) for i in range(len(KEYS)))
 

@@ -34,7 +34,7 @@ def test_a_cpu_rounds_to_nothing_else(precision: str) -> None:
         assert torch.equal(product(a, b), torch.bmm(a, b))
 
 
-def test_gradients_are_taken_with_the_same_rounding_and_nothing_of_it_stays() -> None:
+def test_gradients_use_the_same_rounding_and_it_ends_with_the_block() -> None:
     layer = Linear(1, 7, 4)
     reset_parameters(layer, [torch.Generator().manual_seed(1)])
     x = drawn()[0][:1]

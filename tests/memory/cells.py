@@ -61,12 +61,12 @@ def inputs(
 def unroll(cell: Any, xs: Tensor, state: Any = None, control: str = "on") -> tuple[Tensor, list[Any]]:
     """Outputs (R, B, T, d_out) and the state after every step."""
     state = cell.initial_state(xs.shape[1]) if state is None else state
-    said, states = [], []
+    outputs, states = [], []
     for x in xs.unbind(2):
         y, state = cell.step(x, state, control)
-        said.append(y)
+        outputs.append(y)
         states.append(state)
-    return torch.stack(said, 2), states
+    return torch.stack(outputs, 2), states
 
 
 def numpy_parameters(cell: nn.Module, run: int) -> dict[str, Any]:

@@ -30,10 +30,10 @@ def parts(state: object) -> list[Tensor]:
 
 
 def outcome(cell: Any) -> list[Tensor]:
-    """What the cell says of a sequence, its last state, and the gradients of all of it."""
+    """Outputs of a sequence, its last state, and the gradients of all of it."""
     xs = torch.randn(RUNS, BATCH, TIME, D_IN, generator=torch.Generator().manual_seed(9)).requires_grad_()
-    said, state = cell.unroll(xs, cell.initial_state(BATCH))
-    everything, generator = [said, *parts(state)], torch.Generator().manual_seed(1)
+    outputs, state = cell.unroll(xs, cell.initial_state(BATCH))
+    everything, generator = [outputs, *parts(state)], torch.Generator().manual_seed(1)
     scores = [(part * torch.randn(part.shape, generator=generator)).sum() for part in everything]
     return [*everything, *torch.autograd.grad(scores, [xs, *cell.parameters()])]
 

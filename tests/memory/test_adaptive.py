@@ -23,29 +23,29 @@ def content(memory: np.ndarray, key: np.ndarray, z: float) -> np.ndarray:
 
 
 def naive(parameters: dict[str, Any], xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One example: what is said at every step, and the memory at the end."""
-    memory, said = parameters["memory"].copy(), []
+    """One example: the outputs of all steps, and the memory at the end."""
+    memory, outputs = parameters["memory"].copy(), []
     retention = 1 / (1 + np.exp(-parameters["retention"]))
     for x in xs:
-        told = x @ parameters["project.weight"] + parameters["project.bias"]
-        keys, value, strengths, rate = np.split(told, np.cumsum([(HEADS + 1) * SLOT_DIM, SLOT_DIM, HEADS + 1]))
+        projected = x @ parameters["project.weight"] + parameters["project.bias"]
+        keys, value, strengths, rate = np.split(projected, np.cumsum([(HEADS + 1) * SLOT_DIM, SLOT_DIM, HEADS + 1]))
         keys = keys.reshape(HEADS + 1, SLOT_DIM)
         where = content(memory, keys[0], strengths[0])
         novelty = (1 - cosine(value, where @ memory)) / 2
         eta = 1 / (1 + np.exp(-(rate[0] + parameters["novelty"][0] * novelty)))
         for i in range(NUM_SLOTS):
             memory[i] = retention[i] * (1 - eta * where[i]) * memory[i] + eta * where[i] * value
-        said.append(np.concatenate([content(memory, keys[h], strengths[h]) @ memory for h in (1, 2)]))
-    return np.array(said), memory
+        outputs.append(np.concatenate([content(memory, keys[h], strengths[h]) @ memory for h in (1, 2)]))
+    return np.array(outputs), memory
 
 
 def test_every_step_is_that_of_the_equations() -> None:
     cell = drawn("adaptive", dtype=torch.float64)
     xs = inputs(time=10, dtype=torch.float64)
-    said, states = unroll(cell, xs)
+    outputs, states = unroll(cell, xs)
     for run, example in np.ndindex(2, 3):
         expected, memory = naive(numpy_parameters(cell, run), xs[run, example].numpy())
-        np.testing.assert_allclose(said[run, example].detach().numpy(), expected, atol=1e-9)
+        np.testing.assert_allclose(outputs[run, example].detach().numpy(), expected, atol=1e-9)
         np.testing.assert_allclose(states[-1].slots[run, example].detach().numpy(), memory, atol=1e-9)
 
 
@@ -56,7 +56,7 @@ def test_slots_keep_from_one_step_to_the_horizon_at_first() -> None:
     torch.testing.assert_close(kept, torch.tensor([1 / 2, 10 / 11, 100 / 101, 1000 / 1001]))
 
 
-def test_what_is_new_is_written_faster_than_what_is_known() -> None:
+def test_new_content_is_written_faster_than_known_content() -> None:
     cell = AdaptiveMemory(1, 2, 1, 2)
     with torch.no_grad():
         cell.reset_parameters([torch.Generator()])

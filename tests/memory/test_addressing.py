@@ -19,7 +19,7 @@ TOLERANCE = {torch.float32: {"rtol": 2e-5, "atol": 2e-6}, torch.float64: {"rtol"
 
 
 class Drawn:
-    """One of everything that heads are told, for R × B memories."""
+    """One of each parameter of the heads, for R × B memories."""
 
     def __init__(
         self,
@@ -236,9 +236,9 @@ def test_writes_equal_the_oracle_for_any_number_of_heads(drawn: Drawn) -> None:
 @pytest.mark.parametrize("heads", [1, 3])
 def test_the_order_of_write_heads_does_not_matter(heads: int) -> None:
     drawn = Drawn(1, heads=heads)
-    slots, *told = drawn.of_write()
-    turned = addressing.erase_and_add(slots, *(part.flip(2) for part in told))
-    torch.testing.assert_close(turned, addressing.erase_and_add(slots, *told))
+    slots, *parameters = drawn.of_write()
+    turned = addressing.erase_and_add(slots, *(part.flip(2) for part in parameters))
+    torch.testing.assert_close(turned, addressing.erase_and_add(slots, *parameters))
 
 
 @pytest.mark.parametrize("heads", [1, 2])

@@ -35,7 +35,7 @@ def problems(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @given(problems(), st.integers(1, 3))
 def test_retrieval_is_its_equation(problem: tuple[Tensor, Tensor, Tensor, Tensor], num_updates: int) -> None:
     query, patterns, strength, log_weight = problem
-    said, weights = retrieve(query, patterns, strength, num_updates, log_weight)
+    outputs, weights = retrieve(query, patterns, strength, num_updates, log_weight)
     for example, head in np.ndindex(2, 2):
         X, a = patterns[0, example].numpy(), log_weight[0, example].exp().numpy()
         xi, beta = query[0, example, head].numpy(), float(strength[0, example, head])
@@ -44,7 +44,7 @@ def test_retrieval_is_its_equation(problem: tuple[Tensor, Tensor, Tensor, Tensor
             p = a * np.exp(scores - scores.max())
             p /= p.sum()
             xi = sum(share * x for share, x in zip(p, X, strict=True))
-        np.testing.assert_allclose(said[0, example, head].numpy(), xi, atol=1e-9)
+        np.testing.assert_allclose(outputs[0, example, head].numpy(), xi, atol=1e-9)
         np.testing.assert_allclose(weights[0, example, head].numpy(), p, atol=1e-9)
 
 
@@ -73,18 +73,18 @@ def test_a_fixed_point_of_the_update_is_where_the_energy_has_no_slope(
 
 def test_one_update_with_the_usual_strength_is_attention() -> None:
     query, patterns = torch.randn(1, 1, 3, 4), torch.randn(1, 1, 6, 4)
-    said, _ = retrieve(query, patterns, torch.full((1, 1, 3), 1 / math.sqrt(4)))
-    torch.testing.assert_close(said, F.scaled_dot_product_attention(query, patterns, patterns))
+    outputs, _ = retrieve(query, patterns, torch.full((1, 1, 3), 1 / math.sqrt(4)))
+    torch.testing.assert_close(outputs, F.scaled_dot_product_attention(query, patterns, patterns))
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_in_the_limit_of_large_strength_the_nearest_pattern_is_said(seed: int) -> None:
+def test_in_the_limit_of_large_strength_the_nearest_pattern_is_returned(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     patterns = F.normalize(torch.randn(1, 1, 5, 8, generator=generator, dtype=torch.float64), dim=-1)
     query = torch.randn(1, 1, 1, 8, generator=generator, dtype=torch.float64)
     distance = (patterns[0, 0] - query[0, 0]).norm(dim=-1)
-    said, weights = retrieve(query, patterns, torch.full((1, 1, 1), 1e8, dtype=torch.float64))
-    torch.testing.assert_close(said[0, 0, 0], patterns[0, 0, distance.argmin()], atol=1e-4, rtol=0)
+    outputs, weights = retrieve(query, patterns, torch.full((1, 1, 1), 1e8, dtype=torch.float64))
+    torch.testing.assert_close(outputs[0, 0, 0], patterns[0, 0, distance.argmin()], atol=1e-4, rtol=0)
     assert weights.argmax() == distance.argmin()
 
 
@@ -93,21 +93,21 @@ def test_patterns_are_completed_from_a_half_of_them() -> None:
     patterns = torch.randint(2, (1, 1, 20, 64), generator=generator).float() * 2 - 1
     query = patterns.clone()
     query[..., 32:] = 0
-    said, _ = retrieve(query, patterns, torch.ones(1, 1, 20), 2)
-    torch.testing.assert_close(said, patterns, atol=1e-3, rtol=0)
+    outputs, _ = retrieve(query, patterns, torch.ones(1, 1, 20), 2)
+    torch.testing.assert_close(outputs, patterns, atol=1e-3, rtol=0)
 
 
-def test_an_empty_memory_says_nothing_and_one_pattern_is_said_by_any_query() -> None:
+def test_an_empty_memory_returns_zero_and_a_single_pattern_is_returned_for_any_query() -> None:
     free = torch.full((1, 1, 3), associative.free(torch.zeros(1)))
     query, strength = torch.randn(1, 1, 2, 4), torch.ones(1, 1, 2)
-    said, _ = retrieve(query, torch.zeros(1, 1, 3, 4), strength, 2, free)
-    assert not said.any()
+    outputs, _ = retrieve(query, torch.zeros(1, 1, 3, 4), strength, 2, free)
+    assert not outputs.any()
     pattern = -100 * torch.ones(4)  # so unlike the query that a free slot would win if it could
     slots = torch.stack([torch.zeros(4), pattern, torch.zeros(4)])[None, None]
     one = free.clone()
     one[..., 1] = -20.0
-    said, _ = retrieve(query.abs(), slots, strength, 2, one)
-    torch.testing.assert_close(said, pattern.expand(1, 1, 2, 4))
+    outputs, _ = retrieve(query.abs(), slots, strength, 2, one)
+    torch.testing.assert_close(outputs, pattern.expand(1, 1, 2, 4))
 
 
 def signs(patterns: int, units: int, seed: int) -> Tensor:
@@ -124,7 +124,7 @@ def test_outer_products_are_their_sums() -> None:
     np.testing.assert_allclose(store_outer_products(patterns).numpy(), expected, atol=1e-12)
 
 
-def test_below_its_capacity_a_classical_network_mends_patterns_and_above_it_loses_them() -> None:
+def test_a_classical_network_repairs_patterns_below_its_capacity_and_loses_them_above() -> None:
     units = 400
     overlaps = {}
     for count in (20, 200):  # loads of .05 and .5, on both sides of .138
@@ -132,19 +132,19 @@ def test_below_its_capacity_a_classical_network_mends_patterns_and_above_it_lose
         spoilt = patterns.clone()
         for row, at in enumerate(torch.rand(count, units, generator=torch.Generator().manual_seed(1)).argsort(-1)):
             spoilt[row, at[: units // 10]] *= -1
-        said = recall_signs(store_outer_products(patterns), spoilt, 10)
-        assert set(said.unique().tolist()) == {-1.0, 1.0}
-        overlaps[count] = (said * patterns).mean().item()
+        outputs = recall_signs(store_outer_products(patterns), spoilt, 10)
+        assert set(outputs.unique().tolist()) == {-1.0, 1.0}
+        overlaps[count] = (outputs * patterns).mean().item()
     assert overlaps[20] > 0.999
     assert overlaps[200] < 0.7
 
 
-def test_modern_retrieval_holds_what_the_classical_network_has_lost() -> None:
+def test_modern_retrieval_recalls_patterns_that_the_classical_network_loses() -> None:
     patterns = signs(200, 400, 200)[None, None]
     spoilt = patterns.clone()
     spoilt[..., :40] *= -1
-    said, _ = retrieve(spoilt, patterns, torch.ones(1, 1, 200, dtype=torch.float64), 2)
-    torch.testing.assert_close(said, patterns, atol=1e-6, rtol=0)
+    outputs, _ = retrieve(spoilt, patterns, torch.ones(1, 1, 200, dtype=torch.float64), 2)
+    torch.testing.assert_close(outputs, patterns, atol=1e-6, rtol=0)
 
 
 def test_a_unit_without_input_stays_as_it_is() -> None:
@@ -157,12 +157,12 @@ def sigmoid(x: Any) -> Any:
 
 
 def naive(parameters: dict[str, Any], xs: np.ndarray) -> np.ndarray:
-    """One example of the cell, with three updates: what is said."""
+    """One example of the cell, with three updates: the outputs."""
     stored: list[list[Any]] = [[0.0, np.zeros(SLOT_DIM)] for _ in range(NUM_SLOTS)]
-    said = []
+    outputs = []
     for x in xs:
-        told = x @ parameters["project.weight"] + parameters["project.bias"]
-        queries, pattern, strengths, gate = np.split(told, np.cumsum([HEADS * SLOT_DIM, SLOT_DIM, HEADS]))
+        projected = x @ parameters["project.weight"] + parameters["project.bias"]
+        queries, pattern, strengths, gate = np.split(projected, np.cumsum([HEADS * SLOT_DIM, SLOT_DIM, HEADS]))
         weakest = min(range(NUM_SLOTS), key=lambda i: (stored[i][0], i))
         stored[weakest] = [float(sigmoid(gate)[0]), pattern]
         heads = []
@@ -172,17 +172,17 @@ def naive(parameters: dict[str, Any], xs: np.ndarray) -> np.ndarray:
                 p = np.array([a * np.exp(beta * v @ xi) for a, v in stored])
                 xi = sum(share * v for share, (_, v) in zip(p / p.sum(), stored, strict=True))
             heads.append(xi)
-        said.append(np.concatenate(heads))
-    return np.array(said)
+        outputs.append(np.concatenate(heads))
+    return np.array(outputs)
 
 
 def test_every_step_of_the_cell_is_that_of_the_equations() -> None:
     cell = drawn("associative", dtype=torch.float64)
     xs = inputs(time=12, dtype=torch.float64)
-    said, _ = unroll(cell, xs)
+    outputs, _ = unroll(cell, xs)
     for run, example in np.ndindex(2, 3):
         expected = naive(numpy_parameters(cell, run), xs[run, example].numpy())
-        np.testing.assert_allclose(said[run, example].detach().numpy(), expected, atol=1e-9)
+        np.testing.assert_allclose(outputs[run, example].detach().numpy(), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -18,21 +18,21 @@ from tests.memory.cells import D_IN, HEADS, NUM_SLOTS, SLOT_DIM, drawn, inputs, 
 def test_circular_placement_is_causal_attention_over_a_window() -> None:
     cell = drawn("attention_circular", dtype=torch.float64)
     xs = inputs(time=13, dtype=torch.float64)
-    said, _ = unroll(cell, xs)
+    outputs, _ = unroll(cell, xs)
     for run in range(2):
-        told = xs[run] @ cell.project.weight[run] + cell.project.bias[run]
-        q, k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in told.split(SLOT_DIM, -1))
+        projected = xs[run] @ cell.project.weight[run] + cell.project.bias[run]
+        q, k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in projected.split(SLOT_DIM, -1))
         expected = F.scaled_dot_product_attention(q, k, v, attn_mask=causal_window(13, NUM_SLOTS))
-        torch.testing.assert_close(said[run], expected.transpose(1, 2).flatten(2))
+        torch.testing.assert_close(outputs[run], expected.transpose(1, 2).flatten(2))
 
 
 def naive(parameters: dict[str, Any], xs: np.ndarray) -> np.ndarray:
-    """One example with first-free placement: what is said."""
+    """One example with first-free placement: the outputs."""
     stored: list[tuple[float, np.ndarray, np.ndarray]] = [(0.0, np.zeros(SLOT_DIM), np.zeros(SLOT_DIM))] * NUM_SLOTS
-    said, dim = [], SLOT_DIM // HEADS
+    outputs, dim = [], SLOT_DIM // HEADS
     for x in xs:
-        told = x @ parameters["project.weight"] + parameters["project.bias"]
-        query, key, value, gate = np.split(told, np.cumsum([SLOT_DIM] * 3))
+        projected = x @ parameters["project.weight"] + parameters["project.bias"]
+        query, key, value, gate = np.split(projected, np.cumsum([SLOT_DIM] * 3))
         weakest = min(range(NUM_SLOTS), key=lambda i: (stored[i][0], i))
         stored[weakest] = (float(1 / (1 + np.exp(-gate[0]))), key, value)
         heads = []
@@ -40,17 +40,17 @@ def naive(parameters: dict[str, Any], xs: np.ndarray) -> np.ndarray:
             part = slice(h * dim, (h + 1) * dim)
             p = np.array([a * np.exp(query[part] @ k[part] / np.sqrt(dim)) for a, k, _ in stored])
             heads.append(sum(share * v[part] for share, (_, _, v) in zip(p / p.sum(), stored, strict=True)))
-        said.append(np.concatenate(heads))
-    return np.array(said)
+        outputs.append(np.concatenate(heads))
+    return np.array(outputs)
 
 
 def test_first_free_placement_is_that_of_the_equations() -> None:
     cell = drawn("attention_first_free", dtype=torch.float64)
     xs = inputs(time=13, dtype=torch.float64)
-    said, states = unroll(cell, xs)
+    outputs, states = unroll(cell, xs)
     for run, example in np.ndindex(2, 3):
         expected = naive(numpy_parameters(cell, run), xs[run, example].numpy())
-        np.testing.assert_allclose(said[run, example].detach().numpy(), expected, atol=1e-9)
+        np.testing.assert_allclose(outputs[run, example].detach().numpy(), expected, atol=1e-9)
     slots = torch.stack([state.write_weights.argmax(-1) for state in states], -1)
     assert (slots[..., :NUM_SLOTS] == torch.arange(NUM_SLOTS)).all()
     assert not (slots[..., NUM_SLOTS:] == torch.arange(13 - NUM_SLOTS) % NUM_SLOTS).all()

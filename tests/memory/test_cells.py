@@ -30,9 +30,9 @@ def scored(cell: Any, xs: Tensor) -> Tensor:
 def test_shapes_and_types_are_what_the_contract_says(name: str) -> None:
     for dtype in (torch.float32, torch.float64):
         cell = drawn(name, dtype=dtype)
-        said, states = unroll(cell, inputs(dtype=dtype))
-        assert said.shape == (2, 3, 6, cell.d_out)
-        assert said.dtype == dtype
+        outputs, states = unroll(cell, inputs(dtype=dtype))
+        assert outputs.shape == (2, 3, 6, cell.d_out)
+        assert outputs.dtype == dtype
         for state in (cell.initial_state(3), *states):
             for field, part in tensors_of(state).items():
                 assert part.shape[:2] == (2, 3), field
@@ -40,7 +40,7 @@ def test_shapes_and_types_are_what_the_contract_says(name: str) -> None:
 
 
 @EVERY
-def test_what_is_called_a_weighting_is_one(name: str) -> None:
+def test_weightings_are_non_negative_and_sum_to_at_most_one(name: str) -> None:
     cell = drawn(name)
     for state in unroll(cell, inputs(time=20, scale=3.0))[1]:
         for field in ("read_weights", "write_weights"):
@@ -100,8 +100,8 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, position: int
     assert torch.equal(together[1][position], single[1][0])
     for field, part in tensors_of(single[2][-1]).items():
         assert torch.equal(tensors_of(together[2][-1])[field][position], part[0]), field
-    for _, said, _ in (together, single):
-        said.square().sum((1, 2, 3)).sum().backward()
+    for _, outputs, _ in (together, single):
+        outputs.square().sum((1, 2, 3)).sum().backward()
     for mine, theirs in zip(alone.parameters(), pack.parameters(), strict=True):
         assert torch.equal(mine.grad[0], theirs.grad[position])
 
@@ -115,7 +115,7 @@ def test_examples_of_a_batch_do_not_see_each_other(name: str) -> None:
 
 
 @EVERY
-def test_under_off_nothing_is_heard_but_the_memory_goes_on(name: str) -> None:
+def test_under_off_outputs_are_zero_but_the_memory_continues(name: str) -> None:
     cell = drawn(name)
     on, states = unroll(cell, inputs())
     off, silent = unroll(cell, inputs(), control="off")
@@ -138,7 +138,7 @@ def test_under_shuffled_the_neighbours_memory_is_read(name: str) -> None:
 
 
 @EVERY
-def test_what_came_in_before_is_remembered(name: str) -> None:
+def test_outputs_depend_on_earlier_inputs(name: str) -> None:
     cell = drawn(name)
     xs = inputs()
     other = xs.clone()
@@ -168,11 +168,11 @@ def test_gradients_equal_differences(name: str) -> None:
     xs = inputs(runs=1, batch=2, time=5, dtype=torch.float64).requires_grad_()
 
     def of(x: Tensor, *values: Tensor) -> Tensor:
-        def said(x: Tensor) -> Tensor:
+        def outputs(x: Tensor) -> Tensor:
             return scored(cell, x)
 
         with torch.nn.utils.stateless._reparametrize_module(cell, dict(zip(parameters, values, strict=True))):
-            return said(x)
+            return outputs(x)
 
     values = tuple(value.detach().clone().requires_grad_() for value in parameters.values())
     assert torch.autograd.gradcheck(of, (xs, *values), eps=1e-6, atol=1e-5, rtol=1e-4, fast_mode=True)
@@ -183,11 +183,11 @@ def test_a_thousand_steps_and_their_gradient_are_finite(name: str) -> None:
     cell = drawn(name, runs=1)
     xs = inputs(runs=1, batch=3, time=1000)
     xs = (xs * torch.tensor([0.0, 1.0, 100.0])[:, None, None]).requires_grad_()
-    said, states = unroll(cell, xs)
-    assert torch.isfinite(said).all()
+    outputs, states = unroll(cell, xs)
+    assert torch.isfinite(outputs).all()
     for field, part in tensors_of(states[-1]).items():
         assert torch.isfinite(part).all(), field
-    said.square().mean().backward()
+    outputs.square().mean().backward()
     assert torch.isfinite(xs.grad).all()
     assert all(torch.isfinite(parameter.grad).all() for parameter in cell.parameters())
 
@@ -197,10 +197,10 @@ def test_a_thousand_steps_and_their_gradient_are_finite(name: str) -> None:
 def test_half_precision_gives_no_bad_number(name: str, dtype: torch.dtype) -> None:
     cell = drawn(name, dtype=dtype)
     for scale in (0.0, 1.0, 10.0):
-        said, _ = unroll(cell, inputs(time=20, dtype=dtype, scale=scale))
-        assert torch.isfinite(said).all()
+        outputs, _ = unroll(cell, inputs(time=20, dtype=dtype, scale=scale))
+        assert torch.isfinite(outputs).all()
         if scale <= 1:  # float16 ends at 65504, gradients of large inputs do not
-            said.float().square().mean().backward()
+            outputs.float().square().mean().backward()
             assert all(torch.isfinite(parameter.grad).all() for parameter in cell.parameters())
 
 
@@ -219,9 +219,9 @@ def test_memories_whose_slots_are_all_alike_give_no_bad_number(name: str, value:
     if "slots" in state._fields:
         state = state._replace(slots=torch.full_like(state.slots, value).requires_grad_())
     xs = inputs(seed=1)
-    said, _ = unroll(cell, xs, state)
-    assert torch.isfinite(said).all()
-    said.square().sum().backward()
+    outputs, _ = unroll(cell, xs, state)
+    assert torch.isfinite(outputs).all()
+    outputs.square().sum().backward()
     for parameter in cell.parameters():
         assert parameter.grad is None or torch.isfinite(parameter.grad).all()
 

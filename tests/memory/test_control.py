@@ -1,4 +1,4 @@
-"""Controls of a memory: who is shown whose, and what is heard."""
+"""Controls of a memory: which memory a read sees, and which reads a network receives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_shuffled_shows_every_example_its_neighbours_memory_within_its_run(
 
 
 @pytest.mark.parametrize("control", ["on", "off", "random_writes"])
-def test_otherwise_everybody_sees_their_own_memory(control: Control) -> None:
+def test_other_controls_show_every_example_its_own_memory(control: Control) -> None:
     slots = memories(2, 3, 4, 5)
     assert torch.equal(shuffle_memory(slots, control), slots)
 
@@ -41,7 +41,7 @@ def test_only_off_silences_what_is_read(control: Control) -> None:
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-def test_what_is_given_is_left_alone(control: Control) -> None:
+def test_controls_do_not_change_their_arguments(control: Control) -> None:
     given_slots = memories(2, 3, 4)
     before = given_slots.clone()
     silence_reads(shuffle_memory(given_slots, control), control)
@@ -50,12 +50,12 @@ def test_what_is_given_is_left_alone(control: Control) -> None:
 
 def test_a_silenced_memory_gets_no_gradient_though_it_holds_nonsense() -> None:
     reads = torch.tensor([[[1.0, torch.inf, torch.nan]]], requires_grad=True)
-    said = silence_reads(reads, "off")
-    assert said.tolist() == [[[0, 0, 0]]]
-    assert not said.requires_grad
+    outputs = silence_reads(reads, "off")
+    assert outputs.tolist() == [[[0, 0, 0]]]
+    assert not outputs.requires_grad
 
 
-def test_a_swapped_memory_gets_the_gradient_of_who_read_it() -> None:
+def test_a_swapped_memory_gets_the_gradient_of_its_reader() -> None:
     slots = memories(1, 3, 1).requires_grad_()
     (shuffle_memory(slots, "shuffled") * torch.tensor([[[1.0], [10.0], [100.0]]])).sum().backward()
     assert slots.grad is not None

@@ -43,25 +43,25 @@ def torchs(cell: ControlledMemory, run: int) -> nn.LSTMCell:
 
 
 @EVERY
-def test_the_controller_hears_the_last_read_and_the_memory_hears_the_controller(name: str) -> None:
+def test_the_controller_takes_the_last_read_and_the_memory_takes_the_controllers_output(name: str) -> None:
     cell, xs = drawn(name), inputs()
     state, memory = cell.initial_state(3), cell.memory.initial_state(3)
     own = [torchs(cell, run) for run in range(2)]
     hidden = kept = torch.zeros(2, 3, HIDDEN, dtype=torch.float64)
     reads = torch.zeros(2, 3, cell.memory.d_out, dtype=torch.float64)
     for x in xs.unbind(2):
-        said, state = cell.step(x, state)
-        told = torch.cat([x, reads], -1)
-        of_runs = [lstm(told[run], (hidden[run], kept[run])) for run, lstm in enumerate(own)]
+        outputs, state = cell.step(x, state)
+        projected = torch.cat([x, reads], -1)
+        of_runs = [lstm(projected[run], (hidden[run], kept[run])) for run, lstm in enumerate(own)]
         hidden, kept = (torch.stack(parts) for parts in zip(*of_runs, strict=True))
         reads, memory = cell.memory.step(hidden, memory)
-        torch.testing.assert_close(said, torch.cat([hidden, reads], -1))
+        torch.testing.assert_close(outputs, torch.cat([hidden, reads], -1))
         torch.testing.assert_close(state.reads, reads)
-    assert said.shape[-1] == cell.d_out
+    assert outputs.shape[-1] == cell.d_out
 
 
 @EVERY
-def test_what_can_be_seen_of_the_memory_can_be_seen_of_the_state(name: str) -> None:
+def test_the_state_has_the_observable_parts_of_the_memory(name: str) -> None:
     cell = drawn(name)
     _, state = cell.step(inputs()[:, :, 0], cell.initial_state(3))
     for field in ("slots", "read_weights", "write_weights", "usage"):
@@ -70,15 +70,15 @@ def test_what_can_be_seen_of_the_memory_can_be_seen_of_the_state(name: str) -> N
 
 
 @EVERY
-def test_silenced_the_controller_goes_on_alone(name: str) -> None:
+def test_under_off_the_controller_continues_alone(name: str) -> None:
     cell, xs = drawn(name), inputs()
     state, own = cell.initial_state(3), torchs(cell, 0)
     hidden = kept = torch.zeros(3, HIDDEN, dtype=torch.float64)
     for x in xs.unbind(2):
-        said, state = cell.step(x, state, "off")
+        outputs, state = cell.step(x, state, "off")
         hidden, kept = own(torch.cat([x[0], torch.zeros(3, cell.memory.d_out)], -1), (hidden, kept))
-        torch.testing.assert_close(said[0, :, :HIDDEN], hidden)
-        assert not said[:, :, HIDDEN:].any()
+        torch.testing.assert_close(outputs[0, :, :HIDDEN], hidden)
+        assert not outputs[:, :, HIDDEN:].any()
 
 
 @pytest.mark.parametrize("name", ["runs", "d_in", "d_hidden"])

@@ -193,35 +193,33 @@ def tensors(state: DNCState) -> list[Tensor]:
 
 def stepwise(cell: DNCCell, x: Tensor, state: DNCState, control: Control = "on") -> tuple[Tensor, DNCState]:
     """A sequence by :meth:`DNCCell.step`."""
-    said = []
+    outputs = []
     for now in x.unbind(2):
         y, state = cell.step(now, state, control)
-        said.append(y)
-    return torch.stack(said, 2), state
+        outputs.append(y)
+    return torch.stack(outputs, 2), state
 
 
-def weighed(said: Tensor, state: DNCState) -> Tensor:
-    """A loss that depends on all that is said and carried."""
+def weighed(outputs: Tensor, state: DNCState) -> Tensor:
+    """A loss that depends on all outputs and the whole state."""
     generator = torch.Generator().manual_seed(5)
-    parts = [said, *tensors(state)]
+    parts = [outputs, *tensors(state)]
     weights = [torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part.dtype) for part in parts]
     return torch.stack([(part * weight).sum() for part, weight in zip(parts, weights, strict=True)]).sum()
 
 
 @pytest.mark.parametrize("d_out", [None, 4])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_sequence_says_what_its_steps_say_and_so_does_its_gradient(
-    size: tuple[int, int, int], d_out: int | None
-) -> None:
+def test_a_sequence_equals_its_steps_and_so_does_its_gradient(size: tuple[int, int, int], d_out: int | None) -> None:
     cell = make_cell(size=size, d_out=d_out)
     results = []
     for form in (stepwise, DNCCell.unroll):
         x, first = inputs(5).permute(1, 2, 0, 3).requires_grad_(), begun(cell)
         for part in tensors(first):
             part.requires_grad_()
-        said, last = form(cell, x, first)
+        outputs, last = form(cell, x, first)
         wanted = [x, *cell.parameters(), *tensors(first)]
-        results.append((said, *tensors(last), *torch.autograd.grad(weighed(said, last), wanted)))
+        results.append((outputs, *tensors(last), *torch.autograd.grad(weighed(outputs, last), wanted)))
     for by_step, at_once in zip(*results, strict=True):
         torch.testing.assert_close(at_once, by_step, rtol=1e-7, atol=1e-8)
 
@@ -248,9 +246,9 @@ def test_sparse_links_to_all_slots_are_dense_ones(size: tuple[int, int, int]) ->
     x = inputs(8).permute(1, 2, 0, 3)
     results = []
     for cell in (dense, sparse):
-        said, last = stepwise(cell, x, begun(cell))
-        of_said = torch.autograd.grad(said.square().sum(), list(cell.parameters()))
-        results.append((said, last.read_weights, last.usage, last.precedence, *of_said))
+        outputs, last = stepwise(cell, x, begun(cell))
+        of_said = torch.autograd.grad(outputs.square().sum(), list(cell.parameters()))
+        results.append((outputs, last.read_weights, last.usage, last.precedence, *of_said))
         results[-1] = (*results[-1], matrix(last, of_columns=False), matrix(last, of_columns=True))
     for of_dense, of_sparse in zip(*results, strict=True):
         torch.testing.assert_close(of_sparse, of_dense, rtol=1e-9, atol=1e-12)
@@ -266,7 +264,7 @@ def matrix(state: DNCState, *, of_columns: bool) -> Tensor:
     return rows.mT if of_columns else rows
 
 
-def test_a_sparse_link_is_at_most_the_dense_one_and_no_neighbour_stands_twice() -> None:
+def test_a_sparse_link_is_at_most_the_dense_one_and_has_no_neighbour_twice() -> None:
     generator = torch.Generator().manual_seed(3)
     writes = (3 * torch.randn(20, 2, 3, 1, 9, generator=generator, dtype=torch.float64)).softmax(-1)
     state = make_cell(size=(9, 3, 2), sparse_links=3).initial_state(3)
@@ -284,7 +282,7 @@ def test_a_sparse_link_is_at_most_the_dense_one_and_no_neighbour_stands_twice() 
 
 
 class Life(NamedTuple):
-    """A cell of any size that is told extreme things, from an empty memory or one in which all slots are tied."""
+    """A cell of any size with extreme interfaces, from an empty memory or one in which all slots are tied."""
 
     num_slots: int
     slot_dim: int
@@ -297,7 +295,7 @@ class Life(NamedTuple):
     seed: int
 
     def begin(self, steps: int) -> tuple[DNCCell, Tensor, DNCState]:
-        """The cell, what it hears, and its first state."""
+        """Return the cell, its inputs, and its first state."""
         kept = 1 + self.seed % self.num_slots if self.sparse else None
         cell = make_cell(size=(self.num_slots, self.slot_dim, self.heads), sparse_links=kept).to(self.dtype)
         with torch.no_grad():
@@ -345,9 +343,9 @@ def test_weights_usage_and_links_stay_within_their_bounds(life: Life) -> None:
 @settings(max_examples=30)
 def test_extreme_interfaces_empty_memories_and_ties_have_finite_gradients(life: Life, form: Form) -> None:
     cell, x, first = life.begin(6)
-    said, last = form(cell, x, first)
-    assert all(torch.isfinite(part).all() for part in (said, *tensors(last)))
-    gradients = torch.autograd.grad(weighed(said, last), list(cell.parameters()))
+    outputs, last = form(cell, x, first)
+    assert all(torch.isfinite(part).all() for part in (outputs, *tensors(last)))
+    gradients = torch.autograd.grad(weighed(outputs, last), list(cell.parameters()))
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
@@ -363,10 +361,10 @@ def test_half_precision_has_no_nan_and_stays_near_float64(dtype: torch.dtype, fo
     rough.load_state_dict(exact.state_dict())
     x = inputs(6).permute(1, 2, 0, 3).to(dtype)
     expected, _ = stepwise(exact, x.double(), begun(exact))
-    said, last = form(rough, x, begun(rough))
-    assert said.dtype == dtype
-    assert (said.double() - expected)[:, :, 0].abs().max() < 0.1
-    assert all(torch.isfinite(part).all() for part in (said, *tensors(last)))
+    outputs, last = form(rough, x, begun(rough))
+    assert outputs.dtype == dtype
+    assert (outputs.double() - expected)[:, :, 0].abs().max() < 0.1
+    assert all(torch.isfinite(part).all() for part in (outputs, *tensors(last)))
     for first in (begun(rough), rough.initial_state(3)):
         gradients = torch.autograd.grad(weighed(*form(rough, x, first)), list(rough.parameters()))
         assert all(torch.isfinite(gradient).all() for gradient in gradients)
@@ -379,9 +377,9 @@ def test_a_thousand_steps_have_neither_nan_nor_a_weight_out_of_bounds(
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # shapes of ten steps are checked everywhere else
     cell = make_cell(runs=1, size=(6, 4, 2), sparse_links=kept).float()
     x = inputs(1000, runs=1, batch=2).permute(1, 2, 0, 3).float()
-    said, last = cell.unroll(x, cell.initial_state(2))
-    gradients = torch.autograd.grad(said.square().mean(), list(cell.parameters()))
-    assert all(torch.isfinite(part).all() for part in (said, *tensors(last), *gradients))
+    outputs, last = cell.unroll(x, cell.initial_state(2))
+    gradients = torch.autograd.grad(outputs.square().mean(), list(cell.parameters()))
+    assert all(torch.isfinite(part).all() for part in (outputs, *tensors(last), *gradients))
     assert (last.read_weights.sum(-1) <= 1 + 1e-4).all()
     assert (last.usage <= 1 + 1e-4).all()
 
@@ -417,36 +415,36 @@ def test_a_run_alone_has_the_bits_of_the_run_in_a_pack(
 
 
 def _everything(cell: DNCCell, x: Tensor, form: Form) -> list[Tensor]:
-    said, last = form(cell, x, cell.initial_state(x.shape[1]))
-    return [said, *tensors(last), *torch.autograd.grad(said.square().sum(), list(cell.parameters()))]
+    outputs, last = form(cell, x, cell.initial_state(x.shape[1]))
+    return [outputs, *tensors(last), *torch.autograd.grad(outputs.square().sum(), list(cell.parameters()))]
 
 
 @pytest.mark.parametrize("form", [stepwise, DNCCell.unroll])
 def test_a_loss_on_the_last_output_alone_reaches_every_parameter(form: Form) -> None:
     cell = make_cell(d_out=4)
-    said, _ = form(cell, inputs(6).permute(1, 2, 0, 3), cell.initial_state(3))
-    gradients = torch.autograd.grad(said[:, :, -1].square().sum(), list(cell.parameters()))
+    outputs, _ = form(cell, inputs(6).permute(1, 2, 0, 3), cell.initial_state(3))
+    gradients = torch.autograd.grad(outputs[:, :, -1].square().sum(), list(cell.parameters()))
     assert all((gradient != 0).flatten(1).any(-1).all() for gradient in gradients)
     interface = dict(zip([name for name, _ in cell.named_parameters()], gradients, strict=True))["interface.bias"]
     assert (interface.abs().amax(0) > 0).all(), "every gate, key, strength and mode"
 
 
 @pytest.mark.parametrize("form", [stepwise, DNCCell.unroll])
-def test_the_controller_hears_what_was_read_in_the_step_before(form: Form) -> None:
+def test_the_controller_takes_the_reads_of_the_step_before(form: Form) -> None:
     cell = make_cell()
     x = inputs(2).permute(1, 2, 0, 3)
     first = begun(cell)
     first = first._replace(reads=first.reads + 0.3)
     first.reads.requires_grad_()
-    said, last = form(cell, x, first)
-    hidden = said[..., :6]
+    outputs, last = form(cell, x, first)
+    hidden = outputs[..., :6]
     assert torch.autograd.grad(hidden[:, :, 0].sum(), first.reads, retain_graph=True)[0].all()
     silent, _ = form(cell, x, first._replace(reads=torch.zeros_like(first.reads)))
     assert not torch.isclose(silent[:, :, 0, :6], hidden[:, :, 0]).all(-1).any()
     # The first step's read reaches the second step's controller: the rows of W that hear reads have a gradient.
     weight = cell.controller.of_input.weight
     assert torch.autograd.grad(hidden[:, :, 1].sum(), weight)[0][:, 3:].all()
-    torch.testing.assert_close(last.reads.flatten(2), said[:, :, -1, 6:])
+    torch.testing.assert_close(last.reads.flatten(2), outputs[:, :, -1, 6:])
 
 
 @pytest.mark.parametrize("kept", [None, 2])
@@ -462,7 +460,7 @@ def test_a_sequence_is_its_parts_with_the_state_carried(cut: int, kept: int | No
 
 
 @pytest.mark.parametrize("kept", [None, 2])
-def test_a_step_changes_nothing_that_it_was_given(kept: int | None) -> None:
+def test_a_step_does_not_change_its_arguments(kept: int | None) -> None:
     cell = make_cell(sparse_links=kept)
     x, state = inputs(2).permute(1, 2, 0, 3), begun(cell)
     _, state = stepwise(cell, x, state)
@@ -478,16 +476,16 @@ def test_a_step_changes_nothing_that_it_was_given(kept: int | None) -> None:
 def test_controls_silence_a_memory_and_swap_it_with_the_neighbours(form: Form, kept: int | None) -> None:
     cell = make_cell(sparse_links=kept)
     x, first = inputs(6).permute(1, 2, 0, 3), begun(cell)
-    said, _ = form(cell, x, first)
+    outputs, _ = form(cell, x, first)
     off, state = form(cell, x, first, "off")
     assert not off[..., 6:].any()
     assert not state.reads.any()
     assert state.read_weights.any()
     same, _ = form(cell, x, first, "random_writes")
-    assert torch.equal(same, said)
+    assert torch.equal(same, outputs)
     shuffled, _ = form(cell, x[:, :, :1], first, "shuffled")
     _, own = form(cell, x[:, :, :1], first)
-    assert torch.equal(shuffled[..., :6], said[:, :, :1, :6])
+    assert torch.equal(shuffled[..., :6], outputs[:, :, :1, :6])
     _, swapped = form(cell, x[:, :, :1], first, "shuffled")
     neighbour = product_of(swapped.read_weights, own.slots.roll(1, 1))
     torch.testing.assert_close(swapped.reads, neighbour)
@@ -502,8 +500,8 @@ def test_under_shuffled_links_are_the_neighbours_too() -> None:
     cell = make_cell()
     x = inputs(3).permute(1, 2, 0, 3)
     _, state = stepwise(cell, x, begun(cell))
-    told = split_interface(cell.interface(torch.zeros(2, 3, 6, dtype=torch.float64)), 2, 3)
-    forward = told._replace(read_modes=torch.tensor([0.0, 0, 1], dtype=torch.float64).expand(2, 3, 2, 3))
+    projected = split_interface(cell.interface(torch.zeros(2, 3, 6, dtype=torch.float64)), 2, 3)
+    forward = projected._replace(read_modes=torch.tensor([0.0, 0, 1], dtype=torch.float64).expand(2, 3, 2, 3))
     own, swapped = access(forward, state), access(forward, state, "shuffled")
     assert own.link is not None
     expected = torch.einsum("rbij,rbhj->rbhi", own.link.roll(1, 1), state.read_weights)
@@ -512,13 +510,15 @@ def test_under_shuffled_links_are_the_neighbours_too() -> None:
 
 def test_interface_parts_have_their_ranges_and_use_every_feature_once() -> None:
     vector = torch.randn(2, 3, interface_size(3, 4), generator=torch.Generator().manual_seed(1)) * 20
-    told = split_interface(vector, 3, 4)
-    assert sum(part[0, 0].numel() for part in told) == interface_size(3, 4) == 4 * 3 + 3 * 4 + 5 * 3 + 3
-    assert all(((part >= 0) & (part <= 1)).all() for part in (told.erase, told.free_gates, told.read_modes))
-    assert all(((part >= 0) & (part <= 1)).all() for part in (told.allocation_gate, told.write_gate))
-    assert (told.read_strengths >= 1).all()
-    assert (told.write_strength >= 1).all()
-    torch.testing.assert_close(told.read_modes.sum(-1), torch.ones(2, 3, 3))
+    projected = split_interface(vector, 3, 4)
+    assert sum(part[0, 0].numel() for part in projected) == interface_size(3, 4) == 4 * 3 + 3 * 4 + 5 * 3 + 3
+    assert all(
+        ((part >= 0) & (part <= 1)).all() for part in (projected.erase, projected.free_gates, projected.read_modes)
+    )
+    assert all(((part >= 0) & (part <= 1)).all() for part in (projected.allocation_gate, projected.write_gate))
+    assert (projected.read_strengths >= 1).all()
+    assert (projected.write_strength >= 1).all()
+    torch.testing.assert_close(projected.read_modes.sum(-1), torch.ones(2, 3, 3))
 
 
 @pytest.mark.parametrize(

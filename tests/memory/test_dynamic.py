@@ -31,12 +31,12 @@ def sigmoid(x: Any) -> Any:
 
 
 def naive(parameters: dict[str, Any], xs: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One example, slot by slot: what is said, and memory and usage at the end."""
+    """One example, slot by slot: the outputs, and memory and usage at the end."""
     memory, usage, write = np.zeros((SLOTS, DIM)), np.zeros(SLOTS), np.zeros(SLOTS)
-    reads, said = np.zeros((HEADS, SLOTS)), []
+    reads, outputs = np.zeros((HEADS, SLOTS)), []
     for x in xs:
-        told = x @ parameters["project.weight"] + parameters["project.bias"]
-        keys, value, strengths, gates = np.split(told, np.cumsum([HEADS * DIM, DIM, HEADS]))
+        projected = x @ parameters["project.weight"] + parameters["project.bias"]
+        keys, value, strengths, gates = np.split(projected, np.cumsum([HEADS * DIM, DIM, HEADS]))
         free, gate = sigmoid(gates[:HEADS]), sigmoid(gates[HEADS])
         for i in range(SLOTS):
             retention = np.prod([1 - free[h] * reads[h, i] for h in range(HEADS)])
@@ -54,19 +54,19 @@ def naive(parameters: dict[str, Any], xs: np.ndarray, threshold: float) -> tuple
             scores = np.array([slot @ key / max(np.linalg.norm(slot), 1e-3) / np.linalg.norm(key) for slot in memory])
             scores = np.exp((1 + np.log1p(np.exp(strengths[h]))) * scores)
             reads[h] = scores / scores.sum()
-        said.append((reads @ memory).ravel())
-    return np.array(said), memory, usage
+        outputs.append((reads @ memory).ravel())
+    return np.array(outputs), memory, usage
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.05, 0.3])
 def test_every_step_is_that_of_the_equations(threshold: float) -> None:
     cell = made(threshold)
     xs = inputs(time=12, dtype=torch.float64)
-    said, states = unroll(cell, xs)
+    outputs, states = unroll(cell, xs)
     collected = False
     for run, example in np.ndindex(2, 3):
         expected, memory, usage = naive(numpy_parameters(cell, run), xs[run, example].numpy(), threshold)
-        found = (said, states[-1].slots, states[-1].usage)
+        found = (outputs, states[-1].slots, states[-1].usage)
         for mine, theirs in zip(found, (expected, memory, usage), strict=True):
             np.testing.assert_allclose(mine[run, example].detach().numpy(), theirs, atol=1e-9)
         collected |= bool((usage == 0).any())
@@ -74,7 +74,7 @@ def test_every_step_is_that_of_the_equations(threshold: float) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
-def test_collection_empties_what_is_hardly_used_and_nothing_else(seed: int, threshold: float) -> None:
+def test_collection_empties_almost_unused_slots_and_no_others(seed: int, threshold: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     slots, usage = torch.randn(1, 2, 5, 3, generator=generator), torch.rand(1, 2, 5, generator=generator)
     kept, used = dynamic.collect(slots, usage, threshold)
@@ -120,7 +120,7 @@ def test_compaction_moves_living_slots_together_in_their_order(state: DynamicSta
     torch.testing.assert_close(read(after.slots, content_weights(key, after.slots, strength)), before)
 
 
-def test_a_memory_that_is_compacted_after_every_step_says_the_same() -> None:
+def test_compaction_after_every_step_changes_no_output() -> None:
     xs = inputs(time=15, dtype=torch.float64)
     plain, states = unroll(made(0.2), xs)
     compacted, moved = unroll(made(0.2, compaction=True), xs)

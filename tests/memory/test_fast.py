@@ -26,7 +26,7 @@ def test_a_compiled_step_is_the_step(name: str) -> None:
     assert float(worst) < 1e-5
 
 
-def test_memories_that_are_told_and_laid_out_alike_are_one_to_the_compiler() -> None:
+def test_accesses_of_equal_sizes_are_equal_and_share_a_compiled_step() -> None:
     accesses: list[Access] = [NTMAccess((8, 4, 6, 4, 6)), DNCAccess(2, 4)]
     assert accesses == [NTMAccess((8, 4, 6, 4, 6)), DNCAccess(2, 4)]
     assert len({*accesses, NTMAccess((8, 4, 6, 4, 6)), DNCAccess(2, 4), DNCAccess(4, 2)}) == 3

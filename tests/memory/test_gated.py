@@ -16,11 +16,11 @@ from tests.memory.cells import D_IN, HEADS, NUM_SLOTS, SLOT_DIM, drawn, inputs, 
 
 
 def naive(parameters: dict[str, Any], xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One example: what is said at every step, and the memory at the end."""
-    memory, said = np.zeros((NUM_SLOTS, SLOT_DIM)), []
+    """One example: the outputs of all steps, and the memory at the end."""
+    memory, outputs = np.zeros((NUM_SLOTS, SLOT_DIM)), []
     for x in xs:
-        told = x @ parameters["project.weight"] + parameters["project.bias"]
-        query, value, keys, strengths = np.split(told, np.cumsum([SLOT_DIM, SLOT_DIM, HEADS * SLOT_DIM]))
+        projected = x @ parameters["project.weight"] + parameters["project.bias"]
+        query, value, keys, strengths = np.split(projected, np.cumsum([SLOT_DIM, SLOT_DIM, HEADS * SLOT_DIM]))
         for i in range(NUM_SLOTS):
             score = query @ (memory[i] + parameters["keys"][i]) / np.sqrt(SLOT_DIM) + parameters["bias"][0]
             z = 1 / (1 + np.exp(-score))
@@ -30,17 +30,17 @@ def naive(parameters: dict[str, Any], xs: np.ndarray) -> tuple[np.ndarray, np.nd
             alike = [slot @ key / max(np.linalg.norm(slot), 1e-3) / np.linalg.norm(key) for slot in memory]
             scores = np.exp((1 + np.log1p(np.exp(strengths[h]))) * np.array(alike))
             heads.append(scores / scores.sum() @ memory)
-        said.append(np.concatenate(heads))
-    return np.array(said), memory
+        outputs.append(np.concatenate(heads))
+    return np.array(outputs), memory
 
 
 def test_every_step_is_that_of_the_equations() -> None:
     cell = drawn("gated", dtype=torch.float64)
     xs = inputs(time=10, dtype=torch.float64)
-    said, states = unroll(cell, xs)
+    outputs, states = unroll(cell, xs)
     for run, example in np.ndindex(2, 3):
         expected, memory = naive(numpy_parameters(cell, run), xs[run, example].numpy())
-        np.testing.assert_allclose(said[run, example].detach().numpy(), expected, atol=1e-9)
+        np.testing.assert_allclose(outputs[run, example].detach().numpy(), expected, atol=1e-9)
         np.testing.assert_allclose(states[-1].slots[run, example].detach().numpy(), memory, atol=1e-9)
 
 

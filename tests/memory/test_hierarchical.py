@@ -21,13 +21,13 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 def naive(parameters: dict[str, Any], xs: np.ndarray) -> tuple[np.ndarray, list[list[np.ndarray]]]:
-    """One example: what is said, and every entry that was ever written to each level."""
+    """One example: the outputs, and every entry that was ever written to each level."""
     entries: list[list[tuple[float, np.ndarray]]] = [[] for _ in LEVELS]
-    said = []
+    outputs = []
     for x in xs:
-        told = x @ parameters["project.weight"] + parameters["project.bias"]
+        projected = x @ parameters["project.weight"] + parameters["project.bias"]
         sizes = [SLOT_DIM, 1, HEADS * SLOT_DIM, HEADS]
-        value, gate, keys, strengths, preference = np.split(told, np.cumsum(sizes))
+        value, gate, keys, strengths, preference = np.split(projected, np.cumsum(sizes))
         entries[0].append((GATE_FLOOR + (1 - GATE_FLOOR) / (1 + np.exp(-float(gate[0]))), value))
         for level in range(1, len(LEVELS)):
             below, own = entries[level - 1], entries[level]
@@ -48,17 +48,17 @@ def naive(parameters: dict[str, Any], xs: np.ndarray) -> tuple[np.ndarray, list[
                 weights = softmax(beta * np.array(alike))
                 reading += share * sum(w * s for w, s in zip(weights, held, strict=True))
             heads.append(reading)
-        said.append(np.concatenate(heads))
-    return np.array(said), [[s for _, s in of_level] for of_level in entries]
+        outputs.append(np.concatenate(heads))
+    return np.array(outputs), [[s for _, s in of_level] for of_level in entries]
 
 
 def test_every_step_is_that_of_the_equations() -> None:
     cell = drawn("hierarchical", dtype=torch.float64)
     xs = inputs(time=21, dtype=torch.float64)
-    said, states = unroll(cell, xs)
+    outputs, states = unroll(cell, xs)
     for run, example in np.ndindex(2, 3):
         expected, entries = naive(numpy_parameters(cell, run), xs[run, example].numpy())
-        np.testing.assert_allclose(said[run, example].detach().numpy(), expected, atol=1e-9)
+        np.testing.assert_allclose(outputs[run, example].detach().numpy(), expected, atol=1e-9)
         levels = states[-1].slots[run, example].detach().split(LEVELS)
         for held, written in zip(levels, entries, strict=True):
             for number in range(max(0, len(written) - len(held)), len(written)):
@@ -84,7 +84,7 @@ def test_reads_share_their_weight_over_levels_that_hold_something() -> None:
             assert not part[..., step // PERIOD**level :].any()
 
 
-def test_a_slow_level_remembers_what_the_fast_one_has_long_lost() -> None:
+def test_a_slow_level_remembers_longer_than_a_fast_one() -> None:
     cell = drawn("hierarchical")
     xs = inputs(time=9)
     other = xs.clone()

@@ -26,12 +26,12 @@ def made(heads: int, decay: float = 0.9) -> LeastRecentlyUsedAccess:
 
 
 def naive(parameters: dict[str, Any], xs: np.ndarray, heads: int, decay: float) -> tuple[np.ndarray, ...]:
-    """One example    [Santoro et al. 2016, eqs. 2 to 8]: what is said; memory, w^u as in the paper, at the end."""
+    """One example    [Santoro et al. 2016, eqs. 2 to 8]: the outputs; memory, w^u as in the paper, at the end."""
     memory, usage = np.zeros((SLOTS, DIM)), np.zeros(SLOTS)
-    reads, said = np.zeros((heads, SLOTS)), []
+    reads, outputs = np.zeros((heads, SLOTS)), []
     for x in xs:
-        told = x @ parameters["project.weight"] + parameters["project.bias"]
-        keys, alphas, strengths = np.split(told, np.cumsum([heads * DIM, heads]))
+        projected = x @ parameters["project.weight"] + parameters["project.bias"]
+        keys, alphas, strengths = np.split(projected, np.cumsum([heads * DIM, heads]))
         keys, gates = keys.reshape(heads, DIM), 1 / (1 + np.exp(-alphas))
         least = np.argsort(usage, kind="stable")[:heads]
         writes = np.array(
@@ -45,18 +45,18 @@ def naive(parameters: dict[str, Any], xs: np.ndarray, heads: int, decay: float) 
             scores = np.exp((1 + np.log1p(np.exp(strengths[h]))) * np.array(alike))
             reads[h] = scores / scores.sum()
         usage = decay * usage + reads.sum(0) + writes.sum(0)
-        said.append((reads @ memory).ravel())
-    return np.array(said), memory, usage
+        outputs.append((reads @ memory).ravel())
+    return np.array(outputs), memory, usage
 
 
 @pytest.mark.parametrize("heads", [1, 2])
 def test_every_step_is_that_of_the_paper(heads: int) -> None:
     cell = made(heads)
     xs = inputs(time=12, dtype=torch.float64)
-    said, states = unroll(cell, xs)
+    outputs, states = unroll(cell, xs)
     for run, example in np.ndindex(2, 3):
         expected, memory, usage = naive(numpy_parameters(cell, run), xs[run, example].numpy(), heads, 0.9)
-        np.testing.assert_allclose(said[run, example].detach().numpy(), expected, atol=1e-9)
+        np.testing.assert_allclose(outputs[run, example].detach().numpy(), expected, atol=1e-9)
         np.testing.assert_allclose(states[-1].slots[run, example].detach().numpy(), memory, atol=1e-9)
         np.testing.assert_allclose(
             states[-1].usage[run, example].detach().numpy(), usage * (1 - 0.9) / (2 * heads), atol=1e-9
@@ -89,9 +89,9 @@ def test_slots_are_filled_one_after_the_other_while_gates_point_to_the_unused() 
         cell.project.weight[0, :, :DIM] = torch.eye(DIM)
         cell.project.bias.copy_(torch.tensor([[0.0, 0.0, 0.0, -50.0, 20.0]]))
     vectors = torch.nn.functional.normalize(torch.randn(1, 1, 4, DIM, generator=torch.Generator()), dim=-1)
-    said, states = unroll(cell, vectors)
+    outputs, states = unroll(cell, vectors)
     torch.testing.assert_close(states[-1].slots, vectors)
-    torch.testing.assert_close(said, vectors, atol=0.1, rtol=0)
+    torch.testing.assert_close(outputs, vectors, atol=0.1, rtol=0)
     again, _ = cell.step(vectors[:, :, 2], states[-1]._replace(usage=torch.tensor([[[0.0, 1.0, 1.0, 1.0]]])))
     torch.testing.assert_close(again, vectors[:, :, 2], atol=0.1, rtol=0)
 

@@ -18,28 +18,28 @@ def sigmoid(x: Any) -> Any:
 
 
 def naive(parameters: dict[str, Any], offset: np.ndarray, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One example: what is said at every step, and the memory at the end."""
-    memory, said = np.zeros((NUM_SLOTS, SLOT_DIM)), []
+    """One example: the outputs of all steps, and the memory at the end."""
+    memory, outputs = np.zeros((NUM_SLOTS, SLOT_DIM)), []
     for x in xs:
-        told = x @ parameters["project.weight"] + parameters["project.bias"]
-        write, keep, show = sigmoid(told[: 3 * NUM_SLOTS] + offset).reshape(3, NUM_SLOTS)
-        value = np.tanh(told[3 * NUM_SLOTS :])
+        projected = x @ parameters["project.weight"] + parameters["project.bias"]
+        write, keep, show = sigmoid(projected[: 3 * NUM_SLOTS] + offset).reshape(3, NUM_SLOTS)
+        value = np.tanh(projected[3 * NUM_SLOTS :])
         for i in range(NUM_SLOTS):
             memory[i] = keep[i] * memory[i] + write[i] * value
-        said.append(sum(show[i] * np.tanh(memory[i]) for i in range(NUM_SLOTS)) / NUM_SLOTS)
-    return np.array(said), memory
+        outputs.append(sum(show[i] * np.tanh(memory[i]) for i in range(NUM_SLOTS)) / NUM_SLOTS)
+    return np.array(outputs), memory
 
 
 def test_every_step_is_that_of_the_equations() -> None:
     cell = drawn("memory_cell", dtype=torch.float64)
     xs = inputs(dtype=torch.float64)
-    said, states = unroll(cell, xs)
+    outputs, states = unroll(cell, xs)
     times = 100.0 ** np.linspace(0, 1, NUM_SLOTS)
     offset = np.concatenate([-np.log(times), np.log(times), np.zeros(NUM_SLOTS)])
     np.testing.assert_allclose(cell.offset.numpy(), offset, atol=1e-6)
     for run, example in np.ndindex(2, 3):
         expected, memory = naive(numpy_parameters(cell, run), cell.offset.numpy(), xs[run, example].numpy())
-        np.testing.assert_allclose(said[run, example].detach().numpy(), expected, atol=1e-12)
+        np.testing.assert_allclose(outputs[run, example].detach().numpy(), expected, atol=1e-12)
         np.testing.assert_allclose(states[-1].slots[run, example].detach().numpy(), memory, atol=1e-12)
 
 
@@ -53,11 +53,11 @@ def test_one_slot_of_one_feature_is_an_lstm_without_recurrent_weights() -> None:
         cell.project.weight.copy_(lstm.weight_ih[order].T[None])
         cell.project.bias.copy_(lstm.bias_ih[order][None])
     xs = inputs(runs=1, batch=2)
-    said, _ = unroll(cell, xs)
+    outputs, _ = unroll(cell, xs)
     h = c = torch.zeros(2, 1)
     for t in range(xs.shape[2]):
         h, c = lstm(xs[0, :, t], (h, c))
-        torch.testing.assert_close(said[0, :, t], h)
+        torch.testing.assert_close(outputs[0, :, t], h)
 
 
 def test_slots_forget_at_rates_of_their_own() -> None:

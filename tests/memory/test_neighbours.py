@@ -66,7 +66,7 @@ def test_in_a_small_memory_every_row_is_found_from_everywhere() -> None:
 
 @settings(max_examples=20)
 @given(st.integers(0, 1000))
-def test_a_row_is_found_by_what_it_holds(seed: int) -> None:
+def test_a_row_is_found_by_its_content(seed: int) -> None:
     hashing = Hashing(num_rows=64, num_tables=4, bucket_size=16, num_probes=0)
     vectors = torch.randn(30, 6, generator=torch.Generator().manual_seed(seed))
     version, directions = filled(vectors, hashing)
@@ -75,7 +75,7 @@ def test_a_row_is_found_by_what_it_holds(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("noise", "least"), [(0.0, 1.0), (0.1, 0.97), (0.3, 0.8)])
-def test_what_is_near_is_found_mostly(noise: float, least: float) -> None:
+def test_most_near_rows_are_found(noise: float, least: float) -> None:
     generator = torch.Generator().manual_seed(3)
     hashing = Hashing(num_rows=300, num_tables=4, bucket_size=16, num_probes=1)
     vectors = torch.randn(300, 16, generator=generator)

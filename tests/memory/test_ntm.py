@@ -108,18 +108,18 @@ class Naive:
         self.control(x)
         readers, writers, most = (self.options[key] for key in ("num_read_heads", "num_write_heads", "max_shift"))
         heads, shifts = readers + writers, 2 * most + 1
-        told = list(self.linear("heads", self.h))
+        projected = list(self.linear("heads", self.h))
 
         def take(count: int) -> np.ndarray:
-            part = np.array(told[:count])
-            del told[:count]
+            part = np.array(projected[:count])
+            del projected[:count]
             return part
 
         keys, add = take(heads * DIM).reshape(heads, DIM), take(writers * DIM).reshape(writers, DIM)
         kernels = [oracle.softmax(take(shifts)) for _ in range(heads)]
         strengths, sharpness = np.log1p(np.exp(take(heads))), 1 + np.log1p(np.exp(take(heads)))
         gates, erase = 1 / (1 + np.exp(-take(heads))), 1 / (1 + np.exp(-take(writers * DIM).reshape(writers, DIM)))
-        assert not told
+        assert not projected
         self.weights = [
             oracle.hybrid(
                 keys[head],
@@ -144,12 +144,14 @@ class Naive:
 @given(seed=st.integers(0, 999), scale=st.floats(0.1, 4))
 def test_every_step_equals_the_equations(name: str, form: str, seed: int, scale: float) -> None:
     cell, xs = drawn(name, scale=scale), inputs(batch=2, seed=seed)
-    said, state = stepped(cell, xs) if form == "step" else cell.unroll(xs, cell.initial_state(2))
+    outputs, state = stepped(cell, xs) if form == "step" else cell.unroll(xs, cell.initial_state(2))
     readers = cell.num_read_heads
     for run, element in np.ndindex(2, 2):
         naive = Naive(cell, run, name)
         for step, x in enumerate(xs[run, element].numpy()):
-            np.testing.assert_allclose(said[run, element, step].detach().numpy(), naive.step(x), rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(
+                outputs[run, element, step].detach().numpy(), naive.step(x), rtol=1e-6, atol=1e-9
+            )
         found = [part[run, element].detach().numpy() for part in state[1:4]]
         for part, expected in zip(found, (naive.slots, naive.weights[:readers], naive.weights[readers:]), strict=True):
             np.testing.assert_allclose(part, np.array(expected), rtol=1e-6, atol=1e-9)
@@ -160,8 +162,8 @@ def test_a_sequence_at_once_equals_its_steps_and_so_do_all_gradients(name: str) 
     cell, xs = drawn(name, scale=2.0), inputs().requires_grad_()
     results = []
     for form in (stepped, lambda cell, xs: cell.unroll(xs, cell.initial_state(3))):
-        said, state = form(cell, xs)
-        everything = [said, *tensors(state)]
+        outputs, state = form(cell, xs)
+        everything = [outputs, *tensors(state)]
         generator = torch.Generator().manual_seed(1)
         score = sum(
             (part * torch.randn(part.shape, generator=generator, dtype=part.dtype)).sum() for part in everything
@@ -179,8 +181,8 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
 
     def from_a_filled_memory(xs: Tensor, slots: Tensor) -> Tensor:
         state = cell.initial_state(2)
-        said, after = cell.unroll(xs, state._replace(slots=state.slots + slots))
-        return torch.cat([said.flatten(), *(part.flatten() for part in tensors(after))])
+        outputs, after = cell.unroll(xs, state._replace(slots=state.slots + slots))
+        return torch.cat([outputs.flatten(), *(part.flatten() for part in tensors(after))])
 
     def run(xs: Tensor, slots: Tensor, *values: Tensor) -> Tensor:
         return torch.func.functional_call(cell, dict(zip(names, values, strict=True)), (xs, slots))
@@ -213,13 +215,13 @@ def test_weightings_are_weightings(name: str, seed: int, scale: float, dtype: to
 def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(name: str, batch: int, seed: int) -> None:
     pack, xs = drawn(name, 3, torch.float32), inputs(3, batch, 2, seed, torch.float32)
     for form in (stepped, lambda cell, xs: cell.unroll(xs, cell.initial_state(batch))):
-        said, state = form(pack, xs)
-        gradients = torch.autograd.grad(said.square().sum() + state.slots.sum(), list(pack.parameters()))
+        outputs, state = form(pack, xs)
+        gradients = torch.autograd.grad(outputs.square().sum() + state.slots.sum(), list(pack.parameters()))
         for run in (0, 2):
             alone = NTMCell(1, D_IN, HIDDEN, NUM_SLOTS, DIM, **SETTINGS[name])
             alone.load_state_dict({key: value[run : run + 1] for key, value in pack.state_dict().items()})
             mine, after = form(alone, xs[run : run + 1])
-            assert torch.equal(mine[0], said[run])
+            assert torch.equal(mine[0], outputs[run])
             for part, others in zip(tensors(after), tensors(state), strict=True):
                 assert torch.equal(part[0], others[run])
             of_mine = torch.autograd.grad(mine.square().sum() + after.slots.sum(), list(alone.parameters()))
@@ -246,9 +248,9 @@ def test_a_whole_sequence_equals_its_chunks_with_the_state_carried(name: str, cu
 @EVERY
 def test_the_loss_at_the_last_step_reaches_every_parameter(name: str) -> None:
     cell, xs = drawn(name, scale=2.0), inputs(time=6)
-    for said in (stepped(cell, xs)[0], cell.unroll(xs, cell.initial_state(3))[0]):
+    for outputs in (stepped(cell, xs)[0], cell.unroll(xs, cell.initial_state(3))[0]):
         cell.zero_grad()
-        said[:, :, -1].square().sum().backward()
+        outputs[:, :, -1].square().sum().backward()
         for key, parameter in cell.named_parameters():
             gradient = parameter.grad
             if key == "heads.weight" or key == "heads.bias":  # a kernel of one shift has nothing to learn
@@ -262,21 +264,21 @@ def test_the_loss_at_the_last_step_reaches_every_parameter(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["paper", "many_heads", "learned", "random", "dot"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_no_bad_number_in_any_precision(name: str, dtype: torch.dtype) -> None:
+def test_numbers_are_finite_in_any_precision(name: str, dtype: torch.dtype) -> None:
     cell, xs = drawn(name, dtype=dtype), inputs(time=30, dtype=dtype)
-    said, state = cell.unroll(xs, cell.initial_state(3))
-    assert said.dtype == dtype
-    said.float().square().mean().backward()
-    assert all(torch.isfinite(part).all() for part in (said, *tensors(state)))
+    outputs, state = cell.unroll(xs, cell.initial_state(3))
+    assert outputs.dtype == dtype
+    outputs.float().square().mean().backward()
+    assert all(torch.isfinite(part).all() for part in (outputs, *tensors(state)))
     assert all(torch.isfinite(parameter.grad).all() for parameter in cell.parameters())
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])
 def test_no_bad_number_in_a_thousand_steps(scale: float) -> None:
     cell, xs = drawn("paper", dtype=torch.float32, scale=scale), inputs(time=1000, dtype=torch.float32)
-    said, state = cell.unroll(xs, cell.initial_state(3))
-    said[:, :, -1].square().mean().backward()
-    assert all(torch.isfinite(part).all() for part in (said, *tensors(state)))
+    outputs, state = cell.unroll(xs, cell.initial_state(3))
+    outputs[:, :, -1].square().mean().backward()
+    assert all(torch.isfinite(part).all() for part in (outputs, *tensors(state)))
     assert all(torch.isfinite(parameter.grad).all() for parameter in cell.parameters())
 
 
@@ -285,9 +287,9 @@ def test_a_memory_of_zeros_has_finite_gradients(name: str) -> None:
     cell, xs = drawn(name, dtype=torch.float32), inputs(dtype=torch.float32)
     state = cell.initial_state(3)
     slots = torch.zeros_like(state.slots).requires_grad_()
-    for said in (stepped(cell, xs, state._replace(slots=slots))[0], cell.unroll(xs, state._replace(slots=slots))[0]):
+    for outputs in (stepped(cell, xs, state._replace(slots=slots))[0], cell.unroll(xs, state._replace(slots=slots))[0]):
         cell.zero_grad()
-        said.square().sum().backward(retain_graph=True)
+        outputs.square().sum().backward(retain_graph=True)
         assert torch.isfinite(slots.grad).all()
         assert all(
             torch.isfinite(parameter.grad).all() for parameter in cell.parameters() if parameter.grad is not None
@@ -311,29 +313,29 @@ def test_the_first_state_is_as_described() -> None:
 
 
 @EVERY
-def test_nothing_is_heard_of_a_memory_that_is_off(name: str) -> None:
+def test_under_off_outputs_do_not_depend_on_the_memory(name: str) -> None:
     cell, xs = drawn(name), inputs()
-    said, state = cell.unroll(xs, cell.initial_state(3), "off")
-    assert not said[..., HIDDEN:].any()
+    outputs, state = cell.unroll(xs, cell.initial_state(3), "off")
+    assert not outputs[..., HIDDEN:].any()
     assert not state.reads.any()
     full = cell.initial_state(3)
     other = cell.unroll(xs, full._replace(slots=full.slots + torch.randn_like(full.slots)), "off")[0]
-    assert torch.equal(said, other)
+    assert torch.equal(outputs, other)
 
 
 @EVERY
 def test_shuffled_heads_read_the_neighbours_memory_and_write_their_own(name: str) -> None:
     cell, xs = drawn(name), inputs()
     _, state = stepped(cell, xs)
-    said, after = cell.step(xs[:, :, 0], state, "shuffled")
+    outputs, after = cell.step(xs[:, :, 0], state, "shuffled")
     expected = read(state.slots.roll(1, 1), after.read_weights).flatten(2)
-    torch.testing.assert_close(said[..., HIDDEN:], expected)
+    torch.testing.assert_close(outputs[..., HIDDEN:], expected)
     own = cell.step(xs[:, :, 0], state)[1]
     torch.testing.assert_close(after.write_weights, own.write_weights)
     torch.testing.assert_close(after.slots, own.slots)
     assert not torch.allclose(after.reads, own.reads)
     at_once = cell.unroll(xs[:, :, :1], state, "shuffled")[0]
-    assert torch.equal(at_once.squeeze(2), said)
+    assert torch.equal(at_once.squeeze(2), outputs)
     assert torch.equal(cell.step(xs[:, :, 0], state, "random_writes")[0], cell.step(xs[:, :, 0], state)[0])
 
 
@@ -353,7 +355,7 @@ def test_shuffled_heads_read_the_neighbours_memory_and_write_their_own(name: str
         ({"similarity": "l2"}, "similarity: 'l2' is unknown; allowed: cosine, dot"),
     ],
 )
-def test_what_no_machine_can_be_is_refused_in_one_line(change: dict[str, Any], message: str) -> None:
+def test_impossible_settings_are_refused_in_one_line(change: dict[str, Any], message: str) -> None:
     sizes = {"runs": 1, "d_in": 2, "d_hidden": 3, "num_slots": 6, "slot_dim": 4}
     with pytest.raises(ParameterError, match=rf"^{message}[^\n]*$"):
         NTMCell(**sizes | change)

@@ -55,13 +55,13 @@ class Naive:
         return centred / math.sqrt((centred**2).mean() + 1e-5) * self.p[f"{name}.weight"] + self.p[f"{name}.bias"]
 
     def attend(self, query: Any, keys: list[Any], values: list[Any]) -> tuple[Any, list[Any]]:
-        said, weights, dim = [], [], WIDTH // self.heads
+        outputs, weights, dim = [], [], WIDTH // self.heads
         for head in range(self.heads):
             part = slice(head * dim, (head + 1) * dim)
             scores = [math.exp(float(query[part] @ key[part]) / math.sqrt(dim)) for key in keys]
             weights.append([score / sum(scores) for score in scores])
-            said.append(sum(w * value[part] for w, value in zip(weights[-1], values, strict=True)))
-        return np.concatenate(said), weights
+            outputs.append(sum(w * value[part] for w, value in zip(weights[-1], values, strict=True)))
+        return np.concatenate(outputs), weights
 
     def place(self, step: int) -> Any:
         angles = [step / 10000 ** (2 * (i // 2) / WIDTH) for i in range(WIDTH)]
@@ -74,7 +74,7 @@ class Naive:
         return self.linear(f"{name}.project_out", found), weights
 
     def run(self, xs: Any) -> tuple[list[Any], Any, list[Any]]:
-        slots, said, read = list(self.p["memory"]), [], []
+        slots, outputs, read = list(self.p["memory"]), [], []
         for start in range(0, len(xs), self.segment):
             part = xs[start : start + self.segment]
             placed = [x + self.place(step) for step, x in enumerate(part)]
@@ -90,19 +90,19 @@ class Naive:
                 ys.append(self.norm("norm_feedforward", y + self.linear("contract", hidden)))
                 read.append(weights)
             if len(part) == self.segment:
-                heard = [y + self.place(step) for step, y in enumerate(ys)]
+                context = [y + self.place(step) for step, y in enumerate(ys)]
                 for index, old in enumerate(list(slots)):
-                    taken, _ = self.cross("write", old + self.p["keys"][index], heard)
+                    taken, _ = self.cross("write", old + self.p["keys"][index], context)
                     gate = 1 / (1 + np.exp(-self.linear("gate", np.concatenate([old, taken]))))
                     slots[index] = (1 - gate) * old + gate * np.tanh(taken)
-            said += ys
-        return said, np.array(slots), read
+            outputs += ys
+        return outputs, np.array(slots), read
 
 
 @pytest.mark.parametrize("time", [3, 4, 11])
-def test_what_is_said_kept_and_read_is_what_the_equations_say(time: int) -> None:
+def test_outputs_slots_and_reads_equal_the_equations(time: int) -> None:
     memory, xs = drawn(), inputs(time=time)
-    said, state, read = memory.observed(xs, memory.initial_state(3))
+    outputs, state, read = memory.observed(xs, memory.initial_state(3))
     for run in range(2):
         for example in range(3):
             values: Any = xs[run, example].numpy()
@@ -112,7 +112,7 @@ def test_what_is_said_kept_and_read_is_what_the_equations_say(time: int) -> None
                 np.testing.assert_allclose(state.slots[run, example, own].detach(), slots, rtol=1e-9, atol=1e-11)
                 found = read[run, example, :, :, own].detach()
                 np.testing.assert_allclose(2 * found, np.array(weights), rtol=1e-9, atol=1e-11)
-            np.testing.assert_allclose(said[run, example].detach(), np.array(values), rtol=1e-9, atol=1e-11)
+            np.testing.assert_allclose(outputs[run, example].detach(), np.array(values), rtol=1e-9, atol=1e-11)
 
 
 @settings(max_examples=10)
@@ -120,28 +120,28 @@ def test_what_is_said_kept_and_read_is_what_the_equations_say(time: int) -> None
 def test_a_whole_sequence_equals_its_chunks_wherever_it_is_cut(cuts: list[int], seed: int) -> None:
     memory, xs = drawn(), inputs(seed=seed)
     whole, end = through(memory, xs)
-    state, said = memory.initial_state(3), []
+    state, outputs = memory.initial_state(3), []
     for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), 11], strict=True):
         part, state = memory.unroll(xs[:, :, start:stop], state)
-        said.append(part)
-    torch.testing.assert_close(torch.cat(said, 2), whole)
+        outputs.append(part)
+    torch.testing.assert_close(torch.cat(outputs, 2), whole)
     torch.testing.assert_close(state, end)
     assert state.open.shape[3] == 11 % SEGMENT
 
 
 def test_step_by_step_is_the_same_too() -> None:
     memory, xs = drawn(), inputs(time=9)
-    state, said = memory.initial_state(3), []
+    state, outputs = memory.initial_state(3), []
     for x in xs.unbind(2):
         y, state = memory.step(x, state)
-        said.append(y)
+        outputs.append(y)
     whole, end = through(memory, xs)
-    torch.testing.assert_close(torch.stack(said, 2), whole)
+    torch.testing.assert_close(torch.stack(outputs, 2), whole)
     torch.testing.assert_close(state, end)
 
 
 @given(st.integers(0, 10))
-def test_nobody_sees_the_future_and_everybody_the_past(place: int) -> None:
+def test_outputs_depend_on_the_past_and_not_on_the_future(place: int) -> None:
     memory, xs = drawn(), inputs()
     other = xs.clone()
     other[:, :, place, 0] += 1
@@ -162,14 +162,14 @@ def test_slots_change_only_when_a_segment_has_ended() -> None:
 def test_weights_of_reads_sum_to_one_and_slots_stay_bounded() -> None:
     memory = drawn()
     bound = max(1.0, max(layer.memory.abs().max().item() for layer in memory.layers))  # type: ignore[union-attr]
-    said, state, read = memory.observed(50 * inputs(time=400), memory.initial_state(3))
+    outputs, state, read = memory.observed(50 * inputs(time=400), memory.initial_state(3))
     torch.testing.assert_close(read.sum(-1), torch.ones(2, 3, 400, 2, dtype=torch.float64))
     assert read.min() >= 0
     assert state.slots.abs().max() <= bound
-    assert torch.isfinite(said).all()
+    assert torch.isfinite(outputs).all()
 
 
-def test_read_zeroed_the_slots_are_not_heard() -> None:
+def test_under_off_outputs_do_not_depend_on_the_slots() -> None:
     memory, xs = drawn(), inputs()
     off, state = through(memory, xs, control="off")
     with torch.no_grad():
@@ -181,7 +181,7 @@ def test_read_zeroed_the_slots_are_not_heard() -> None:
     assert state.slots.abs().sum() > 0
 
 
-def test_shuffled_the_neighbours_slots_are_read_and_ones_own_are_written() -> None:
+def test_under_shuffled_the_neighbours_slots_are_read_and_the_own_slots_are_written() -> None:
     memory, xs = drawn(num_layers=1), inputs(time=SEGMENT)
     _, state = through(memory, xs)
     xs = xs[:, :1].expand(-1, 3, -1, -1)
@@ -190,7 +190,7 @@ def test_shuffled_the_neighbours_slots_are_read_and_ones_own_are_written() -> No
     torch.testing.assert_close(shuffled, on.roll(1, 1))
     alone, kept = through(memory, xs[:, :1], state._replace(slots=state.slots[:, :1], open=state.open[:, :1]))
     assert not torch.allclose(shuffled[:, :1], alone)
-    assert not torch.allclose(after.slots[:, :1], kept.slots)  # what was heard from the neighbour is written
+    assert not torch.allclose(after.slots[:, :1], kept.slots)  # what was read from the neighbour is written
     same, own = through(memory, xs, state._replace(slots=state.slots[:, :1].expand(-1, 3, -1, -1)), "shuffled")
     torch.testing.assert_close(same[:, :1], alone)
     torch.testing.assert_close(own.slots[:, :1], kept.slots)
@@ -216,8 +216,8 @@ def test_gradients_equal_differences() -> None:
 def test_half_precision_gives_no_bad_number(dtype: torch.dtype) -> None:
     memory = drawn(dtype=dtype)
     for scale in (0, 1, 100):
-        said, state = through(memory, scale * inputs(dtype=dtype))
-        assert torch.isfinite(said).all()
+        outputs, state = through(memory, scale * inputs(dtype=dtype))
+        assert torch.isfinite(outputs).all()
         assert torch.isfinite(state.slots).all()
 
 
@@ -238,7 +238,7 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack() -> None:
         assert torch.equal(mine.grad[0], theirs.grad[2])
 
 
-def test_attention_to_one_vector_finds_it_whatever_is_asked() -> None:
+def test_attention_to_one_vector_returns_it_for_any_query() -> None:
     attention = CrossAttention(1, WIDTH, 3)
     reset_parameters(attention, [torch.Generator().manual_seed(0)])
     asked = torch.randn(1, 2, 1, WIDTH)

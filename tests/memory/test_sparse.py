@@ -40,12 +40,12 @@ def dense_sam(cell: Any, xs: Tensor, run: int, example: int, forget_before: int 
     memory = [torch.zeros(DIM, dtype=torch.float64) for _ in range(num_slots)]
     accessed, written = [0] * num_slots, [False] * num_slots
     previous = torch.zeros(HEADS, num_slots, dtype=torch.float64)
-    said = []
+    outputs = []
     for t, x in enumerate(xs[run, example]):
         if t == forget_before:
             memory, previous = [slot.detach() for slot in memory], previous.detach()
-        told = x @ cell.project.weight[run] + cell.project.bias[run]
-        keys, add, strengths, gates = told.split([HEADS * DIM, DIM, HEADS, 2])
+        projected = x @ cell.project.weight[run] + cell.project.bias[run]
+        keys, add, strengths, gates = projected.split([HEADS * DIM, DIM, HEADS, 2])
         alpha, gamma = torch.sigmoid(gates)
         u = min(range(num_slots), key=lambda slot: (accessed[slot], slot))
         written[u] = True
@@ -69,8 +69,8 @@ def dense_sam(cell: Any, xs: Tensor, run: int, example: int, forget_before: int 
         for i in range(num_slots):
             if float((previous[:, i].sum() + write[i]).detach()) > 0.005:
                 accessed[i] = t + 1
-        said.append(torch.cat(rows))
-    return torch.stack(said)
+        outputs.append(torch.cat(rows))
+    return torch.stack(outputs)
 
 
 @pytest.mark.parametrize("search", ["exact", "hashed"])
@@ -79,13 +79,13 @@ def dense_sam(cell: Any, xs: Tensor, run: int, example: int, forget_before: int 
 def test_values_and_gradients_are_those_of_a_dense_memory(search: str, seed: int) -> None:
     cell = made(search=search)  # five slots fit into every bucket, so that hashing finds them all
     xs = inputs(batch=2, time=12, seed=seed, dtype=torch.float64).requires_grad_()
-    said, _ = unroll(cell, xs)
+    outputs, _ = unroll(cell, xs)
     expected = torch.stack([torch.stack([dense_sam(cell, xs, r, b) for b in range(2)]) for r in range(2)])
-    torch.testing.assert_close(said, expected)
-    scale = torch.randn(said.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    torch.testing.assert_close(outputs, expected)
+    scale = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     wanted = (xs, *cell.parameters())
     for mine, theirs in zip(
-        torch.autograd.grad((said * scale).sum(), wanted),
+        torch.autograd.grad((outputs * scale).sum(), wanted),
         torch.autograd.grad((expected * scale).sum(), wanted),
         strict=True,
     ):
@@ -97,12 +97,12 @@ def test_steps_taken_without_gradient_are_constants_to_those_after_them() -> Non
     xs = inputs(batch=2, time=9, dtype=torch.float64).requires_grad_()
     with torch.no_grad():
         state = unroll(cell, xs[:, :, :5])[1][-1]
-    said, _ = unroll(cell, xs[:, :, 5:], state)
+    outputs, _ = unroll(cell, xs[:, :, 5:], state)
     expected = torch.stack([torch.stack([dense_sam(cell, xs, r, b, 5)[5:] for b in range(2)]) for r in range(2)])
-    torch.testing.assert_close(said, expected)
+    torch.testing.assert_close(outputs, expected)
     wanted = (xs, *cell.parameters())
     for mine, theirs in zip(
-        torch.autograd.grad(said.square().sum(), wanted),
+        torch.autograd.grad(outputs.square().sum(), wanted),
         torch.autograd.grad(expected.square().sum(), wanted),
         strict=True,
     ):
@@ -121,8 +121,8 @@ def test_two_ways_on_from_one_state_have_the_gradient_of_both() -> None:
             states = dict.fromkeys(parts, state)
             for t in range(4):
                 for name, xs in parts.items():
-                    said, states[name] = cell.step(xs[:, :, t], states[name])
-                    total = total + said.square().sum()
+                    outputs, states[name] = cell.step(xs[:, :, t], states[name])
+                    total = total + outputs.square().sum()
         else:
             total = unroll(cell, parts[which], state)[0].square().sum()
         return torch.autograd.grad(total, tuple(cell.parameters()))
@@ -162,8 +162,8 @@ def test_no_operation_of_a_step_or_of_its_gradient_makes_as_many_numbers_as_ther
     xs = inputs(runs=1, batch=1, time=6, dtype=torch.float64)
     state = cell.initial_state(1)
     with Largest() as largest:
-        said, _ = unroll(cell, xs, state)
-        said.square().sum().backward()
+        outputs, _ = unroll(cell, xs, state)
+        outputs.square().sum().backward()
     assert 0 < largest.numbers < 4000
 
 
@@ -179,7 +179,7 @@ def storing(num_slots: int) -> SparseMemory:
 
 
 @pytest.mark.parametrize(("noise", "least"), [(0.0, 40), (0.1, 36)])
-def test_a_large_memory_finds_what_was_stored_long_ago(noise: float, least: int) -> None:
+def test_a_large_memory_finds_old_content(noise: float, least: int) -> None:
     cell = storing(num_slots=300)
     generator = torch.Generator().manual_seed(0)
     vectors = nn.functional.normalize(torch.randn(1, 1, 200, DIM, generator=generator), dim=-1)
@@ -200,8 +200,8 @@ def test_what_is_found_is_read() -> None:
     with torch.no_grad():
         state = unroll(cell, vectors)[1][-1]
         for t in range(0, 60, 10):
-            said, after = cell.step(vectors[:, :, t], state)  # the input is written once more, and both are alike
-            torch.testing.assert_close(said, vectors[:, :, t])
+            outputs, after = cell.step(vectors[:, :, t], state)  # the input is written once more, and both are alike
+            torch.testing.assert_close(outputs, vectors[:, :, t])
             assert after.read_index.item() == t
 
 
@@ -231,7 +231,7 @@ def test_write_weights_over_all_slots_are_what_was_added_where() -> None:
             assert ((weights > 0).sum(-1) <= cell.touched).all()
 
 
-def test_a_sparse_memory_on_disk_goes_on_as_if_it_had_stayed(tmp_path: Path) -> None:
+def test_a_sparse_memory_from_disk_continues_with_equal_results(tmp_path: Path) -> None:
     cell = made(num_slots=9, search="hashed", bucket_size=4)
     xs = inputs(time=12, dtype=torch.float64)
     with torch.no_grad():
@@ -256,7 +256,7 @@ def test_bad_sizes_are_named(changes: dict[str, Any], message: str) -> None:
         made(**changes)
 
 
-def test_a_search_costs_as_many_places_whatever_the_number_of_slots() -> None:
+def test_the_cost_of_a_search_does_not_depend_on_the_number_of_slots() -> None:
     for num_slots in (10**3, 10**6):
         hashing = SparseMemory(1, D_IN, num_slots, DIM).hashing
         assert hashing is not None

@@ -58,7 +58,7 @@ def test_what_is_gathered_is_a_copy() -> None:
     assert holds(version, copy)
 
 
-def test_a_version_comes_back_from_its_tensors_even_when_a_later_one_was_written() -> None:
+def test_a_version_is_restored_from_its_tensors_after_later_writes() -> None:
     version, copy = table(torch.Generator().manual_seed(0))
     index = torch.ones(RUNS, BATCH, 1, dtype=torch.int64)
     version.replace("number", index, index)

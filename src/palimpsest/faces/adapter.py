@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, Protocol, overload, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -30,6 +30,24 @@ class Record(NamedTuple):
     """(batch, time, slots), in [0, 1]."""
     state: Any
     """The state after the last step."""
+
+
+@runtime_checkable
+class Unrolls(Protocol):
+    """A cell with a faster pass over a whole sequence; other cells take one step after the other."""
+
+    def unroll(self, xs: Tensor, state: Any, control: Control) -> tuple[Tensor, Any]:
+        """Return the outputs of all steps, (R, B, T, d_out), and the state after the last step."""
+        ...
+
+
+@runtime_checkable
+class ComputesSlots(Protocol):
+    """A cell that computes its slots from a state; the states of other cells have a field ``slots``, or no slots."""
+
+    def slots(self, state: Any) -> Tensor:
+        """Return the slots of a state, (R, B, N, W)."""
+        ...
 
 
 class CellModule(nn.Module):
@@ -152,10 +170,10 @@ class CellModule(nn.Module):
         return Record(torch.cat(outputs, 1), state=state, **parts)
 
     def _observed(self, name: str, state: Any) -> Tensor | None:
-        """Return a part of a state by name; a cell with another representation of it has a method of this name."""
-        made = getattr(self.cell, name, None)
-        found: Any = made(state) if callable(made) else getattr(state, name, None)
-        return found
+        """Return a part of a state by name; ``None`` if the state has no such part."""
+        if name == "slots" and isinstance(self.cell, ComputesSlots):
+            return self.cell.slots(state)
+        return getattr(state, name, None)
 
     def initial_state(self, batch: int) -> Any:
         """Return the state before the first step of ``batch`` sequences.
@@ -203,7 +221,7 @@ class CellModule(nn.Module):
 
 def over_time(cell: Any, xs: Tensor, state: Any, control: Control) -> tuple[Tensor, Any]:
     """Return a cell's outputs over a sequence, (R, B, T, d_out), and its state after the last step."""
-    if hasattr(cell, "unroll"):
+    if isinstance(cell, Unrolls):
         return cell.unroll(xs, state, control)
     outputs = []
     for x in xs.unbind(2):

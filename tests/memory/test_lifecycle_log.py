@@ -8,11 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palimpsest.foundation.series import slope_of_second_half
 from palimpsest.memory import episodic_log, lifecycle
 from palimpsest.memory.episodic_log import EpisodicRecord
 from palimpsest.memory.lifecycle import COST
 from palimpsest.memory.lifecycle_log import LifecycleRecord, log
-from palimpsest.memory.logged import SHORTEST_FOR_SLOPE, slope_of_second_half
+from palimpsest.memory.logged import SHORTEST_FOR_SLOPE
 
 RUNS, SIZE, STEPS, SLOTS = 2, 3, 8, 4
 

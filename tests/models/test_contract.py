@@ -14,7 +14,8 @@ from torch import Tensor
 
 from palimpsest import models
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.foundation.sections import Section, as_number, checked, per_run_fields
+from palimpsest.foundation.numbers import as_number
+from palimpsest.foundation.sections import Section, checked, per_run_fields
 from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.layers.transformer import EncoderConfig

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from palimpsest import models
-from palimpsest.foundation.sections import as_number, per_run_fields
+from palimpsest.foundation.numbers import as_number
+from palimpsest.foundation.sections import per_run_fields
 from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.models import CONTROLS, Batch, ModelOutput, nema_lc
 from palimpsest.tasks import Examples, key_presence, key_value_stream

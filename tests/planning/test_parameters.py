@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.foundation.sections import PerRun, Section, as_number, format_value, merge, per_run_fields
+from palimpsest.foundation.numbers import as_number
+from palimpsest.foundation.sections import PerRun, Section, format_value, merge, per_run_fields
 from palimpsest.planning import params_file, plan, specs
 from palimpsest.planning.parameters import Experiment, Params, Training
 from palimpsest.planning.presets import read_params

@@ -38,11 +38,6 @@ def per_run_fields(section: type[BaseModel]) -> tuple[str, ...]:
     )
 
 
-def as_number(section: type[BaseModel], name: str, value: Scalar) -> bool | int | float:
-    """Return the number that stands for a per-run parameter in a tensor: its value, or the index of an allowed word."""
-    return typing.get_args(section.model_fields[name].annotation).index(value) if isinstance(value, str) else value
-
-
 def format_value(value: Scalar) -> str:
     """Format a value for paths and tables: 0.05, 1e-06, 64, true.
 

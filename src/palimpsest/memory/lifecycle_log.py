@@ -10,6 +10,7 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from palimpsest.foundation.series import slope_of_second_half
 from palimpsest.memory import logged
 from palimpsest.memory.lifecycle import FORGOTTEN, REPLACED, UPDATED, LifecycleState, counted
 
@@ -73,5 +74,5 @@ def log(record: LifecycleRecord, answers: Int[Tensor, "runs batch"] | None, toke
         means["answer_kept"] = logged.answer_kept(answers, written, tokens, record.slot_time, record.alive)
     if record.utilisation.shape[-1] >= logged.SHORTEST_FOR_SLOPE:
         for name, values in (("utilisation_slope", record.utilisation), ("age_slope", record.age_steps)):
-            means[name] = logged.slope_of_second_half(values.double()).mean(1)
+            means[name] = slope_of_second_half(values.double()).mean(1)
     return means

@@ -5,7 +5,6 @@ Times are tokens where every token may be written, and memory steps where the me
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
@@ -51,14 +50,3 @@ def answer_kept(
     step = answer_time(answers, written, tokens)
     holds = ((slot_time == step[..., None]) & (alive > 0.5)).any(-1)
     return (holds & (answers >= 0)).double().mean(1)
-
-
-def slope_of_second_half(values: Float[Tensor, "*shape time"]) -> Float[Tensor, "*shape"]:
-    """Slope of the least-squares line through the second half of a series, in units of the series per step of time.
-
-    0 where that half is a single point.
-    """
-    half = values[..., values.shape[-1] // 2 :]
-    time = torch.arange(half.shape[-1], dtype=half.dtype, device=half.device)
-    time = time - time.mean()
-    return (half * time).sum(-1) / time.square().sum().clamp_min(0.5)  # of two points it is 0.5, of one 0

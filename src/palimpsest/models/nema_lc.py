@@ -27,7 +27,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from palimpsest.foundation.sections import PerRun, as_number
+from palimpsest.foundation.numbers import as_number
+from palimpsest.foundation.sections import PerRun
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.noise import uniform
 from palimpsest.layers.transformer import EncoderConfig, TokenEncoder

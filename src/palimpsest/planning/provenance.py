@@ -9,46 +9,94 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 PACKAGE = "palimpsest"
 ROOT = Path(__file__).parents[1]
 
 
-def fingerprint(*modules: str) -> str:
+EXEMPT = {
+    "foundation.errors": "exceptions, which end a job and return nothing",
+    "foundation.files": "writes the bytes that it is given; data are read as tensors, by foundation.tensors",
+    "foundation.sections": "checks parameters; Snakemake compares the values that pass",
+    "planning.cards": "reads the card of a data set, which is an input file",
+    "planning.parameters": "names the parameters; Snakemake compares their values",
+    "planning.plan": "names runs and their files",
+    "planning.provenance": "hashes code",
+    "planning.specs": "fills in and checks parameters; Snakemake compares the values that result",
+}
+"""Modules of which no byte of a data set, a training or a measurement depends, and why.
+
+They are not followed either: what they import counts only where somebody else imports it.
+"""
+EXEMPT_FROM_TRAINING = EXEMPT | {"memory.trace": "makes traces of records for measurements; training asks for none"}
+
+
+def fingerprint(*modules: str, exempt: Collection[str] = ()) -> str:
     """Hash of the code of ``modules`` and of every module of the package that they import.
 
     Args:
         modules: dotted names, e.g. ``palimpsest.training.job``.
+        exempt: modules that do not count, without the name of the package.
 
     Raises:
         ModuleNotFoundError: a name is no module of the package.
     """
+    return _hash(closure(*modules, exempt=exempt))
+
+
+def training_modules(model: str, task: str, *chosen: str) -> list[str]:
+    """Every module that decides the weights of a run.
+
+    Args:
+        model: its name.
+        task: its name.
+        chosen: modules that the run imports by name, see :func:`palimpsest.models.chosen_modules`.
+    """
+    return closure(*_of_run("training", model, task, chosen), exempt=EXEMPT_FROM_TRAINING)
+
+
+def measuring_modules(model: str, task: str, *chosen: str) -> list[str]:
+    """Every module that decides what is measured of a trained run; arguments as of :func:`training_modules`.
+
+    Beside the module of a record stands the one that makes a trace of it (:mod:`palimpsest.memory.trace`).
+    """
+    found = closure(*_of_run("measuring", model, task, chosen), exempt=EXEMPT)
+    beside = [f"{name.removesuffix('_log')}_trace" for name in found if name.startswith(f"{PACKAGE}.memory.")]
+    return closure(*found, *filter(_is_module, beside), exempt=EXEMPT)
+
+
+def code_of(model: str, task: str, *chosen: str) -> str:
+    """Fingerprint of :func:`training_modules`."""
+    return _hash(training_modules(model, task, *chosen))
+
+
+def measuring_code_of(model: str, task: str, *chosen: str) -> str:
+    """Fingerprint of :func:`measuring_modules`."""
+    return _hash(measuring_modules(model, task, *chosen))
+
+
+def data_code(task: str) -> str:
+    """Fingerprint of the code that makes the data sets of a task."""
+    return fingerprint(f"{PACKAGE}.training.datasets", f"{PACKAGE}.tasks.{task}", exempt=EXEMPT)
+
+
+def _of_run(job: str, model: str, task: str, chosen: tuple[str, ...]) -> list[str]:
+    return [f"{PACKAGE}.{job}.job", f"{PACKAGE}.models.{model}", f"{PACKAGE}.tasks.{task}", *chosen]
+
+
+def _hash(modules: list[str]) -> str:
     hasher = hashlib.sha256()
-    for name in closure(*modules):
+    for name in modules:
         hasher.update(f"{name}\n{_meaning(_file(name))}\n".encode())
     return hasher.hexdigest()
 
 
-def code_of(model: str, task: str, *chosen: str) -> str:
-    """Fingerprint of all code on which the training of a model on a task depends.
-
-    Args:
-        model: name of the model.
-        task: name of the task.
-        chosen: modules that the model finds by name (:func:`palimpsest.models.chosen_modules`).
-    """
-    return fingerprint(f"{PACKAGE}.training.job", f"{PACKAGE}.models.{model}", f"{PACKAGE}.tasks.{task}", *chosen)
-
-
-def measuring_code_of(model: str, task: str, *chosen: str) -> str:
-    """Fingerprint of all code on which the measurement of trained runs depends; see :func:`code_of`."""
-    return fingerprint(f"{PACKAGE}.measuring.job", f"{PACKAGE}.models.{model}", f"{PACKAGE}.tasks.{task}", *chosen)
-
-
-def closure(*modules: str) -> list[str]:
-    """The modules themselves, their parent packages, and all that any of them imports, sorted."""
-    found: set[str] = set()
+def closure(*modules: str, exempt: Collection[str] = ()) -> list[str]:
+    """The modules themselves, their parent packages, and all that any of them imports, sorted; none that is exempt."""
+    found: set[str] = {f"{PACKAGE}.{name}" for name in exempt}
+    left_out = set(found)
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
@@ -58,7 +106,7 @@ def closure(*modules: str) -> list[str]:
         if "." in name:
             waiting.append(name.rpartition(".")[0])
         waiting.extend(_imports(_file(name)))
-    return sorted(found)
+    return sorted(found - left_out)
 
 
 def source_digest() -> str:
@@ -88,6 +136,7 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+@functools.cache
 def _imports(path: Path) -> list[str]:
     names = []
     for node in ast.walk(_tree(path)):

@@ -109,7 +109,7 @@ def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[S
     """The schedule, and how many bytes a run takes, by structure and code; these take longest, and some are known."""
     from palimpsest import models
     from palimpsest.planning import footprint, specs
-    from palimpsest.planning.provenance import code_of, fingerprint, measuring_code_of
+    from palimpsest.planning.provenance import code_of, data_code, fingerprint, measuring_code_of
 
     code, measuring = functools.cache(code_of), functools.cache(measuring_code_of)
     counting = fingerprint("palimpsest.planning.footprint")
@@ -133,9 +133,7 @@ def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[S
         where = f"experiments.{experiment}.tracks.{name}"
         config = specs.task_config(track, file, where).model_dump(mode="json")
         values = _plain({"name": track.task.name, "seed": track.task.seed, "config": config})
-        data[f"{experiment}/{name}"] = Data(
-            values, fingerprint("palimpsest.training.datasets", f"palimpsest.tasks.{track.task.name}")
-        )
+        data[f"{experiment}/{name}"] = Data(values, data_code(track.task.name))
     return Schedule(kinds, data), sizes
 
 

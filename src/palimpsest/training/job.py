@@ -15,8 +15,8 @@ from torch import Tensor
 from palimpsest import models
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import digest, write_json, write_text
+from palimpsest.foundation.series import slope_of_second_half
 from palimpsest.foundation.tensors import write_tensors
-from palimpsest.memory.logged import slope_of_second_half
 from palimpsest.planning import plan, specs
 from palimpsest.planning.cards import load_card
 from palimpsest.planning.parameters import Params

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from palimpsest import models, tasks
-from palimpsest.foundation.sections import as_number, per_run_fields
+from palimpsest.foundation.numbers import as_number
+from palimpsest.foundation.sections import per_run_fields
 from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.layers.product import rounding
 from palimpsest.memory.stepwise import Watch

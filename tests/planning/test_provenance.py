@@ -29,6 +29,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fingerprint(*modules: str) -> str:
     """As it is now: trees are cached by path in one process, where files do not change."""
     provenance._tree.cache_clear()
+    provenance._imports.cache_clear()
     provenance._meaning.cache_clear()
     return provenance.fingerprint(*modules)
 

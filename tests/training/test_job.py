@@ -156,8 +156,8 @@ def test_a_kill_in_mid_training_and_a_second_start_give_the_bytes_of_an_undistur
     datasets.generate(params, "tiny", "repaired", root)
     pack = pack_of(params)
     code = (
-        "import sys, time; from pathlib import Path; from palimpsest.planning import parameters, plan; "
-        "from palimpsest.training import job; p = parameters.read_params(Path(sys.argv[1])); "
+        "import sys, time; from pathlib import Path; from palimpsest.planning import plan, presets; "
+        "from palimpsest.training import job; p = presets.read_params(Path(sys.argv[1])); "
         "pack = plan.find_runs(p, sys.argv[2], sys.argv[4:]); "
         "job.train_pack(p, pack, Path(sys.argv[3]), file='params', report=print, "
         "progress=lambda epoch, metrics: time.sleep(30) if epoch == 3 else None)"

@@ -74,7 +74,7 @@ def test_memory_is_counted_again_for_what_changed_alone(tmp_path: Path, monkeypa
     schedule.read(presets.read(tmp_path), "file", tmp_path / "kept")
     assert counted == ["no_memory"]
     counted.clear()
-    monkeypatch.setattr(provenance, "fingerprint", lambda *modules: "counted in another way")
+    monkeypatch.setattr(provenance, "fingerprint", lambda *modules, **options: "counted in another way")
     monkeypatch.setattr(schedule, "source_digest", lambda: "another")
     schedule.read(presets.read(tmp_path), "file", tmp_path / "kept")
     assert counted == everything

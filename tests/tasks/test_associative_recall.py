@@ -49,7 +49,7 @@ def parse(config: associative_recall.Config, tokens: list[int]) -> tuple[list[li
 
 
 @given(configs(), st.integers(0, 1000))
-def test_the_item_after_the_one_that_is_asked_about_is_to_be_said(config: associative_recall.Config, seed: int) -> None:
+def test_the_target_is_the_item_after_the_asked_one(config: associative_recall.Config, seed: int) -> None:
     for inputs, targets, extras in config.build(seed):
         for row, (tokens, wanted) in enumerate(zip(inputs.tolist(), targets.tolist(), strict=True)):
             items, asked, start = parse(config, tokens)
@@ -82,10 +82,10 @@ def test_each_item_but_the_last_is_asked_about_alike() -> None:
 def test_every_bit_of_an_answer_is_fair_also_where_items_are_scarce(bits: int, item_length: int) -> None:
     config = associative_recall.Config(bits=bits, item_length=item_length, num_train=4000)
     targets = config.build(0).train.targets
-    said = targets[targets >= 0]
+    answers = targets[targets >= 0]
     for bit in range(bits):
-        share = ((said >> bit) & 1).double().mean().item()
-        assert abs(share - associative_recall.chance(config)) < 4 * (0.25 / len(said)) ** 0.5
+        share = ((answers >> bit) & 1).double().mean().item()
+        assert abs(share - associative_recall.chance(config)) < 4 * (0.25 / len(answers)) ** 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Copy: what is heard is said again, in the second half alone; bits are fair."""
+"""Copy: the inputs are the targets of the second half alone; bits are fair."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parse(config: copy.Config, tokens: list[int]) -> list[int]:
 
 
 @given(configs(), st.integers(0, 1000))
-def test_what_is_heard_is_to_be_said_after_the_end_and_nothing_else(config: copy.Config, seed: int) -> None:
+def test_the_targets_after_the_end_are_the_inputs_and_nothing_else_is_a_target(config: copy.Config, seed: int) -> None:
     for inputs, targets, extras in config.build(seed):
         for row, (tokens, wanted) in enumerate(zip(inputs.tolist(), targets.tolist(), strict=True)):
             vectors = parse(config, tokens)
@@ -68,10 +68,10 @@ def test_twenty_vectors_take_the_forty_one_steps_that_others_report() -> None:
 def test_every_bit_is_fair_so_that_chance_is_one_half() -> None:
     config = copy.Config(num_train=2000)
     targets = config.build(0).train.targets
-    said = targets[targets >= 0]
+    answers = targets[targets >= 0]
     for bit in range(config.bits):
-        share = ((said >> bit) & 1).double().mean().item()
-        assert abs(share - copy.chance(config)) < 4 * (0.25 / len(said)) ** 0.5
+        share = ((answers >> bit) & 1).double().mean().item()
+        assert abs(share - copy.chance(config)) < 4 * (0.25 / len(answers)) ** 0.5
 
 
 @pytest.mark.parametrize(

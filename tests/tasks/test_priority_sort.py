@@ -1,4 +1,4 @@
-"""Priority sort: no two priorities are equal, the highest comes first, and as many as asked are said."""
+"""Priority sort: no two priorities are equal, the highest comes first, and there are as many targets as asked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def configs(draw: st.DrawFn) -> priority_sort.Config:
 
 
 @given(configs(), st.integers(0, 1000))
-def test_vectors_are_to_be_said_from_the_highest_priority_down(config: priority_sort.Config, seed: int) -> None:
+def test_targets_are_vectors_from_the_highest_priority_down(config: priority_sort.Config, seed: int) -> None:
     end = 2**config.bits * config.num_levels
     for inputs, targets, extras in config.build(seed):
         for row, (tokens, wanted) in enumerate(zip(inputs.tolist(), targets.tolist(), strict=True)):

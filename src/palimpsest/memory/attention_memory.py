@@ -79,7 +79,7 @@ class AttentionMemory(nn.Module):
         placement: ``circular`` or ``first_free``.
 
     Raises:
-        ParameterError: a size is below one, H does not divide W, or there is no such placement.
+        ParameterError: a size is below one, H does not divide W, or the placement is unknown.
     """
 
     def __init__(

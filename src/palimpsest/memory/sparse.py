@@ -116,7 +116,7 @@ class SparseMemory(nn.Module):
         num_probes: number of signs that are flipped in each table, at least 0.
 
     Raises:
-        ParameterError: a size is below one, K exceeds N, or there is no such search.
+        ParameterError: a size is below one, K exceeds N, or the search is unknown.
     """
 
     directions: Float[Tensor, "dim signs"]

@@ -1,13 +1,13 @@
 """Associative recall: which item came after this one? [Graves et al. 2014, section 4.3].
 
-An item is a list of ``item_length`` random vectors of ``bits`` bits behind ITEM. Items follow each other, all of them
-different; then one of them but the last is shown again between two QUERY, and the item that came after it is to be
-said. With three items of two vectors, the second of which is asked about::
+An item is the token ITEM and ``item_length`` random vectors of ``bits`` bits. All items of a sequence are different.
+After them, one item, but never the last, is shown again between two QUERY, and the target is the item that came after
+it. With three items of two vectors, and a question about the second item::
 
     step      0     1   2   3     4   5   6     7   8   9      10  11  12     13  14
     token     ITEM  7   20  ITEM  3   41  ITEM  60  5   QUERY  3   41  QUERY  .   .
     target    -     -   -   -     -   -   -     -   -   -      -   -   -      60  5
-              item 0        item 1        item 2        query                 said
+              item 0        item 1        item 2        query                 answer
 
 The size of a sequence is its number of items n; with V vectors an item it takes (V + 1) n + 2 V + 2 steps.
 
@@ -55,7 +55,7 @@ class Config(BitStreamConfig):
         return 2**self.bits
 
     def interface(self) -> dict[str, Any]:
-        """What a model must know of the task: its alphabet, what tokens stand for, and what is to be said."""
+        """Return what a model must know of the task: its alphabet, the meaning of tokens, and the kind of outputs."""
         return {
             "num_tokens": self.item + 3,
             "num_outputs": self.bits,
@@ -115,9 +115,9 @@ def ceiling(config: Config) -> float:
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:
-    """What a best predictor says at each step, (examples, time); −1 where nothing is scored.
+    """Return the outputs of a best predictor, (examples, time); −1 at steps that are not scored.
 
-    The item that equals what stands between the two QUERY is looked for, and the next one is said.
+    It finds the item that equals the one between the two QUERY, and returns the next item.
     """
     query = config.item + 1
     guess = torch.full_like(inputs, -1)
@@ -125,6 +125,6 @@ def best_guess(config: Config, inputs: Tensor) -> Tensor:
         first, second = (index for index, token in enumerate(tokens) if token == query)
         starts = [index + 1 for index in range(first) if tokens[index] == config.item]
         items = [tokens[start : start + config.item_length] for start in starts]
-        said = items[items.index(tokens[first + 1 : second]) + 1]
-        guess[row, second + 1 : second + 1 + len(said)] = torch.tensor(said)
+        answer = items[items.index(tokens[first + 1 : second]) + 1]
+        guess[row, second + 1 : second + 1 + len(answer)] = torch.tensor(answer)
     return guess

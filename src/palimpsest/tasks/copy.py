@@ -1,15 +1,15 @@
-"""Copy: say again what was heard, once it has ended [Graves et al. 2014, section 4.1].
+"""Copy: repeat the input sequence after its end [Graves et al. 2014, section 4.1].
 
-Random vectors of ``bits`` bits, END, and as many blank steps, in which the vectors are to be said in their order. With
-three vectors, written as numbers whose bits they are::
+A sequence has random vectors of ``bits`` bits, END, and as many blank steps; at these steps the vectors are the
+targets, in order. With three vectors, written as the numbers with these bits::
 
     step      0    1    2    3    4    5    6
     token     7    200  13   END  .    .    .
     target    -    -    -    -    7    200  13        only the recall half is scored
-              heard               said
+              input               recall
 
-Scoring the first half as well, where nothing is to be said, would lift chance from 1/2 to 3/4. The size of a sequence
-is its number of vectors L, and it takes 2 L + 1 steps.
+If the first half were scored, too, where the target would be blank, chance would rise from 1/2 to 3/4. The size of a
+sequence is its number of vectors L; it takes 2 L + 1 steps.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Config(BitStreamConfig):
         return 2**self.bits
 
     def interface(self) -> dict[str, Any]:
-        """What a model must know of the task: its alphabet, what tokens stand for, and what is to be said."""
+        """Return what a model must know of the task: its alphabet, the meaning of tokens, and the kind of outputs."""
         return {
             "num_tokens": self.end + 2,
             "num_outputs": self.bits,
@@ -71,11 +71,11 @@ def _draw(config: Config, part: Part) -> Examples:
     length = part.sizes(config.min_length, config.max_length, config.test_lengths)
     longest = part.longest(config.max_length, config.test_lengths)
     vectors = torch.randint(2**config.bits, (len(length), longest), generator=part.generator)
-    heard = torch.arange(2 * longest + 1)
-    said = heard - length[:, None] - 1
-    inputs = vectors.gather(1, heard.clamp_max(longest - 1).expand(said.shape))
-    inputs = inputs.where(said < -1, torch.where(said == -1, config.end, config.end + 1))
-    targets = vectors.gather(1, said.clamp(0, longest - 1)).where((said >= 0) & (said < length[:, None]), -1)
+    step = torch.arange(2 * longest + 1)
+    recall = step - length[:, None] - 1  # number of the vector that is the target; negative before the recall half
+    inputs = vectors.gather(1, step.clamp_max(longest - 1).expand(recall.shape))
+    inputs = inputs.where(recall < -1, torch.where(recall == -1, config.end, config.end + 1))
+    targets = vectors.gather(1, recall.clamp(0, longest - 1)).where((recall >= 0) & (recall < length[:, None]), -1)
     return Examples(inputs, targets, {"length": 2 * length + 1, "group": part.group, "slice": length})
 
 
@@ -86,16 +86,16 @@ def chance(config: Config) -> float:
 
 
 def ceiling(config: Config) -> float:
-    """Best bit accuracy that any predictor could reach: 1, as all that is to be said was heard before."""
+    """Best bit accuracy that any predictor could reach: 1, because all targets were inputs before."""
     del config
     return 1.0
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:
-    """What a best predictor says at each step, (examples, time); −1 where nothing is scored.
+    """Return the outputs of a best predictor, (examples, time); −1 at steps that are not scored.
 
-    END, the same number of steps after the vector that is to be said as there are vectors and END, tells how far to
-    look back.
+    The target of a step stands as many steps back as there are vectors, plus one for END. So the position of END gives
+    this distance.
     """
     back = (inputs == config.end).int().argmax(1, keepdim=True) + 1
     step = torch.arange(inputs.shape[1]).expand(inputs.shape)

@@ -1,21 +1,22 @@
-"""Multi-query associative recall: pairs in a stream of tokens, all of which are asked for later [Arora et al. 2023].
+"""Multi-query associative recall: a stream has pairs of tokens, and all pairs are asked later [Arora et al. 2023].
 
-First come P pairs of a key and a value; no two keys of a stream are the same, and no two values. Every key then comes
-once more, and its value is to be said at that very step. With tokens 1–3 for keys, 4–7 for values and P = 2::
+First come P pairs of a key and a value. All keys of a stream are different, and all values. Every key then appears once
+more, and its value is the target at the same step. With tokens 1–3 for keys, 4–7 for values and P = 2::
 
     step      0   1   2   3   4   5   6   7   8   9   10  11
     token     2   7   1   4   .   .   1   .   .   .   2   .
     target    -   -   -   -   -   -   4   -   -   -   7   -
               pairs           queries
 
-A query stands an even number of steps 2 g behind the pairs, its gap g of 0 … S − 1 with S = (T − 2 P)/2. Gaps are
-drawn in turn without replacement, those that are left with probabilities proportional to (g + 1)^(power − 1): mostly
-near, as repeated words in text are. Tokens between queries are blank, or random values.
+A query stands an even number 2 g of steps behind the pairs; its gap g is in 0 … S − 1 with S = (T − 2 P)/2. Gaps are
+drawn one after the other without replacement, with probabilities proportional to (g + 1)^(power − 1) among the
+remaining ones. Most gaps are short, like the distances of repeated words in text. Tokens between queries are blank, or
+random values.
 
-The size of a stream says which of the settings it has, counted from 1: tokens T and pairs P. ``slice`` is P.
+The size of a stream is the number of its setting (tokens T and pairs P), counted from 1. ``slice`` is P.
 
-Deviates: from the authors' generator, whose random tokens between queries may be keys: one of the stream's own would
-then be a query whose answer is not scored. Here they are values.
+Deviates: in the authors' generator, random tokens between queries may be keys. A key of the stream would then be a
+query whose answer is not scored. Here these tokens are values.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Config(StreamConfig):
         return self.train_settings + self.test_settings
 
     def interface(self) -> dict[str, Any]:
-        """What a model must know of the task: its alphabet, and that tokens are said."""
+        """Return what a model must know of the task: its alphabet, and that its outputs are tokens."""
         return {
             "num_tokens": self.vocabulary,
             "num_outputs": self.vocabulary,
@@ -143,7 +144,7 @@ def _gaps(count: int, pairs: int, space: int, power: float, generator: Generator
 def chance(config: Config) -> float:
     """Accuracy of a guess that looks at nothing: one over the number of values, which are equally likely.
 
-    Who knows the values of a stream but not whose they are is right with probability 1/P.
+    A guess that knows the values of a stream but not their keys is right with probability 1/P.
     """
     return 2 / config.vocabulary
 
@@ -155,9 +156,9 @@ def ceiling(config: Config) -> float:
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:
-    """What a best predictor says at each step, (examples, time); −1 where nothing is scored.
+    """Return the outputs of a best predictor, (examples, time); −1 at steps that are not scored.
 
-    A key that comes for the second time is a query; the token behind its first place is the answer.
+    A key that appears for the second time is a query. The token after its first place is the answer.
     """
     places = inputs.argsort(dim=1, stable=True)  # equal tokens side by side, in the order in which they come
     sorted_tokens = inputs.gather(1, places)

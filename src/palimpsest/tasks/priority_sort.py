@@ -1,14 +1,14 @@
-"""Priority sort: say the vectors of highest priority, the highest first [Graves et al. 2014, section 4.5].
+"""Priority sort: recall the vectors of highest priority, the highest first [Graves et al. 2014, section 4.5].
 
-Random vectors of ``bits`` bits, each with a priority in [−1, 1] on an input channel of its own; then END and blank
-steps, in which the ``num_sorted`` vectors of highest priority are to be said in the order of their priorities. With
-four vectors, three of which are to be said::
+A sequence has random vectors of ``bits`` bits, each with a priority in [−1, 1] on its own input channel; then END and
+blank steps, at which the ``num_sorted`` vectors of highest priority are the targets, in the order of their priorities.
+With four vectors, three of which are targets::
 
     step        0     1     2     3     4     5     6     7
     token       7     200   13    90    END   .     .     .
     priority    0.5  -1     1     0
     target      -     -     -     -     -     13    7     90
-                heard                         said
+                input                         recall
 
 The size of a sequence is its number of vectors n, and it takes n + 1 + min(n, num_sorted) steps.
 
@@ -34,7 +34,7 @@ score, record, picture = bits.score, bits.record, bits.picture
 
 
 class Config(BitStreamConfig):
-    """Parameters of the task; Graves et al. give 20 vectors of 8 bits, of which 16 are to be said."""
+    """Parameters of the task; Graves et al. give 20 vectors of 8 bits, of which 16 are targets."""
 
     bits: int = Field(8, ge=1, le=14, description="bits of a vector")
     num_levels: int = Field(64, ge=2, le=4096, description="priorities that there are, in equal steps from -1 to 1")
@@ -62,7 +62,7 @@ class Config(BitStreamConfig):
         return 2**self.bits * self.num_levels
 
     def interface(self) -> dict[str, Any]:
-        """What a model must know of the task: its alphabet, what tokens stand for, and what is to be said."""
+        """Return what a model must know of the task: its alphabet, the meaning of tokens, and the kind of outputs."""
         return {
             "num_tokens": self.end + 2,
             "num_outputs": self.bits,
@@ -90,12 +90,12 @@ def _draw(config: Config, part: Part) -> Examples:
     order = levels.where(place < count, -1).argsort(dim=1, descending=True, stable=True)
     best = vectors.gather(1, order)[:, : config.num_sorted]
     step = torch.arange(most + 1 + best.shape[1])
-    said = step - count - 1
+    recall = step - count - 1  # number of the target in order of priority; negative before the blank steps
     sought = count.clamp_max(config.num_sorted)
-    targets = best.gather(1, said.clamp(0, best.shape[1] - 1)).where((said >= 0) & (said < sought), -1)
+    targets = best.gather(1, recall.clamp(0, best.shape[1] - 1)).where((recall >= 0) & (recall < sought), -1)
     inputs = torch.where(step == count, config.end, config.end + 1)
-    heard = vectors + 2**config.bits * levels
-    inputs[:, :most] = heard.where(place < count, inputs[:, :most])
+    tokens = vectors + 2**config.bits * levels
+    inputs[:, :most] = tokens.where(place < count, inputs[:, :most])
     sizes = {"length": count + 1 + sought, "slice": count}
     return Examples(inputs, targets, {name: value[:, 0] for name, value in sizes.items()} | {"group": part.group})
 
@@ -107,15 +107,15 @@ def chance(config: Config) -> float:
 
 
 def ceiling(config: Config) -> float:
-    """Best bit accuracy that any predictor could reach: 1, as no two priorities are equal and all was heard before."""
+    """Best bit accuracy that any predictor could reach: 1, because priorities differ and all targets were inputs."""
     del config
     return 1.0
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:
-    """What a best predictor says at each step, (examples, time); −1 where nothing is scored.
+    """Return the outputs of a best predictor, (examples, time); −1 at steps that are not scored.
 
-    A token before END is the larger the higher its priority, whatever its vector: they are sorted as they are.
+    A token with a higher priority is a larger number, for any vector. So the tokens before END are sorted as numbers.
     """
     guess = torch.full_like(inputs, -1)
     for row, tokens in enumerate(inputs.tolist()):

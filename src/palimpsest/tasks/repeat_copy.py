@@ -1,16 +1,17 @@
-"""Repeat copy: say again what was heard, as often as a number asks, then END [Graves et al. 2014, section 4.2].
+"""Repeat copy: repeat the input sequence a given number of times, then END [Graves et al. 2014, section 4.2].
 
-Random vectors of ``bits`` bits; then the number of repeats R, on an input channel of its own; then blank steps, in
-which the vectors are to be said R times in their order, and END at last, which takes counting. With two vectors::
+A sequence has random vectors of ``bits`` bits; then the number of repeats R, on its own input channel; then blank
+steps. At these the targets are the vectors, R times in order, and then END, for which a model must count. With two
+vectors::
 
     step      0    1    2    3    4    5    6    7    8    9
     token     7    200  ×3   .    .    .    .    .    .    .
     target    -    -    -    7    200  7    200  7    200  END
-              heard          said
+              input          recall
 
 The size of a sequence is its number of vectors L and its number of repeats R, and it takes L + L R + 2 steps. END is
-one more bit of what is said, above those of a vector; the number R is level R of a vector of zeros, which the code of
-the tokens scales to [−1, 1] over the largest number of all splits.
+one more output bit, above those of a vector; the number R is level R of a vector of zeros, which the code of the tokens
+scales to [−1, 1] over the largest number of all splits.
 
 Deviates: Graves et al. scale the number to mean 0 and variance 1.
 """
@@ -70,11 +71,11 @@ class Config(BitStreamConfig):
 
     @property
     def end(self) -> int:
-        """END, as it is to be said."""
+        """Target END."""
         return 2**self.bits
 
     def interface(self) -> dict[str, Any]:
-        """What a model must know of the task: its alphabet, what tokens stand for, and what is to be said."""
+        """Return what a model must know of the task: its alphabet, the meaning of tokens, and the kind of outputs."""
         largest = self.max_length, self.max_repeats
         return {
             "num_tokens": self.blank + 1,
@@ -110,10 +111,10 @@ def _draw(config: Config, part: Part) -> Examples:
     step = torch.arange(time)
     number = 2**config.bits * repeats
     inputs = vectors.where(step < length, torch.where(step == length, number, config.blank))
-    said = step - length - 1
-    repeated = vectors.gather(1, said % length)
-    targets = torch.where(said < length * repeats, repeated, config.end)
-    targets = targets.where((said >= 0) & (said <= length * repeats), -1)
+    recall = step - length - 1  # number of the target; negative before the blank steps
+    repeated = vectors.gather(1, recall % length)
+    targets = torch.where(recall < length * repeats, repeated, config.end)
+    targets = targets.where((recall >= 0) & (recall <= length * repeats), -1)
     sizes = {"length": _steps(length, repeats), "slice": SLICE * length + repeats}
     return Examples(inputs, targets, {name: value[:, 0] for name, value in sizes.items()} | {"group": part.group})
 
@@ -135,20 +136,20 @@ def chance(config: Config) -> float:
 
 
 def ceiling(config: Config) -> float:
-    """Best bit accuracy that any predictor could reach: 1, as vectors and number were heard before anything is said."""
+    """Best bit accuracy that any predictor could reach: 1, because vectors and number come before all targets."""
     del config
     return 1.0
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:
-    """What a best predictor says at each step, (examples, time); −1 where nothing is scored.
+    """Return the outputs of a best predictor, (examples, time); −1 at steps that are not scored.
 
-    The first token above the vectors is the number; from there on the vectors before it come in turn.
+    The first token above the vectors is the number R; after it, the vectors before it are repeated R times.
     """
     vectors = 2**config.bits
     guess = torch.full_like(inputs, -1)
     for row, tokens in enumerate(inputs.tolist()):
         place = next(index for index, token in enumerate(tokens) if token >= vectors)
-        said = tokens[:place] * (tokens[place] // vectors) + [vectors]
-        guess[row, place + 1 : place + 1 + len(said)] = torch.tensor(said)
+        answer = tokens[:place] * (tokens[place] // vectors) + [vectors]
+        guess[row, place + 1 : place + 1 + len(answer)] = torch.tensor(answer)
     return guess

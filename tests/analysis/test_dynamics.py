@@ -247,7 +247,7 @@ PLACE, CODES, FIELD = ("write_positions", "lifecycle"), ("lifecycle", "within_se
         (CODES, {"operations": torch.full((3, 2, 3), 6)}, "operations: code 6; allowed: 0 free, 1 retain, 2 update"),
         (CODES, {"operations": torch.zeros(3, 2)}, "operations (3, 2); allowed: (examples, steps, slots)"),
         (CODES, {"operations": torch.zeros(3, 0, 3)}, "operations (3, 0, 3); allowed: (examples, steps, slots)"),
-        (FIELD, {"utilisation": torch.zeros(3, 3)}, "utilisation (3, 3); allowed: (3, 2), as the operations say"),
+        (FIELD, {"utilisation": torch.zeros(3, 3)}, "utilisation (3, 3); allowed: (3, 2), as for operations"),
     ],
 )
 def test_a_trace_that_cannot_be_is_named_by_all_who_need_it(

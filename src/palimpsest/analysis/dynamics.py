@@ -1,4 +1,4 @@
-"""Memory dynamics: what the memories of trained runs did on the probe batch, read off their traces."""
+"""Memory dynamics: tables of the memories of trained runs on the probe batch, from their traces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WRITE_POSITIONS = Layout(
     metrics=False,
 )
 OPERATIONS = ("free", "retain", "update", "write", "forget", "replace")
-"""What happens to a slot in a memory step, by its code in a trace; a slot that is replaced is forgotten and written."""
+"""Operations on a slot in a memory step, in order of their codes in a trace; "replace" is "forget" and "write"."""
 LIFECYCLE = Layout(
     IDENTITY,
     {
@@ -58,12 +58,12 @@ WITHIN_SEQUENCE = Layout(
 
 
 def write_positions(params: Params, root: Path, experiment: str) -> DataFrame:
-    """How open the gate is, and how often it writes, by place in the sequence.
+    """Return the mean gate and the share of writes, by position in the sequence.
 
-    A place is a token where a memory may write at each token, and a memory step where it steps once a chunk.
-    ``alignment`` says what positions count from: ``absolute``, from the start of the sequence; ``from_answer``, from
-    the place of the token that the answer depends on (0: that place itself), over as many places of the batch (``n``)
-    as lie there; an example without such a token is left out of it.
+    Positions count tokens if the memory may write at each token, and memory steps if it takes one step a chunk.
+    ``alignment`` is the origin of positions: ``absolute`` counts from the start of the sequence; ``from_answer`` counts
+    from the token that the answer depends on (0 is this token) and leaves out examples without such a token. ``n`` is
+    the number of examples of the batch with this position.
 
     Args:
         params: the preset.
@@ -71,7 +71,7 @@ def write_positions(params: Params, root: Path, experiment: str) -> DataFrame:
         experiment: one of its experiments; runs without a memory give no rows.
 
     Raises:
-        DataError: a trace is missing, corrupt or of another shape.
+        DataError: a trace is missing or corrupt, or has another shape.
         ParameterError: the preset has no such experiment.
     """
     rows = [
@@ -99,18 +99,18 @@ def _run_rows(path: Path, trace: Trace) -> list[dict[str, Any]]:
 
 
 def answer_step(path: Path, trace: Trace, examples: int, steps: int) -> NDArray[np.int64]:
-    """The memory step at which the token comes by that each answer depends on; −1 where there is none.
+    """Return the memory step of the token that each answer depends on; −1 if there is none.
 
-    Token t of T belongs to step ⌊t S / T⌋ of S; a trace without ``inputs`` has a step a token.
+    Token t of T belongs to step ⌊t S / T⌋ of S. A trace without ``inputs`` has one step for each token.
 
     Args:
-        path: where the trace was read, for messages.
-        trace: its tensors; without ``answer_position`` no example has an answer's place.
-        examples: how many the trace is of.
+        path: the file of the trace, for messages.
+        trace: its tensors; without ``answer_position`` the result is −1 for all examples.
+        examples: number of examples of the trace.
         steps: S.
 
     Raises:
-        DataError: ``inputs`` or ``answer_position`` is of another shape, or a position lies outside the sequence.
+        DataError: ``inputs`` or ``answer_position`` has another shape, or a position lies outside the sequence.
     """
     if "answer_position" not in trace:
         return np.full(examples, -1)
@@ -130,10 +130,10 @@ def answer_step(path: Path, trace: Trace, examples: int, steps: int) -> NDArray[
 
 
 def mean_by_position(alignment: str, position: Array, gate: Array, writes: Array) -> list[dict[str, Any]]:
-    """Means of gate and writes over all steps of the same position; one row a position, in order.
+    """Return the means of gate and writes over all steps with the same position; one row for each position, in order.
 
     Args:
-        alignment: what positions count from; copied into the rows.
+        alignment: origin of positions; copied into the rows.
         position: (examples, steps), integers.
         gate: (examples, steps), in [0, 1].
         writes: (examples, steps), 0 or 1.
@@ -150,10 +150,11 @@ def mean_by_position(alignment: str, position: Array, gate: Array, writes: Array
 
 
 def lifecycle(params: Params, root: Path, experiment: str) -> DataFrame:
-    """What happened to each slot at each memory step: of every cell's first seed, the first example of the probe batch.
+    """Return the operation on each slot at each memory step, for one example of every cell.
 
-    One row a step and slot; ``operation`` is one of ``OPERATIONS``; ``answer_step`` is the memory step of the token
-    that the answer depends on, −1 where there is none.
+    The example is the first of the probe batch, with the cell's first seed. There is one row for each step and slot.
+    ``operation`` is one of ``OPERATIONS``; ``answer_step`` is the memory step of the token that the answer depends on,
+    −1 if there is none.
 
     Args:
         params: the preset.
@@ -161,7 +162,7 @@ def lifecycle(params: Params, root: Path, experiment: str) -> DataFrame:
         experiment: one of its experiments; runs that record no operations give no rows.
 
     Raises:
-        DataError: a trace is missing, corrupt or of another shape, or has an unknown operation.
+        DataError: a trace is missing or corrupt, has another shape, or has an unknown operation.
         ParameterError: the preset has no such experiment.
     """
     rows: list[dict[str, Any]] = []
@@ -184,11 +185,12 @@ def lifecycle(params: Params, root: Path, experiment: str) -> DataFrame:
 
 
 def within_sequence(params: Params, root: Path, experiment: str) -> DataFrame:
-    """What the memory did at each memory step of a sequence, over the ``n`` examples of the probe batch.
+    """Return means of the memory at each memory step of a sequence, over the ``n`` examples of the probe batch.
 
-    Means over examples of ``utilisation`` (share of slots in use), ``age_steps`` (mean age of what is kept, in memory
-    steps; empty where the model records neither), ``write_ratio`` (whether anything was written), and over examples and
-    slots of ``update_rate`` and ``forget_rate``. A slot that is replaced counts as forgotten and as written.
+    Means over examples: ``utilisation`` (share of slots in use), ``age_steps`` (mean age of the slots in use, in memory
+    steps) and ``write_ratio`` (share of examples with a write). The first two are empty if the model does not record
+    them. Means over examples and slots: ``update_rate`` and ``forget_rate``. A replaced slot counts as forgotten and as
+    written.
 
     Args:
         params: the preset.
@@ -196,7 +198,7 @@ def within_sequence(params: Params, root: Path, experiment: str) -> DataFrame:
         experiment: one of its experiments; runs that record no operations give no rows.
 
     Raises:
-        DataError: a trace is missing, corrupt or of another shape, or has an unknown operation.
+        DataError: a trace is missing or corrupt, has another shape, or has an unknown operation.
         ParameterError: the preset has no such experiment.
     """
     rows: list[dict[str, Any]] = []
@@ -209,7 +211,7 @@ def within_sequence(params: Params, root: Path, experiment: str) -> DataFrame:
 
 
 def _operations(path: Path, trace: Trace) -> NDArray[np.int64] | None:
-    """Codes of what happened: (examples, steps, slots)."""
+    """Return the codes of operations, (examples, steps, slots); ``None`` if the trace has none."""
     if "operations" not in trace:
         return None
     codes = trace["operations"].astype(np.int64)
@@ -240,12 +242,12 @@ def _is(operations: NDArray[np.int64], *words: str) -> NDArray[np.bool_]:
 
 
 def _mean_by_step(path: Path, trace: Trace, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Mean over examples; NaN where the trace lacks the field."""
+    """Return the mean over examples; NaN if the trace lacks the field."""
     if name not in trace:
         return np.full(shape[1], np.nan)
     values = trace[name].astype(np.float64)
     if values.shape != shape:
-        raise DataError(f"{path}: {name} {values.shape}; allowed: {shape}, as the operations say")
+        raise DataError(f"{path}: {name} {values.shape}; allowed: {shape}, as for operations")
     return values.mean(0)
 
 

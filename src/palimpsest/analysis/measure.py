@@ -1,4 +1,4 @@
-"""One number for every seed: from a test of a claim and the table of runs, with the cells it was taken from."""
+"""One number for every seed, computed from the test of a claim and the table of runs, with the cells behind it."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ Verdict = Literal["holds", "fails", "undecided"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of a grid with its runs, and how it was chosen."""
+    """One point of a grid with its runs, and the way it was chosen."""
 
     model: str
     point: dict[str, float | str]
     rows: list[dict[str, Any]]
     candidates: int = 1
-    """Cells among which it was chosen."""
+    """Number of cells among which it was chosen."""
     chosen_by: dict[str, float] = field(default_factory=dict)
-    """Means that qualified and ranked it."""
+    """Means of the metrics by which it was accepted and ranked."""
 
     def __str__(self) -> str:
         return " ".join([self.model, *(f"{axis}={format_value(value)}" for axis, value in self.point.items())])
@@ -51,17 +51,17 @@ class Cell:
 
     @property
     def diverged(self) -> int:
-        """Runs that failed."""
+        """Number of runs that failed."""
         return len(self.rows) - len(self.completed)
 
     def mean(self, metric: str) -> float:
-        """Mean of a metric over the completed runs, rounded so that ties are ties whatever the order of the sum."""
+        """Return the mean of a metric over completed runs, rounded so that the order of the sum breaks no tie."""
         values = [math.nan if row[metric] is None else row[metric] for row in self.completed]
         return round(math.fsum(values) / len(values), DIGITS) if values else math.nan
 
 
 class NoCellError(Exception):
-    """A group is empty; ``verdict`` says what that means for the claim."""
+    """A group is empty; ``verdict`` is the verdict of the claim in this case."""
 
     def __init__(self, reason: str, verdict: Verdict) -> None:
         super().__init__(reason)
@@ -70,7 +70,7 @@ class NoCellError(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """A number for every seed, and where it comes from."""
+    """A number for every seed, and the cells behind it."""
 
     claim: str
     experiment: str
@@ -84,22 +84,22 @@ class Measured:
 
     @property
     def usable(self) -> list[float]:
-        """The numbers, of the seeds that have one."""
+        """The numbers of all seeds that have one."""
         return [value for value in self.values.values() if value == value]
 
     def interval(self, confidence: float) -> Interval:
-        """Over the seeds that have a number."""
+        """Return the interval over all seeds that have a number."""
         if self.criterion.kind == "success_rate":
             return proportion_interval(round(sum(self.usable)), len(self.usable), confidence)
         return mean_interval(self.usable, confidence)
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """Rows of the runs behind it."""
+        """Rows of the runs behind the numbers."""
         return [row for cell in self.cells for row in cell.rows]
 
     def p_values(self) -> PValues:
-        """Of the claimed side and of the other, over the seeds that have a number."""
+        """Return the p values of the claimed side and of the other side, over all seeds that have a number."""
         bound = self.criterion.bound
         if bound is None:
             return PValues(math.nan, math.nan)
@@ -121,18 +121,18 @@ class TrackRuns:
 
     @classmethod
     def of(cls, runs: DataFrame, experiment: str, track: str, groups: Mapping[str, Group]) -> TrackRuns:
-        """Pick them from the table of runs; its order does not matter."""
+        """Select the runs from the table of runs, whose order does not matter."""
         rows = [row for row in records(runs) if (row["experiment"], row["track"]) == (experiment, track)]
         rows.sort(key=lambda row: row["seed"])
         return cls(experiment, rows, axes_of(runs), metrics_of(runs), groups, track)
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds of any run of the track: a group that lacks one lacks a run."""
+        """All seeds of the track; a group without one of them has a missing run."""
         return sorted({row["seed"] for row in self.rows})
 
     def cells(self, name: str) -> list[Cell]:
-        """Every cell of a group before any is chosen, sorted by its axes' values."""
+        """Return all cells of a group, before one is chosen, sorted by the values of their axes."""
         group = self.groups[name].on(self.track)
         rows = [row for row in self.rows if row["model"] == group.model]
         for axis, value in group.where.items():
@@ -149,7 +149,7 @@ class TrackRuns:
         return [Cell(group.model, dict(point), cells[point]) for point in sorted(cells)]
 
     def narrowed(self, name: str, axis: str) -> Iterator[tuple[Scalar, TrackRuns]]:
-        """The same runs once for each value that an axis takes in a group, with the group limited to it."""
+        """Yield each value of an axis in a group, with the same runs and the group limited to this value."""
         group = self.groups[name].on(self.track)
         values = {cell.point[axis] for cell in self.cells(name) if axis in cell.point}
         if not values:
@@ -159,7 +159,7 @@ class TrackRuns:
             yield value, replace(self, groups={**self.groups, name: limited})
 
     def one_cell(self, name: str) -> Cell:
-        """The cell of a group, chosen as the group says; cells with diverged runs come last."""
+        """Return the cell of a group by the group's rules of choice; cells with diverged runs come last."""
         group = self.groups[name].on(self.track)
         candidates = self.cells(name)
         for metric in (*group.having, *(order.by for order in group.choose)):
@@ -188,7 +188,7 @@ def _known(name: str, allowed: Sequence[str], where: str) -> str:
 
 
 def _equal(found: float | str | None, wanted: Scalar | None) -> bool:
-    """Whether a run lies at a value of an axis; tables hold numbers as numbers and all else as text."""
+    """Return whether a run has a value on an axis; tables store numbers as numbers and everything else as text."""
     if wanted is not None and (isinstance(found, str) or isinstance(wanted, bool | str)):
         return found == format_value(wanted)
     return found == wanted
@@ -219,7 +219,7 @@ def _rank(cell: Cell, choose: Sequence[Order]) -> tuple[Any, ...]:
 def _number_by_seed(
     cell: Cell, metric: str, relative_to: str | None, seeds: Sequence[int]
 ) -> tuple[dict[int, float], list[str]]:
-    """One number a seed, NaN where there is none, and for each of these why."""
+    """Return one number for each seed, NaN if there is none, and the reasons for missing numbers."""
     values, failed = {}, []
     rows = {row["seed"]: row for row in cell.rows}
     for seed in seeds:
@@ -236,11 +236,11 @@ def _number_by_seed(
 
 
 def measure(claim: str, criterion: Criterion, track: TrackRuns) -> Iterator[Measured]:
-    """Take the numbers of one criterion from the runs: one result, or one for each value of ``minus.each``.
+    """Yield the numbers of one criterion: one result, or one for each value of ``minus.each``.
 
     Raises:
-        ParameterError: the criterion names a metric or an axis that the runs do not have, or leaves several cells where
-            one is needed.
+        ParameterError: the criterion names a metric or an axis that the runs do not have, or several cells remain
+            where one is needed.
     """
     minus = criterion.minus
     try:
@@ -300,7 +300,7 @@ def _value(criterion: Criterion, track: TrackRuns) -> _Numbers:
 
 def _difference(criterion: Criterion, track: TrackRuns) -> _Numbers:
     minus = criterion.minus
-    assert minus is not None  # a Criterion of this kind has it
+    assert minus is not None  # every Criterion of this kind has it
     cell, other = track.one_cell(criterion.group), track.one_cell(minus.group or criterion.group)
     first, failed = _number_by_seed(cell, criterion.metric, criterion.relative_to, track.seeds)
     second, also = _number_by_seed(other, minus.metric or criterion.metric, criterion.relative_to, track.seeds)
@@ -308,9 +308,9 @@ def _difference(criterion: Criterion, track: TrackRuns) -> _Numbers:
 
 
 def _reduction(criterion: Criterion, track: TrackRuns) -> _Numbers:
-    """1 − a / b by seed; NaN, and why, where b leaves nothing to lower: no share of it says anything there."""
+    """Return 1 − a / b by seed; NaN, with a reason, if b is zero or below, because then there is nothing to reduce."""
     minus = criterion.minus
-    assert minus is not None  # a Criterion of this kind has it
+    assert minus is not None  # every Criterion of this kind has it
     cell, other = track.one_cell(criterion.group), track.one_cell(minus.group or criterion.group)
     name = minus.metric or criterion.metric
     lowered, failed = _number_by_seed(cell, criterion.metric, None, track.seeds)
@@ -327,9 +327,9 @@ def _reduction(criterion: Criterion, track: TrackRuns) -> _Numbers:
 def _along_axis(
     criterion: Criterion, track: TrackRuns
 ) -> tuple[dict[int, list[float]], list[float], list[str], list[Cell]]:
-    """Of each seed the metric at every value of the axis, and these values."""
+    """Return, for each seed, the metric at every value of the axis; then these values, reasons and cells."""
     axis, cells = criterion.axis, track.cells(criterion.group)
-    assert axis is not None  # a Criterion of this kind has it
+    assert axis is not None  # every Criterion of this kind has it
     points = [cell.point.get(axis, math.nan) for cell in cells]
     if not all(isinstance(point, float) and point == point for point in points) or len(set(points)) < len(points):
         raise ParameterError(
@@ -355,7 +355,7 @@ def _spearman(criterion: Criterion, track: TrackRuns) -> _Numbers:
 
 def _count(criterion: Criterion, track: TrackRuns) -> _Numbers:
     values, _, failed, cells = _along_axis(criterion, track)
-    assert criterion.between is not None  # a Criterion of this kind has it
+    assert criterion.between is not None  # every Criterion of this kind has it
     low, high = criterion.between
     counts = {
         seed: float(sum(low < number < high for number in numbers)) if np.isfinite(numbers).all() else math.nan
@@ -365,9 +365,9 @@ def _count(criterion: Criterion, track: TrackRuns) -> _Numbers:
 
 
 def _success_rate(criterion: Criterion, track: TrackRuns) -> _Numbers:
-    """1 where a seed succeeded and 0 where it did not; a run that diverged did not."""
+    """Return 1 for each seed that succeeded and 0 for the others; a diverged run did not succeed."""
     success = criterion.success
-    assert success is not None  # a Criterion of this kind has it
+    assert success is not None  # every Criterion of this kind has it
     cells = track.cells(criterion.group)
     cell = cells[0] if len(cells) == 1 else track.one_cell(criterion.group)
     lost = {row["seed"] for row in cell.rows if row["status"] != "completed"}

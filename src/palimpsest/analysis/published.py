@@ -1,4 +1,4 @@
-"""The sources' own numbers, each with its origin, and how they stand beside ours."""
+"""Numbers that the sources published, each with its origin, and their comparison with ours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from palimpsest.planning.presets import read_parts
 
 
 class Number(Section):
-    """A mean as its source gives it, with the standard deviation over runs."""
+    """A mean that a source published, with the standard deviation over runs if the source gives it."""
 
     mean: float
     sd: float | None = Field(None, ge=0)
@@ -60,17 +60,17 @@ class PublishedTable(Section):
 
     @property
     def names_models(self) -> bool:
-        """Whether each row says of which model it is."""
+        """Whether every row names its model."""
         return bool(self.rows[0].of)
 
     @property
     def axes(self) -> list[str]:
-        """Axes by which its rows differ, alphabetical."""
+        """The axes in which rows differ, in alphabetical order."""
         return sorted(self.rows[0].cell)
 
 
 class PublishedResults(Section):
-    """All numbers of one source, and which of our metrics each of its values is compared with."""
+    """All numbers of one source, and the metric of ours that each of its values is compared with."""
 
     source: str = Field(pattern=r"^\d{3}$")
     model: str | None = Field(None, description="ours, whose cells are theirs; absent where rows name models of theirs")
@@ -99,12 +99,12 @@ class PublishedResults(Section):
 
     @property
     def names_models(self) -> bool:
-        """Whether the rows are of models of theirs, which stand beside all of ours; else of one model, cell by cell."""
+        """Whether the rows belong to several models, compared with all of ours; else to one model, cell by cell."""
         return self.model is None
 
 
 class Published(Section):
-    """Content of the files of published numbers: those of each experiment."""
+    """Content of the files of published numbers, by experiment."""
 
     experiments: dict[str, PublishedResults]
 
@@ -113,28 +113,28 @@ def read_published(path: Path) -> Published:
     """Read the numbers that the sources published.
 
     Args:
-        path: a folder with a file a source, as ``params/published``; or one file with everything.
+        path: a folder with one file for each source, like ``params/published``; or one file with all of them.
 
     Raises:
-        ParameterError: one line a mistake: file, key, value, and what is allowed.
+        ParameterError: one line for each mistake: file, key, value, and what is allowed.
     """
     return checked(Published, read_parts(path, "experiments") if path.is_dir() else read_yaml(path), path)
 
 
 def compare(summary: DataFrame, published: Published, experiment: str = "nema_lite") -> DataFrame:
-    """The source's tables and ours side by side, one row for each cell of the source's finest table.
+    """Return the source's tables and ours side by side, one row for each cell of the source's finest table.
 
-    Columns: the axes; then of each table of the source ``<table>_n`` (where it says how many runs) and
-    ``<table>_<value>_mean`` and ``_sd``; then the same of each of our tracks. A table with fewer axes repeats its
-    numbers; a cell that a track does not have is empty.
+    Columns: the axes; then, for each table of the source, ``<table>_n`` (if it gives the number of runs) and
+    ``<table>_<value>_mean`` and ``_sd``; then the same for each of our tracks. A table with fewer axes repeats its
+    numbers. A cell that a track does not have is empty.
 
     Args:
-        summary: as ``summarise`` or ``read_summary`` give it.
+        summary: from ``summarise`` or ``read_summary``.
         published: from :func:`read_published`.
-        experiment: which of its sources.
+        experiment: the experiment to compare.
 
     Raises:
-        ParameterError: there are no published numbers of the experiment, they are of several models, or ours lack a
+        ParameterError: the experiment has no published numbers, they belong to several models, or our summary lacks a
             metric.
     """
     source = _source(published, experiment, names_models=False)
@@ -154,24 +154,24 @@ def compare(summary: DataFrame, published: Published, experiment: str = "nema_li
 
 
 def compare_models(summary: DataFrame, published: Published, experiment: str) -> DataFrame | None:
-    """The source's models and ours one below the other: theirs in the order of the file, then every cell of ours.
+    """Return the source's models in the order of the file, and below them every cell of ours.
 
     Columns: ``model``; ``cell`` (``axis=value`` joined by ``/``, empty without axes); ``by``, the source's table or our
-    track; ``n``, completed runs (of theirs: where it says how many); of each value ``<value>_mean`` and ``_sd`` over
-    these runs.
+    track; ``n``, the number of completed runs (of the source, if it gives it); and ``<value>_mean`` and ``_sd`` of each
+    value over these runs.
 
     Args:
-        summary: as ``summarise`` or ``read_summary`` give it.
+        summary: from ``summarise`` or ``read_summary``.
         published: from :func:`read_published`.
-        experiment: which of its sources.
+        experiment: the experiment to compare.
 
     Returns:
-        The rows, or nothing if no run of ours is of this experiment: numbers of one data set are never set beside runs
-        on another that stands for it.
+        The rows, or ``None`` if we have no run of this experiment: numbers of a data set are never compared with runs
+        on a substitute for it.
 
     Raises:
-        ParameterError: there are no published numbers of the experiment, they are of one model cell by cell, or ours
-            lack a metric.
+        ParameterError: the experiment has no published numbers, they belong to one model cell by cell, or our summary
+            lacks a metric.
     """
     source = _source(published, experiment, names_models=True)
     ours = [row for row in records(summary) if row["experiment"] == experiment]
@@ -200,13 +200,13 @@ _PARTS = ("mean", "sd")
 
 
 def _source(published: Published, experiment: str, *, names_models: bool) -> PublishedResults:
-    """The numbers of an experiment, if they are of the kind that is asked for."""
+    """Return the numbers of an experiment; ``names_models`` is the kind that they must have."""
     known = {name: source for name, source in published.experiments.items() if source.names_models == names_models}
     if experiment not in known:
         kind = "of one model, cell by cell" if names_models else "of several models"
-        said = kind if experiment in published.experiments else "missing"
+        problem = kind if experiment in published.experiments else "missing"
         allowed = ", ".join(sorted(known)) or "none"
-        raise ParameterError(f"params/published: experiments: {experiment!r}: {said}; allowed: {allowed}")
+        raise ParameterError(f"params/published: experiments: {experiment!r}: {problem}; allowed: {allowed}")
     return known[experiment]
 
 

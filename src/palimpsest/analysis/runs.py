@@ -1,4 +1,4 @@
-"""From the files of runs to one table: the runs that a preset asks for, no more and no fewer."""
+"""Tables from the files of runs: exactly the runs that a preset asks for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from palimpsest.planning.plan import Cell
 from palimpsest.planning.specs import RunSpec
 
 CHANCE_LEVEL = 0.05
-"""Level of the test that a run's accuracy is above chance."""
+"""Significance level of the test that a run's accuracy is above chance."""
 
 RUNS = Layout(
     IDENTITY,
@@ -50,7 +50,7 @@ HISTORIES = Layout(IDENTITY, {"seed": COUNT, "epoch": INTEGER})
 
 
 OF_MEMORY = ("test_write_ratio", "test_read_focus")
-"""Metrics that only a run with a memory has: one that is written or not, or one that is read softly."""
+"""Metrics that only runs with a memory have: the first with hard writes, the second with soft reads."""
 
 
 class Final(Section):
@@ -69,7 +69,7 @@ class Final(Section):
 
 
 def axes(params: Params, experiment: str | None = None) -> list[str]:
-    """Every axis that occurs in a grid of the preset, or of one of its experiments; alphabetical."""
+    """Return all axes of the preset's grids, or of one experiment's grids, in alphabetical order."""
     return sorted(
         {
             axis
@@ -82,7 +82,7 @@ def axes(params: Params, experiment: str | None = None) -> list[str]:
 
 
 def asked(params: Params, experiment: str | None = None) -> Iterator[tuple[Cell, RunSpec]]:
-    """Every run that a preset asks for, or those of one experiment; sorted by path, then by seed.
+    """Yield every run that a preset asks for, or those of one experiment, sorted by path, then by seed.
 
     Raises:
         ParameterError: the preset has no such experiment.
@@ -97,23 +97,23 @@ def asked(params: Params, experiment: str | None = None) -> Iterator[tuple[Cell,
 
 
 def run_frame(rows: list[dict[str, Any]], axis_names: list[str], middle: list[str]) -> DataFrame:
-    """A table of rows: experiment, track, model, the axes, ``middle``, then whatever else the rows have, sorted."""
+    """Return rows as a table: experiment, track, model, the axes, ``middle``, then all other columns, sorted."""
     metrics = {name for row in rows for name in row} - {*IDENTITY, *axis_names, *middle}
     return framed(rows, axis_names, middle, sorted(metrics))
 
 
 def key_of(spec: RunSpec) -> dict[str, Any]:
-    """What a row of a table is known by: experiment, track, model, the cell's axes, and seed."""
+    """Return the key of a row: experiment, track, model, the cell's axes, and seed."""
     return {"experiment": spec.experiment, "track": spec.track, "model": spec.model, **spec.cell, "seed": spec.seed}
 
 
 def collect(params: Params, root: Path, experiment: str | None = None) -> DataFrame:
-    """One row for each run that the preset asks for, with its final metrics and what is odd about it.
+    """Return one row for each run that the preset asks for, with its final metrics and flags.
 
-    Flags: ``writes_nothing``, ``writes_everything`` (test write ratio exactly 0 or 1), ``memory_unused`` (accuracy and
-    loss with memory are exactly those without), ``not_finite``, ``at_chance`` (test accuracy not above chance in a
-    one-sided binomial test at 5 %; a sequence counts as one trial, though many of its bits may be asked for, so that
-    the test is a cautious one there).
+    Flags: ``writes_nothing`` and ``writes_everything`` (test write ratio exactly 0 or 1), ``memory_unused`` (accuracy
+    and loss with memory are exactly those without), ``not_finite``, and ``at_chance`` (test accuracy not above chance
+    in a one-sided binomial test at 5 %). In this test a sequence is one trial, even if many of its bits are asked, so
+    the test is conservative for such tasks.
 
     Args:
         params: the preset.
@@ -121,7 +121,7 @@ def collect(params: Params, root: Path, experiment: str | None = None) -> DataFr
         experiment: one of its experiments; all of them if not given.
 
     Raises:
-        DataError: a run is missing or corrupt, or is another than the one asked for.
+        DataError: a run is missing or corrupt, or has another specification.
         ParameterError: the preset has no such experiment.
     """
     rows = []
@@ -139,10 +139,10 @@ def collect(params: Params, root: Path, experiment: str | None = None) -> DataFr
 
 
 def read_final(path: Path, spec: RunSpec) -> Final:
-    """Read one ``final.json`` and make sure that it is of the run that was asked for.
+    """Read one ``final.json`` and check that it has the specification of the run.
 
     Raises:
-        DataError: it is missing or corrupt, or its specification differs.
+        DataError: the file is missing or corrupt, or its specification differs.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such run, but a grid asks for it; `snakemake --cores all` trains what is missing")
@@ -174,7 +174,7 @@ def _shown(content: dict[str, Any], name: str) -> str:
 
 
 def flags(final: Final) -> list[str]:
-    """What is degenerate about a run; see :func:`collect`."""
+    """Return the flags of a degenerate run; see :func:`collect`."""
     metrics = final.metrics
     ratio = metrics.get("test_write_ratio")
     unused = any(name in metrics for name in OF_MEMORY) and all(
@@ -199,16 +199,16 @@ def _above_chance(accuracy: float | None, final: Final) -> bool:
 
 
 def stray(params: Params, root: Path) -> list[str]:
-    """Runs below ``results/`` that no grid asks for, as sorted paths below ``root``; they are never counted."""
+    """Return runs below ``results/`` that no grid asks for, as sorted paths below ``root``; they are never counted."""
     wanted = {cell.directory(spec.seed) for cell, spec in asked(params)}
     found = {path.parent.relative_to(root) for path in (root / "results").rglob("final.json")}
     return sorted(directory.as_posix() for directory in found - wanted)
 
 
 def histories(params: Params, root: Path, experiment: str) -> DataFrame:
-    """Every epoch of every run of an experiment; a number that is not finite is empty.
+    """Return every epoch of every run of an experiment; numbers that are not finite are empty.
 
-    ``examples_seen`` counts the training examples until the end of the epoch, each as often as it came.
+    ``examples_seen`` is the number of training examples up to the end of the epoch, with repetitions.
 
     Raises:
         DataError: a ``history.csv`` is missing or corrupt, or lacks an epoch.
@@ -223,7 +223,7 @@ def histories(params: Params, root: Path, experiment: str) -> DataFrame:
 
 
 def _seen(spec: RunSpec, epoch: int) -> dict[str, float]:
-    """Of a stream, the epochs are consecutive parts of its steps, as equal as possible."""
+    """Return ``examples_seen``; the epochs of a stream are consecutive parts of its steps, as equal as possible."""
     examples, size = int(spec.task["num_train"]), spec.training.batch_size
     if spec.training.order != "stream":
         return {"examples_seen": float(epoch * examples)}
@@ -253,7 +253,7 @@ def _metric(path: Path, name: str, epoch: int, field: str) -> float:
 
 
 def run_directory(run: dict[str, Any], axis_names: list[str]) -> str:
-    """Where a row of the table of runs comes from, below the product directory."""
+    """Return the directory of a run, below the product directory."""
     cell = "".join(f"/{axis}={format_value(run[axis])}" for axis in axis_names if not _absent(run[axis]))
     return f"results/{run['experiment']}/track={run['track']}/model={run['model']}{cell}/seed={run['seed']}"
 

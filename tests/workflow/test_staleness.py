@@ -1,6 +1,7 @@
 """What is made again after a change: all that depends on it and nothing else."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -112,21 +113,42 @@ def test_a_cell_that_is_no_longer_asked_for_is_found(project: Project) -> None:
     assert "results/nema_lite/track=published/model=nema_lite/mem_lambda=0.1" in done.stdout + done.stderr
 
 
+LIFECYCLE = r"model=(nema_lc|fifo|lru|least_used|oracle_replacement|random_replacement)(/|$)"
+
+
+def cells(pattern: str) -> set[str]:
+    """Cells whose path has a pattern in it."""
+    found = {base for base in CELLS if re.search(pattern, base)}
+    assert found
+    return found
+
+
 @pytest.mark.parametrize(
-    ("file", "models"),
+    ("file", "trained"),
     [
-        ("models/write_all.py", {"write_all"}),
-        ("models/nema_lite.py", {"nema_lite", "write_all", "write_none", "random_writer", "oracle_writer"}),
-        ("training/optimiser.py", None),
+        ("memory/lifecycle.py", LIFECYCLE),
+        ("memory/sparse.py", "model=memory_rnn/memory=sparse"),
+        ("training/optimiser.py", ""),
     ],
 )
-def test_code_trains_the_models_that_use_it(project: Project, file: str, models: set[str] | None) -> None:
+def test_code_trains_the_runs_that_use_it(project: Project, file: str, trained: str) -> None:
     project.append(f"src/palimpsest/{file}", "\nCHANGED = True\n")
     planned = project.planned()
-    expected = {base for base in CELLS if models is None or base.split("/model=")[1].split("/")[0] in models}
-    assert expected
-    assert planned["train"] == expected
-    assert set(planned) == AFTER_TRAINING | {"train"}
+    assert planned["train"] == cells(trained)
+    assert planned["measure"] == cells(trained)
+    assert set(planned) >= AFTER_TRAINING | {"train"}
+
+
+def test_a_new_measure_of_a_memory_trains_nothing(project: Project) -> None:
+    project.append("src/palimpsest/memory/lifecycle_trace.py", "\nCHANGED = True\n")
+    planned = project.planned()
+    assert "train" not in planned
+    assert planned["measure"] == cells(LIFECYCLE)
+
+
+def test_another_text_of_an_error_neither_trains_nor_measures(project: Project) -> None:
+    project.append("src/palimpsest/foundation/errors.py", "\nCHANGED = True\n")
+    assert not project.planned().keys() & {"data", "train", "measure"}
 
 
 @pytest.mark.parametrize(

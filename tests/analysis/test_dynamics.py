@@ -230,7 +230,7 @@ def test_the_command_writes_every_table_and_each_reads_back(tmp_path: Path):
     assert rows["training_steps"] == 9 * 9
     assert rows["lifecycle"] == 2 * 3
     assert rows["within_sequence"] == 2
-    assert rows["generalisation"] == rows["said"] == rows["weightings"] == 0
+    assert rows["generalisation"] == rows["outputs"] == rows["weightings"] == 0
 
 
 PLACE, CODES, FIELD = ("write_positions", "lifecycle"), ("lifecycle", "within_sequence"), ("within_sequence",)

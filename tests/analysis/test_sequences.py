@@ -211,7 +211,7 @@ class TestWhatIsShown:
     def test_is_the_lower_median_run_and_the_largest_trained_size(self, tmp_path):
         params = preset()
         write(tmp_path, params)
-        table = sequences.said(params, tmp_path, "tiny")
+        table = sequences.outputs(params, tmp_path, "tiny")
         assert table[["model", "seed", "slice"]].drop_duplicates().to_numpy().tolist() == [
             ["dnc", 2, 2],
             ["lstm", 2, 2],
@@ -223,7 +223,7 @@ class TestWhatIsShown:
         for seed in (1, 3):
             path = tmp_path / f"results/tiny/track=repaired/model=dnc/seed={seed}/final.json"
             write_json(path, read_json(path) | {"status": "diverged"})
-        table = sequences.said(params, tmp_path, "tiny")
+        table = sequences.outputs(params, tmp_path, "tiny")
         assert set(of_model(table, "dnc")["seed"]) == {0}  # of seeds 0 and 2 the lower
 
     def test_is_short_enough_where_any_example_is(self, tmp_path, monkeypatch):
@@ -231,12 +231,12 @@ class TestWhatIsShown:
         write(tmp_path, params)
         for longest, size in ((5, 2), (4, 1), (2, 1)):
             monkeypatch.setattr(sequences, "LONGEST", longest)
-            assert set(sequences.said(params, tmp_path, "tiny")["slice"]) == {size}
+            assert set(sequences.outputs(params, tmp_path, "tiny")["slice"]) == {size}
 
     def test_is_any_size_where_none_was_trained(self, tmp_path):
         params = preset(**COPY | {"min_length": 2})
         write(tmp_path, params, slice=torch.tensor([1, 3, 4]), length=torch.tensor([3, 7, 6]))
-        assert set(of_model(sequences.said(params, tmp_path, "tiny"), "dnc")["slice"]) == {3}
+        assert set(of_model(sequences.outputs(params, tmp_path, "tiny"), "dnc")["slice"]) == {3}
 
 
 class TestSaid:
@@ -247,12 +247,12 @@ class TestSaid:
     def test_is_bits_heard_wanted_and_said(self, tmp_path):
         params = preset()
         trace = write(tmp_path, params)
-        table = of_model(sequences.said(params, tmp_path, "tiny"), "dnc")
+        table = of_model(sequences.outputs(params, tmp_path, "tiny"), "dnc")
         # tokens 1, 2, END, blank, blank: two bits each, and a channel for each flag
         assert self.matrix(table, "input") == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1]]
         assert self.matrix(table, "target") == [[1, 0], [0, 1]]
-        assert sorted(set(table[table["line"] == "said"]["step"])) == [3, 4]
-        assert np.allclose(self.matrix(table, "said"), trace["probability"][1, 3:5].numpy(), atol=1e-4)
+        assert sorted(set(table[table["line"] == "output"]["step"])) == [3, 4]
+        assert np.allclose(self.matrix(table, "output"), trace["probability"][1, 3:5].numpy(), atol=1e-4)
         assert table[table["line"] == "level"].empty
 
     def test_has_levels_apart_from_bits(self, tmp_path):
@@ -265,11 +265,11 @@ class TestSaid:
         for seed in range(4):
             (tmp_path / f"results/tiny/track=repaired/model=lstm/seed={seed}" / TRACE).unlink()
         dnc = Params.model_validate(_without_lstm(params))
-        table = sequences.said(dnc, tmp_path, "tiny")
+        table = sequences.outputs(dnc, tmp_path, "tiny")
         assert self.matrix(table, "level") == [[1], [-1], [0], [0]]
         assert self.matrix(table, "input") == [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]]
         assert self.matrix(table, "target") == [[1]]  # the vector of the higher level
-        assert self.matrix(table, "said") == [[0.25]]
+        assert self.matrix(table, "output") == [[0.25]]
 
     def test_of_classes_is_tokens(self, tmp_path):
         params = preset(
@@ -280,17 +280,17 @@ class TestSaid:
         prediction = torch.arange(8, dtype=torch.int16).repeat(3, 1)
         more = {"slice": torch.tensor([2] * 3), "length": torch.tensor([8] * 3), "probability": None}
         write(tmp_path, params, inputs=inputs, prediction=prediction, **more)
-        table = sequences.said(Params.model_validate(_without_lstm(params)), tmp_path, "tiny")
+        table = sequences.outputs(Params.model_validate(_without_lstm(params)), tmp_path, "tiny")
         assert self.matrix(table, "input") == [[token] for token in tokens]
         rows = table[table["line"] != "input"][["line", "step", "value"]].to_numpy().tolist()
-        assert rows == [["target", 4, 7], ["target", 6, 5], ["said", 4, 4], ["said", 6, 6]]
+        assert rows == [["target", 4, 7], ["target", 6, 5], ["output", 4, 4], ["output", 6, 6]]
 
     def test_reads_back_as_it_was(self, tmp_path):
         params = preset()
         write(tmp_path, params)
-        table = sequences.said(params, tmp_path, "tiny")
+        table = sequences.outputs(params, tmp_path, "tiny")
         table.to_csv(tmp_path / "s.csv", index=False)
-        pd.testing.assert_frame_equal(sequences.read_said(tmp_path / "s.csv"), table)
+        pd.testing.assert_frame_equal(sequences.read_outputs(tmp_path / "s.csv"), table)
 
 
 def _without_lstm(params: Params) -> dict[str, Any]:
@@ -364,7 +364,7 @@ def linked_one_by_one(weights: np.ndarray) -> np.ndarray:
     return link
 
 
-@pytest.mark.parametrize("name", ["said", "weightings"])
+@pytest.mark.parametrize("name", ["outputs", "weightings"])
 def test_without_sequences_there_is_a_header_alone(tmp_path: Path, name: str):
     params = preset()
     made_up.write_tree(params, tmp_path)
@@ -377,18 +377,18 @@ def test_without_sequences_there_is_a_header_alone(tmp_path: Path, name: str):
 @pytest.mark.parametrize(
     ("name", "changes", "said"),
     [
-        ("said", {"length": None}, "length: missing; allowed: what a model of sequences records"),
-        ("said", {"length": torch.tensor([3, 5])}, "slice (3,), length (2,), inputs (3, 7); allowed: (examples,)"),
-        ("said", {"length": torch.tensor([3, 8, 7])}, "length 8; allowed: 1 to 7, the tokens of the trace"),
-        ("said", {"length": torch.tensor([0, 5, 7])}, "length 0; allowed: 1 to 7, the tokens of the trace"),
-        ("said", {"probability": None}, "probability: missing; allowed: what a model of sequences records"),
+        ("outputs", {"length": None}, "length: missing; allowed: what a model of sequences records"),
+        ("outputs", {"length": torch.tensor([3, 5])}, "slice (3,), length (2,), inputs (3, 7); allowed: (examples,)"),
+        ("outputs", {"length": torch.tensor([3, 8, 7])}, "length 8; allowed: 1 to 7, the tokens of the trace"),
+        ("outputs", {"length": torch.tensor([0, 5, 7])}, "length 0; allowed: 1 to 7, the tokens of the trace"),
+        ("outputs", {"probability": None}, "probability: missing; allowed: what a model of sequences records"),
         (
-            "said",
+            "outputs",
             {"probability": torch.zeros(3, 7, 3)},
             "probability: (7, 3) of an example; allowed: (exam",
         ),
         (
-            "said",
+            "outputs",
             {"probability": torch.zeros(3, 4, 2)},
             "probability: (4, 2) of an example; allowed: (exam",
         ),
@@ -424,13 +424,13 @@ def test_what_training_writes_is_what_is_read(tmp_path: Path):
     table = sequences.generalisation(params, tmp_path, "tiny")
     assert set(table["slice"]) == {1, 2, 3}
     assert table[["accuracy", "sequence_accuracy", "loss"]].notna().all().all()
-    said = sequences.said(params, tmp_path, "tiny")
+    recorded = sequences.outputs(params, tmp_path, "tiny")
     data = datasets.load(
         tmp_path / "data/tiny/track=repaired", sequences.tasks.load("copy").Config.model_validate({**SPLITS, **COPY}),
     ).test  # fmt: skip
     first = int(torch.nonzero(data.extras["slice"] == 2)[0])
     for model in ("dnc", "lstm"):
-        own = of_model(said, model)
+        own = of_model(recorded, model)
         target = own[own["line"] == "target"].pivot(index="step", columns="channel", values="value").to_numpy()
         tokens = data.targets[first]
         assert (target @ [1, 2]).tolist() == tokens[tokens >= 0].tolist()

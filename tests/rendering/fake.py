@@ -226,12 +226,12 @@ def _of_median(table: pd.DataFrame) -> list[dict[str, Any]]:
     return records(known.drop_duplicates(["track", "model", *axes_of(table)], keep="last"))
 
 
-STEPS, SAID = 7, 4
+STEPS, ASKED_FROM = 7, 4
 """Steps of the sequence that is shown, and the first one of them at which something is asked."""
 
 
-def said(table: pd.DataFrame) -> pd.DataFrame:
-    """``said.csv``: three vectors of two bits and a flag are heard, then asked for."""
+def outputs(table: pd.DataFrame) -> pd.DataFrame:
+    """``outputs.csv``: three vectors of two bits and a flag, then the same vectors as targets."""
     rows = []
     for run in _of_median(table):
         head = {key: run[key] for key in _keys(table) if not pd.isna(run[key])}
@@ -239,16 +239,16 @@ def said(table: pd.DataFrame) -> pd.DataFrame:
         channels = 1 if run["experiment"] == "mqar" else 2
         for step in range(STEPS):
             for channel in range(channels):
-                heard = float((step + channel) % 2) if step < SAID else 0.0
+                heard = float((step + channel) % 2) if step < ASKED_FROM else 0.0
                 rows.append({**head, "line": "input", "step": step, "channel": channel, "value": heard})
                 if run["experiment"] == "priority_sort" and channel == 0:
                     rows.append({**head, "line": "level", "step": step, "channel": 0, "value": step / 3 - 1})
-                if step >= SAID:
-                    wanted = float((step - SAID + channel) % 2)
+                if step >= ASKED_FROM:
+                    wanted = float((step - ASKED_FROM + channel) % 2)
                     spoken = wanted if channels == 1 else 0.1 + 0.8 * wanted
                     rows.append({**head, "line": "target", "step": step, "channel": channel, "value": wanted})
-                    rows.append({**head, "line": "said", "step": step, "channel": channel, "value": spoken})
-    return run_frame(rows, _keys(table)[3:-1], list(sequences.SAID.middle))
+                    rows.append({**head, "line": "output", "step": step, "channel": channel, "value": spoken})
+    return run_frame(rows, _keys(table)[3:-1], list(sequences.OUTPUTS.middle))
 
 
 def weightings(table: pd.DataFrame) -> pd.DataFrame:
@@ -582,7 +582,7 @@ def write(root: Path, preset: Params, diverged: bool = True) -> None:
         _csv(folder / "within_sequence.csv", within_sequence(part))
         _csv(folder / "lifecycle.csv", lifecycle(part))
         _csv(folder / "generalisation.csv", generalisation(preset, part))
-        _csv(folder / "said.csv", said(part))
+        _csv(folder / "outputs.csv", outputs(part))
         _csv(folder / "weightings.csv", weightings(part))
         for track in preset.experiments[name].tracks:
             write_json(root / f"data/{name}/track={track}/card.json", card(name, track))

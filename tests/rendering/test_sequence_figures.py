@@ -99,24 +99,24 @@ class TestPictures:
     def test_are_what_is_heard_wanted_and_said(self, tables: Products) -> None:
         figure = drawn(COPY["pictures"], tables)
         names = [panel.get_ylabel().replace("\n", " ") for panel in figure.axes[::2]]
-        assert names == ["input", "to be said", "NTM", "NTM, without the defect", "DNC", "LSTM", "causal Transformer"]
+        assert names == ["input", "target", "NTM", "NTM, without the defect", "DNC", "LSTM", "causal Transformer"]
         published, repaired = figure.axes[::2], figure.axes[1::2]
         heard = np.asarray(repaired[0].images[0].get_array())
         assert heard.shape == (2, fake.STEPS)
-        assert heard[:, : fake.SAID].tolist() == [[0, 1, 0, 1], [1, 0, 1, 0]]
+        assert heard[:, : fake.ASKED_FROM].tolist() == [[0, 1, 0, 1], [1, 0, 1, 0]]
         wanted = np.asarray(repaired[1].images[0].get_array().filled(np.nan))
-        assert np.isnan(wanted[:, : fake.SAID]).all()
-        assert wanted[:, fake.SAID :].tolist() == [[0, 1, 0], [1, 0, 1]]
+        assert np.isnan(wanted[:, : fake.ASKED_FROM]).all()
+        assert wanted[:, fake.ASKED_FROM :].tolist() == [[0, 1, 0], [1, 0, 1]]
         for panel in (repaired[2], repaired[4], published[2], published[3]):
             spoken = np.asarray(panel.images[0].get_array().filled(np.nan))
-            assert np.allclose(spoken[:, fake.SAID :], 0.1 + 0.8 * wanted[:, fake.SAID :])
+            assert np.allclose(spoken[:, fake.ASKED_FROM :], 0.1 + 0.8 * wanted[:, fake.ASKED_FROM :])
 
     def test_say_what_was_not_run(self, tables: Products) -> None:
         figure = drawn(COPY["pictures"], tables)
         published = {panel.get_ylabel().replace("\n", " "): panel for panel in figure.axes[::2]}
         assert [text.get_text() for text in published["DNC"].texts] == ["not run on this track"]
-        lost = (tables.said["track"] == "published") & tables.said["softmax_over"].isna()
-        figure = drawn(COPY["pictures"], part(tables, said=tables.said[~lost]))
+        lost = (tables.outputs["track"] == "published") & tables.outputs["softmax_over"].isna()
+        figure = drawn(COPY["pictures"], part(tables, outputs=tables.outputs[~lost]))
         assert [text.get_text() for text in figure.axes[4].texts] == ["no run was completed"]
 
     def test_count_steps_below_the_last_picture_of_each_track(self, tables: Products) -> None:
@@ -140,8 +140,8 @@ class TestPictures:
         assert np.allclose(heard[2], np.linspace(0, 1, fake.STEPS))  # levels from −1 to 1, as shades from 0 to 1
 
     def test_without_a_sequence_there_is_nothing_to_draw(self, tables: Products) -> None:
-        with pytest.raises(DataError, match=r"^said.csv: no row; allowed: "):
-            drawn(COPY["pictures"], part(tables, said=tables.said[:0]))
+        with pytest.raises(DataError, match=r"^outputs.csv: no row; allowed: "):
+            drawn(COPY["pictures"], part(tables, outputs=tables.outputs[:0]))
 
 
 class TestWeightings:
@@ -169,7 +169,7 @@ class TestWeightings:
 
     def test_mark_where_the_question_begins(self, tables: Products) -> None:
         panel = drawn(COPY["weightings"], tables).axes[0]
-        assert any(list(line.get_xdata()) == [fake.SAID - 0.5] * 2 for line in panel.lines)
+        assert any(list(line.get_xdata()) == [fake.ASKED_FROM - 0.5] * 2 for line in panel.lines)
 
     def test_of_one_track_do_not_name_it(self, others: dict[str, Products]) -> None:
         (drawing,) = (one for one in experiment_of("mqar").figures if one.name == "weightings")

@@ -28,7 +28,7 @@ TABLES = {
     "lifecycle": ExperimentTable(dynamics.lifecycle, dynamics.read_lifecycle),
     "within_sequence": ExperimentTable(dynamics.within_sequence, dynamics.read_within_sequence),
     "generalisation": ExperimentTable(sequences.generalisation, sequences.read_generalisation),
-    "said": ExperimentTable(sequences.said, sequences.read_said),
+    "outputs": ExperimentTable(sequences.outputs, sequences.read_outputs),
     "weightings": ExperimentTable(sequences.weightings, sequences.read_weightings),
 }
 """Name of the file → table; :data:`palimpsest.planning.plan.EXPERIMENT_TABLES` has the names for Snakemake."""

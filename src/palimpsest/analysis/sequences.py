@@ -1,4 +1,4 @@
-"""Sequences said step by step: how well by their size, and what a model did with one of them, read off its trace."""
+"""Outputs of sequence tasks: scores by the size of sequences, and from a trace what a model did with one of them."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ RATES = Layout(
     },
     metrics=False,
 )
-LINES = ("level", "input", "target", "said")
-"""What stands at a step: a number that comes with a vector, the input, what is to be said, and what a model says."""
-SAID = Layout(
+LINES = ("level", "input", "target", "output")
+"""Lines of a step: a number that comes with a vector, the input, the target, and the output of a model."""
+OUTPUTS = Layout(
     IDENTITY,
     {"seed": COUNT, "slice": COUNT, "line": one_of(*LINES), "step": COUNT, "channel": COUNT, "value": NUMBER},
     metrics=False,
@@ -234,25 +234,25 @@ def _field(path: Path, trace: Trace, name: str) -> Array:
     return trace[name]
 
 
-def said(params: Params, root: Path, experiment: str) -> DataFrame:
-    """What one example asks of a model and what the model says: one row a step and channel; see :func:`shown`.
+def outputs(params: Params, root: Path, experiment: str) -> DataFrame:
+    """Collect targets and outputs of one example: one row for each step and channel; see :func:`shown`.
 
     Of bits, ``value`` is 0 or 1 for ``input``, whose channels are the vector's bits and the flags, and for ``target``;
-    in [−1, 1] for ``level``; and a probability for ``said``. Of classes, there is one channel, and ``value`` is a
-    token. What is to be said is what a best predictor would say, which in these tasks is certain; steps at which
-    nothing is asked have neither ``target`` nor ``said``.
+    in [−1, 1] for ``level``; and a probability for ``output``. Of classes, there is one channel, and ``value`` is a
+    token. The target is the answer of a best predictor, which in these tasks is certain; steps at which
+    nothing is asked have neither ``target`` nor ``output``.
 
     Args:
         params: the preset.
         root: product directory.
-        experiment: one of its experiments; runs that say one thing a sequence give no rows.
+        experiment: one of its experiments; runs with one answer for a sequence give no rows.
 
     Raises:
         DataError: a run or its trace is missing, corrupt or of another shape.
         ParameterError: the preset has no such experiment.
     """
     rows = [{**one.key, **row} for one in shown(params, root, experiment) for row in _lines(one)]
-    return run_frame(rows, axes(params, experiment), list(SAID.middle))
+    return run_frame(rows, axes(params, experiment), list(OUTPUTS.middle))
 
 
 def _lines(one: Shown) -> Iterator[dict[str, Any]]:
@@ -267,7 +267,7 @@ def _lines(one: Shown) -> Iterator[dict[str, Any]]:
     for line, channels in lines.items():
         yield from _matrix(line, range(one.length), channels)
     yield from _matrix("target", asked, target)
-    yield from _matrix("said", asked, _outputs(one, target.shape[1])[asked])
+    yield from _matrix("output", asked, _outputs(one, target.shape[1])[asked])
 
 
 def _matrix(line: str, steps: Sequence[int] | Array, values: Array) -> Iterator[dict[str, Any]]:
@@ -292,13 +292,13 @@ def weightings(params: Params, root: Path, experiment: str) -> DataFrame:
 
     ``write`` and ``read`` are weightings, ``usage`` is that of every slot at the step, all in [0, 1]; the DNC's counts
     the writes of the steps before, as its step looks for a free slot by it. Of ``link``,
-    ``step`` counts slots: entry (i, j) says how surely slot i was written right after slot j, when the example's own
-    steps were over (:func:`link_after`). Of a memory with more than ``MOST_SLOTS`` slots the first ones are given.
+    ``step`` counts slots: entry (i, j) is the degree to which slot i was written right after slot j, at the end of the
+    example's own steps (:func:`link_after`). Of a memory with more than ``MOST_SLOTS`` slots the first ones are given.
 
     Args:
         params: the preset.
         root: product directory.
-        experiment: one of its experiments; runs without a memory, or with one that says nothing of it, give no rows.
+        experiment: one of its experiments; runs without a memory, or whose memory records none, give no rows.
 
     Raises:
         DataError: a run or its trace is missing, corrupt or of another shape.
@@ -375,13 +375,13 @@ def read_rates(path: Path) -> DataFrame:
     return read_frame(path, RATES)
 
 
-def read_said(path: Path) -> DataFrame:
-    """Read ``said.csv`` of an experiment.
+def read_outputs(path: Path) -> DataFrame:
+    """Read ``outputs.csv`` of an experiment.
 
     Raises:
         DataError: file, column, row, value and what is allowed.
     """
-    return read_frame(path, SAID)
+    return read_frame(path, OUTPUTS)
 
 
 def read_weightings(path: Path) -> DataFrame:

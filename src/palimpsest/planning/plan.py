@@ -29,7 +29,7 @@ EXPERIMENT_TABLES = (
     "lifecycle",
     "within_sequence",
     "generalisation",
-    "said",
+    "outputs",
     "weightings",
 )
 """Names of the tables of an experiment; :mod:`palimpsest.analysis.experiment_tables` makes and reads them."""

@@ -51,8 +51,8 @@ class Products:
     """A slot at a memory step of one example a row; empty where no memory has operations."""
     generalisation: pd.DataFrame
     """A run and size of sequences a row; empty where sequences do not differ in size."""
-    said: pd.DataFrame
-    """A channel at a step of one sequence a row; empty where one thing is said a sequence."""
+    outputs: pd.DataFrame
+    """One row for each channel and step of one sequence; empty for tasks with one answer for a sequence."""
     weightings: pd.DataFrame
     """A head at a step of one sequence a row, a column a slot; empty where no memory is read and written softly."""
     experiment: Experiment

@@ -96,15 +96,15 @@ def _means(cells: pd.DataFrame, metric: str, sizes: Sequence[int]) -> pd.DataFra
 
 
 def pictures(products: Products, about: Pictures) -> Figure:
-    """One sequence as bits over time: what is heard, what is to be said, and what each model says; a column a track."""
+    """Draw one sequence as bits over time: input, target and the output of each model; a column for each track."""
     found = panels.series_of(products.runs, about.models, about.where)
-    tracks = [track for track in products.tracks if len(select(products.said, track=track))]
+    tracks = [track for track in products.tracks if len(select(products.outputs, track=track))]
     if not tracks:
-        raise DataError("said.csv: no row; allowed: a run that was completed, of a task of sequences")
-    present = [one for one in found if len(one.rows_of(products.said))]
+        raise DataError("outputs.csv: no row; allowed: a run that was completed, of a task of sequences")
+    present = [one for one in found if len(one.rows_of(products.outputs))]
     figure, grid = style.panels(2 + len(present), len(tracks), 0.52)
     for column, track in enumerate(tracks):
-        table = select(products.said, track=track)
+        table = select(products.outputs, track=track)
         grid[0][column].set_title(panels.title(products, track))
         first = next(one for one in present if len(one.rows_of(table)))
         rows = first.rows_of(table)
@@ -118,7 +118,7 @@ def pictures(products: Products, about: Pictures) -> Figure:
                 there = len(one.rows_of(select(products.runs, track=track)))
                 panels.nothing(panel, "no run was completed" if there else "not run on this track")
                 continue
-            _bits(panel, _matrix(own, "said", steps))
+            _bits(panel, _matrix(own, "output", steps))
         for line in grid:
             if line[column].images:
                 line[column].axvline(asked - 0.5, **ASKED)
@@ -126,7 +126,7 @@ def pictures(products: Products, about: Pictures) -> Figure:
         last = [line[column] for line in grid if line[column].images][-1]  # what was not run has no steps to count
         last.tick_params(labelbottom=True)
         last.set_xlabel("step")
-    for line, name in zip(grid, ["input", "to be said", *(_in_two(one.name) for one in present)], strict=True):
+    for line, name in zip(grid, ["input", "target", *(_in_two(one.name) for one in present)], strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     shades = [Patch(facecolor=color, edgecolor="#999999", label=text, linewidth=0.4) for color, text in _SHADES]
     panels.legend(figure, [*shades, _asked_key()])
@@ -145,14 +145,14 @@ def _asked_key() -> Any:
     return panels.Line2D([], [], label="asked from here on", **ASKED)
 
 
-def _first_asked(said: pd.DataFrame) -> int:
-    """The first step at which something is to be said."""
-    return int(min(select(said, line="target")["step"], default=0))
+def _first_asked(outputs: pd.DataFrame) -> int:
+    """Return the first step with a target."""
+    return int(min(select(outputs, line="target")["step"], default=0))
 
 
-def _matrix(said: pd.DataFrame, line: str, steps: int) -> Matrix:
-    """What stands on a line, (channels, steps); NaN where there is nothing."""
-    rows = select(said, line=line)
+def _matrix(outputs: pd.DataFrame, line: str, steps: int) -> Matrix:
+    """Return the values of a line, (channels, steps); NaN where there is none."""
+    rows = select(outputs, line=line)
     found = np.full((1 + int(max(rows["channel"], default=-1)), steps), np.nan)
     found[rows["channel"].to_numpy(int), rows["step"].to_numpy(int)] = rows["value"].to_numpy(float)
     return found
@@ -206,7 +206,7 @@ def _heat(
     figure, grid = style.panels(len(rows), len(kinds), min(1.25, TALLEST / len(rows)))
     image = None
     for row, (track, one, own) in enumerate(rows):
-        asked = _first_asked(one.rows_of(select(products.said, track=track)))
+        asked = _first_asked(one.rows_of(select(products.outputs, track=track)))
         for panel, (kind, text) in zip(grid[row], kinds.items(), strict=True):
             if row == 0:
                 panel.set_title(text)
@@ -228,7 +228,7 @@ def _heat(
 
 
 _LACKING = {"write": "no write weights", "read": "no read weights", "usage": "no usage", "link": "no links"}
-"""What is said in place of a kind that a memory does not have, as one whose gates write every slot has no weights."""
+"""Text in place of a kind that a memory does not have, as one whose gates write every slot has no weights."""
 
 
 def _slots(rows: pd.DataFrame) -> Matrix:

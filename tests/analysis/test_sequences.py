@@ -18,6 +18,7 @@ from palimpsest.analysis import runs, sequences
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.files import read_json, write_json
 from palimpsest.foundation.tensors import read_tensors, write_tensors
+from palimpsest.measuring import job as measuring
 from palimpsest.planning import plan, specs
 from palimpsest.planning.parameters import Params
 from palimpsest.training import datasets, job
@@ -421,6 +422,7 @@ def test_what_training_writes_is_what_is_read(tmp_path: Path):
     for model in ("dnc", "lstm"):
         pack = plan.find_runs(params, f"results/tiny/track=repaired/model={model}", [])
         job.train_pack(params, pack, tmp_path, file="p", progress=lambda *_: None, report=lambda _: None)
+        measuring.measure_pack(params, pack, tmp_path, file="p", report=lambda _: None)
     table = sequences.generalisation(params, tmp_path, "tiny")
     assert set(table["slice"]) == {1, 2, 3}
     assert table[["accuracy", "sequence_accuracy", "loss"]].notna().all().all()

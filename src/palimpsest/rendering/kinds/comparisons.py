@@ -1,4 +1,4 @@
-"""Figures that put models beside each other: a line for each model, its seeds as points, its mean with the interval."""
+"""Figures that compare models: one line for each model, with its seeds as points and its mean with the interval."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from palimpsest.rendering.panels import LEVEL, MEAN, NAME_OF_LEVEL, POINT, Produ
 from palimpsest.sources.shared.figures import SideBySide
 
 LINE, FRAME = 0.16, 0.55
-"""Inches: the height of a model's line, and of what stands around the lines of a row of panels."""
+"""Heights in inches: one model's line, and the space around the lines of a row of panels."""
 
 
 FEW = 3
-"""Lines beside which the name of a track takes two."""
+"""Largest number of lines beside which the name of a track is broken into two lines."""
 
 
 def side_by_side(products: Products, about: SideBySide) -> Figure:
-    """Metrics of models: a row of panels a track, a column a metric, a line a cell of a model."""
+    """Draw metrics of models: one row of panels for each track, one column for each metric, one line for each cell."""
     metrics = about.metrics
     shown = panels.series_of(products.runs, about.models, about.where)
     on_track = {track: _present(products.runs, track, shown) for track in products.tracks}
@@ -58,13 +58,13 @@ def _present(runs: pd.DataFrame, track: str, shown: Sequence[Series]) -> list[Se
 
 
 def _label(metric: str) -> str:
-    """A metric's name in lines that are as narrow as its panel may be."""
+    """Return a metric's name, broken into lines for a narrow panel."""
     text = style.label(metric).replace(" (", "\n(").replace(", ", ",\n")
     return text if "\n" in text or len(text) < 16 else text.replace(" ", "\n", 1)
 
 
 def _points(panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, found: Sequence[Series], metric: str) -> list[float]:
-    """Draw every run and every mean; returns what was drawn. A model without the metric has a dash on its line."""
+    """Draw every run and every mean, and a dash for a model without the metric; return the drawn values."""
     values: list[float] = []
     for line, one in enumerate(found):
         own, mean = one.rows_of(runs), one.rows_of(cells)
@@ -88,7 +88,7 @@ def _points(panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, found: Sequence
 
 
 def _levels(panel: Any, runs: pd.DataFrame) -> list[float]:
-    """Chance and ceiling as vertical lines, named above the panel between them; returns where they are."""
+    """Draw chance and ceiling as vertical lines with their names above the panel; return their positions."""
     found = {name: float(runs[name].iloc[0]) for name in ("chance", "ceiling")}
     for name, value in found.items():
         panel.axvline(value, **LEVEL)

@@ -1,6 +1,6 @@
-"""Figures over the grid of a model: metric against metric, parameter, epoch and token position.
+"""Figures over the grid of a model: a metric against another metric, a parameter, the epoch or the token position.
 
-Every kind has a panel a track and shows every run as a point or line of its own, means with the intervals of the
+Every kind has one panel for each track. It shows every run as its own point or line, means with the intervals of the
 summary table, and chance and ceiling.
 """
 
@@ -24,7 +24,7 @@ from palimpsest.sources.shared.figures import AgainstAxis, Controls, Curves, Pat
 
 
 def _symlog(panel: Any, smallest: float, ticks: Sequence[float]) -> None:
-    """A logarithmic x axis that shows 0: linear below ``smallest``."""
+    """Set a logarithmic x axis that also shows 0: it is linear below ``smallest``."""
     panel.set_xscale("symlog", linthresh=smallest, linscale=0.6)
     panel.xaxis.set_major_locator(FixedLocator(ticks))
     panel.xaxis.set_minor_locator(NullLocator())
@@ -35,7 +35,7 @@ def _symlog(panel: Any, smallest: float, ticks: Sequence[float]) -> None:
 
 
 def _axis_of_values(panel: Any, values: Sequence[float]) -> None:
-    """An x axis of parameter values: symlog where they span decades or hold 0."""
+    """Set an x axis of parameter values: symlog if one of them is positive."""
     positive = [value for value in values if value > 0]
     if not positive:
         panel.set_xticks(values, [format_value(float(value)) for value in values])
@@ -45,7 +45,7 @@ def _axis_of_values(panel: Any, values: Sequence[float]) -> None:
 
 
 def _baseline_lines(panel: Any, products: Products, track: str, models: Sequence[str], y: str) -> list[Line2D]:
-    """Mean of each baseline without axes as a horizontal line, its runs as ticks at the left margin."""
+    """Draw the mean of each baseline without axes as a horizontal line, and its runs as marks at the left margin."""
     keys = []
     for position, model in enumerate(models):
         cells = select(products.summary, track=track, model=model)
@@ -71,7 +71,7 @@ def _baseline_lines(panel: Any, products: Products, track: str, models: Sequence
 
 
 def _baseline_points(panel: Any, products: Products, track: str, models: Sequence[str], x: str, y: str) -> list[Line2D]:
-    """Every run of each baseline, and its means with intervals in both directions."""
+    """Draw every run of each baseline, and its means with intervals in both directions."""
     keys = []
     for position, model in enumerate(models):
         runs, cells = (
@@ -104,13 +104,13 @@ def _points(
 
 
 def _ratio_axis(panel: Any, runs: pd.DataFrame, x: str) -> None:
-    """A symlog axis from 0 to 1 that separates small ratios."""
+    """Set a symlog x axis from 0 to 1, which separates small ratios."""
     _symlog(panel, 0.01, [0.0, 0.01, 0.1, 1.0])
     panel.set_xlim(-0.006, max(1.5, float(np.nanmax(runs[x].to_numpy())) * 1.2))
 
 
 def scatter(products: Products, about: Scatter) -> Figure:
-    """Metric against metric; a series for each value of the axis ``by``."""
+    """Draw a metric against another metric, with one series for each value of the axis ``by``."""
     model, x, y, by = about.model, about.x, about.y, about.by
     figure, grid = style.panels(1, len(products.tracks), 2.15)
     values = panels.values_of(select(products.runs, model=model), by)
@@ -132,7 +132,7 @@ def scatter(products: Products, about: Scatter) -> Figure:
 
 
 def against_axis(products: Products, about: AgainstAxis) -> Figure:
-    """Metric against a parameter; a series for each value of the axis ``by``."""
+    """Draw a metric against a parameter, with one series for each value of the axis ``by``."""
     model, x, y, by = about.model, about.x, about.y, about.by
     figure, grid = style.panels(1, len(products.tracks), 2.15)
     values = panels.values_of(select(products.runs, model=model), by)
@@ -154,7 +154,7 @@ def against_axis(products: Products, about: AgainstAxis) -> Figure:
 
 
 def controls(products: Products, about: Controls) -> Figure:
-    """One metric under several treatments of the memory, against a parameter; a row for each value of ``rows``."""
+    """Draw one metric under several controls of the memory against a parameter, one row for each value of ``rows``."""
     model, x, rows, metrics = about.model, about.x, about.rows, about.metrics
     values = panels.values_of(select(products.runs, model=model), rows)
     figure, grid = style.panels(len(values), len(products.tracks), 1.4)
@@ -186,7 +186,7 @@ def controls(products: Products, about: Controls) -> Figure:
 
 
 def paths(products: Products, about: Paths) -> Figure:
-    """Metric against metric, the means joined in the order of one parameter; a row for each value of another."""
+    """Draw a metric against another, with means joined in order of ``along``, one row for each value of ``rows``."""
     model, x, y, along, rows = about.model, about.x, about.y, about.along, about.rows
     of_model = select(products.runs, model=model)
     values, order = panels.values_of(of_model, rows), panels.values_of(of_model, along)
@@ -218,7 +218,7 @@ def paths(products: Products, about: Paths) -> Figure:
 
 
 def curves(products: Products, about: Curves) -> Figure:
-    """Metrics against the epoch: a line for every run, and the mean of the last epoch with its interval beside it."""
+    """Draw metrics against the epoch: one line for each run, and the mean of the last epoch with its interval."""
     model, metrics, by, at = about.model, about.metrics, about.by, about.at
     figure, grid = style.panels(len(metrics), len(products.tracks), 1.65)
     order = panels.values_of(select(products.runs, model=model), by)
@@ -265,7 +265,7 @@ def _middle(products: Products, model: str, axis: str) -> float:
 
 
 def _last(panel: Any, cells: pd.DataFrame, metric: str, look: Look, position: int, epoch: int) -> None:
-    """Mean of the last epoch and its interval, right of the curves."""
+    """Draw the mean of the last epoch and its interval, to the right of the curves."""
     if f"{metric}_mean" in cells:
         x = epoch * (1.03 + 0.018 * position)
         panel.errorbar(
@@ -280,7 +280,7 @@ def _last(panel: Any, cells: pd.DataFrame, metric: str, look: Look, position: in
 
 
 def positions(products: Products, about: Positions) -> Figure:
-    """A quantity by token position, and by offset from the asked token, which is marked; a line for every run."""
+    """Draw a quantity by token position, and by offset from the asked token, which is marked; one line for each run."""
     model, y, by, at = about.model, about.y, about.by, about.at
     alignments = {"absolute": "token position", "from_answer": "offset from the asked token"}
     figure, grid = style.panels(len(alignments), len(products.tracks), 1.65)
@@ -306,7 +306,7 @@ def positions(products: Products, about: Positions) -> Figure:
 
 
 def _mark_asked(panel: Any, table: pd.DataFrame, alignment: str) -> None:
-    """Offset 0, or all positions at which a token was asked for: those that the offsets of the probe batch imply."""
+    """Mark offset 0, or the positions of all asked tokens, which follow from the offsets of the probe batch."""
     offsets = select(table, alignment="from_answer")["position"]
     if alignment == "from_answer":
         panel.axvline(0, color="#D55E00", linestyle=":", linewidth=1.2, zorder=1)

@@ -1,6 +1,6 @@
-"""Figures of what happens over time: metrics along training, the memory along a sequence, and the life of each slot.
+"""Figures over time: metrics during training, the memory along a sequence, and the operations on each slot.
 
-Every kind shows every run as a line of its own.
+A figure of metrics shows every run as its own line.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from palimpsest.sources.shared.figures import Raster, Trajectories
 
 @dataclass(frozen=True)
 class Clock:
-    """What a figure's x axis counts."""
+    """The quantity on a figure's x axis."""
 
     table: str
-    """Which of the products has a row for each of its ticks."""
+    """Name of the table of products with one row for each tick."""
     column: str
     label: str
 
@@ -43,7 +43,7 @@ CLOCKS = {
 
 
 def trajectories(products: Products, about: Trajectories) -> Figure:
-    """Metrics against time: a row a metric, a panel a track, a thin line a run."""
+    """Draw metrics against time: one row for each metric, one panel for each track, one thin line for each run."""
     metrics = about.metrics
     time = CLOCKS[about.clock]
     table: pd.DataFrame = getattr(products, time.table)
@@ -79,11 +79,11 @@ def trajectories(products: Products, about: Trajectories) -> Figure:
 
 
 MANY = 9
-"""Series of which a legend has fewer columns, as some of their names are long."""
+"""Number of series from which on a legend has fewer columns, because some names are long."""
 
 
 def _lines(panel: Any, table: pd.DataFrame, shown: Sequence[Series], x: str, metric: str) -> list[Series]:
-    """Draw every run of the series that have the metric; returns these series."""
+    """Draw every run of the series that have the metric; return these series."""
     found = []
     for one in shown:
         rows = one.rows_of(table)
@@ -94,7 +94,7 @@ def _lines(panel: Any, table: pd.DataFrame, shown: Sequence[Series], x: str, met
 
 
 def _tracks_in_time(products: Products, table: pd.DataFrame, column: str) -> list[str]:
-    """Tracks on which the clock ticks more than once, all that have rows if there is none.
+    """Return the tracks with more than one tick; if there is none, all tracks with rows.
 
     Raises:
         DataError: the table is empty.
@@ -107,16 +107,16 @@ def _tracks_in_time(products: Products, table: pd.DataFrame, column: str) -> lis
 
 
 def _in_two_lines(text: str) -> str:
-    """A label for the height of a panel."""
+    """Break a long label into two lines, so that it fits the height of a panel."""
     first, gap, rest = text.partition(" (") if " (" in text else text.rpartition(" ")
     return f"{first}\n{gap.strip()}{rest}" if len(text) > 16 and first else text
 
 
 def raster(products: Products, about: Raster) -> Figure:
-    """The life of every slot in one example: slot against memory step, coloured by what is done to it.
+    """Draw the operations on every slot in one example: slot against memory step, coloured by operation.
 
-    A column a model, a row a track whose sequences have several memory steps; the memory step of the token that the
-    answer depends on is marked.
+    There is one column for each model, and one row for each track whose sequences have several memory steps. The memory
+    step of the token that the answer depends on is marked.
     """
     shown = [
         one
@@ -150,13 +150,13 @@ def raster(products: Products, about: Raster) -> Figure:
     return figure
 
 
-_TOLD_APART = 64
-"""Slots or steps up to which thin lines stand between them."""
+_SEPARATED = 64
+"""Largest number of slots or steps that are separated by thin lines."""
 _ANSWER = {"color": "#000000", "linewidth": 0.9, "linestyle": (0, (2, 1.5))}
 
 
 def _first_example(life: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the first example of the first seed."""
+    """Return the rows of the first example of the first seed."""
     if life.empty:
         return life
     of_seed = select(life, seed=min(life["seed"]))
@@ -164,7 +164,7 @@ def _first_example(life: pd.DataFrame) -> pd.DataFrame:
 
 
 def _paint(panel: Any, life: pd.DataFrame) -> bool:
-    """Paint one example; returns whether the place of its answer is known."""
+    """Draw one example; return whether the step of its answer is known."""
     picture = life.pivot(index="slot", columns="step", values="operation").map(OPERATIONS.index).to_numpy(float)
     slots, steps = picture.shape
     panel.imshow(
@@ -179,7 +179,7 @@ def _paint(panel: Any, life: pd.DataFrame) -> bool:
     )
     for axis, count in ((panel.xaxis, steps), (panel.yaxis, slots)):
         axis.get_major_locator().set_params(integer=True, nbins=6)
-        if count <= _TOLD_APART:
+        if count <= _SEPARATED:
             axis.set_ticks([place + 0.5 for place in range(count - 1)], minor=True)
     panel.grid(which="minor", color="#FFFFFF", linewidth=0.3)
     panel.tick_params(which="minor", length=0)

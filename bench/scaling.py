@@ -14,6 +14,7 @@ from palimpsest.planning.specs import RunSpec
 from palimpsest.rendering import bench_columns
 from palimpsest.runtime import machine
 from palimpsest.training import loop
+from palimpsest.training.pack import build_pack
 
 COLUMNS = bench_columns.COLUMNS["scaling"]
 LENGTHS = SLOTS = (16, 32, 64, 128, 256)
@@ -79,5 +80,5 @@ def cases(options: argparse.Namespace) -> dict[tuple[str, int, int], list[RunSpe
 
 def epoch_of(specs: list[RunSpec]) -> Callable[[], Any]:
     """Return a function that trains a pack for one epoch; the data are on the device, the parameters initialised."""
-    pack, splits = loop.build_pack(specs), workload.build(specs[0])
+    pack, splits = build_pack(specs), workload.build(specs[0])
     return lambda: loop.train_epoch(pack, splits.train, 0)

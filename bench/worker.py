@@ -42,7 +42,9 @@ def train(specs: list[RunSpec], root: Path) -> None:
     splits = workload.build(specs[0])
     outputs = [root / str(index) for index in range(len(specs))]
     card = _card(specs[0], splits)
-    training.train_runs(training.Job(specs, splits, card["sha256"], outputs, root, lambda epoch, metrics: None, print))
+    training.train_runs(
+        training.Job(specs, [splits], card["sha256"], outputs, root, lambda epoch, metrics: None, print)
+    )
     measuring.measure_runs(specs, splits, card, outputs, TRACE_EXAMPLES, report=print)
 
 

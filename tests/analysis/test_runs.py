@@ -32,6 +32,19 @@ def params(tmp_path: Path) -> Params:
     return params
 
 
+def test_examples_are_counted_over_all_phases(tmp_path: Path) -> None:
+    """Two epochs of 48 examples, then a stream of 20 examples in 3 steps of 8, 8 and 4, in two epochs."""
+    stream = {"num_epochs": 2, "batch_size": 8, "order": "stream"}
+    params = presets.read(
+        tmp_path,
+        training={"num_epochs": 2},
+        data={"short": {"config": {"num_train": 20}}},
+        phases={"first": {}, "second": {"data": "short", "training": stream}},
+    )
+    spec = specs.resolve(params, plan.cells(params)[0])[0]
+    assert [runs._seen(spec, epoch)["examples_seen"] for epoch in range(5)] == [0, 48, 96, 96 + 8, 96 + 20]
+
+
 def edit(path: Path, key: str, value: Any) -> None:
     """Set one value of a JSON file; dots in the key go down."""
     content = json.loads(path.read_text())

@@ -21,7 +21,7 @@ from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.models import Batch
 from palimpsest.planning.parameters import Training
 from palimpsest.runtime import machine
-from palimpsest.training import loop
+from palimpsest.training.pack import build_pack
 
 SMALL = {
     "ntm": {"hidden": 7, "num_slots": 6, "slot_dim": 4},
@@ -208,7 +208,7 @@ def test_what_is_compared_depends_on_what_was_heard_before(cell: str) -> None:
 @pytest.mark.parametrize("cell", ["ntm", "dnc"])
 def test_references_have_our_sizes_and_our_task(cell: str) -> None:
     (spec,) = cells.specs(cell, 1, 2, options("--steps", "41"))
-    model = loop.build_pack([spec]).model
+    model = build_pack([spec]).model
     bits = torch.randint(2, (20, 2, 8)).float()
     network, loss = references.NAIVE[f"naive-{cell}"][1](bits)
     second_bias = 4 * references.SIZES[cell]["hidden"]

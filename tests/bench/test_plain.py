@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench import plain, sweep, workload
 from palimpsest.models import CONTROLS, Batch
 from palimpsest.planning.specs import RunSpec
-from palimpsest.training import loop
+from palimpsest.training.pack import Pack, build_pack
 from tests.tasks.scored import mean_loss
 
 
@@ -24,9 +24,9 @@ def spec_of(batch: int = 8, dropout: float = 0.1, capacity: int = 256, threshold
     return workload.sized(spec, device="cpu", batch=batch, steps=2, config=change)
 
 
-def copied(spec: RunSpec) -> tuple[loop.Pack, plain.NemaLite]:
+def copied(spec: RunSpec) -> tuple[Pack, plain.NemaLite]:
     """Our model of one run, and the ordinary one with the same weights."""
-    pack = loop.build_pack([spec])
+    pack = build_pack([spec])
     theirs = plain.NemaLite(plain.Settings(**sweep.plain_settings(spec)))
     with torch.no_grad():
         for name, parameter in renamed(pack.model).items():

@@ -4,7 +4,7 @@ import pytest
 
 from bench import workload
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.training import loop
+from palimpsest.training.pack import build_pack
 
 PUBLISHED = workload.specs_of("default", "published")
 
@@ -24,7 +24,7 @@ def test_a_grid_of_more_runs_than_the_preset_has_goes_on_with_further_seeds() ->
 
 def test_a_pack_may_span_cells() -> None:
     specs = [workload.sized(spec, device="cpu", steps=1) for spec in workload.grid(PUBLISHED, 14)]
-    assert loop.build_pack(specs).runs == 14
+    assert build_pack(specs).runs == 14
 
 
 def test_sizes_give_the_steps_that_are_asked_for() -> None:

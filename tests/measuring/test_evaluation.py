@@ -16,19 +16,20 @@ from palimpsest.models import CONTROLS, Batch
 from palimpsest.planning import plan, specs
 from palimpsest.tasks import Examples, Splits
 from palimpsest.training import loop
+from palimpsest.training.pack import Pack, build_pack
 from tests.training.presets import read_lifecycle, read_sequences
 
 
-def of_sequences(directory: Path, base: str, **training: Any) -> tuple[loop.Pack, Splits]:
+def of_sequences(directory: Path, base: str, **training: Any) -> tuple[Pack, Splits]:
     """A pack of two seeds of the preset of sequences, and its data."""
     params = read_sequences(directory, **training)
     (cell,) = (cell for cell in plan.cells(params) if cell.base.endswith(base))
-    pack = loop.build_pack(specs.resolve(params, cell))
+    pack = build_pack(specs.resolve(params, cell))
     config = {key: value for key, value in pack.specs[0].task.items() if key not in ("name", "seed")}
     return pack, tasks.load(pack.specs[0].task["name"]).Config.model_validate(config).build(1)
 
 
-def one_by_one(pack: loop.Pack, examples: Examples, control: Any) -> dict[str, list[list[float]]]:
+def one_by_one(pack: Pack, examples: Examples, control: Any) -> dict[str, list[list[float]]]:
     """Scores of every example alone and without padding: a list of values for each run."""
     found: dict[str, list[list[float]]] = {}
     pack.model.eval()
@@ -83,7 +84,7 @@ def test_difficulty_is_asked_for_in_vain_where_there_is_none(tmp_path: Path) -> 
     params = read_lifecycle(tmp_path)
     cell = next(cell for cell in plan.cells(params) if cell.base.endswith("repaired/model=nema_lc/ablation=none"))
     track = params.experiments[cell.experiment].tracks[cell.track]
-    pack = loop.build_pack(specs.resolve(params, cell))
+    pack = build_pack(specs.resolve(params, cell))
     splits = specs.task_config(track, "params", "here").build(1)
     measured = measure(pack, splits.test, ["on"])[0]["on"]
     assert not [name for name in measured if "_at_" in name]

@@ -13,6 +13,7 @@ from palimpsest.planning import footprint, plan, specs
 from palimpsest.planning.parameters import Packing
 from palimpsest.planning.specs import RunSpec
 from palimpsest.training import loop
+from palimpsest.training.pack import build_pack
 from tests.training import presets
 
 
@@ -47,7 +48,7 @@ def held() -> list[torch.Tensor]:
 @pytest.mark.parametrize("model", ["model=nema_lite", "model=no_memory", *LIFECYCLE, *SEQUENCES])
 def test_the_count_is_what_a_real_step_saves(tmp_path: Path, model: str) -> None:
     spec = first(tmp_path, model)
-    pack = loop.build_pack([spec])
+    pack = build_pack([spec])
     config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
     train = tasks.load(spec.task["name"]).Config.model_validate(config).build(0).train
     rows = slice(0, spec.training.batch_size)

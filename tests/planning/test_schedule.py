@@ -21,8 +21,10 @@ def test_a_kept_schedule_is_the_resolved_one(tmp_path: Path) -> None:
     assert list((tmp_path / "kept").iterdir())
     assert schedule.read(params, "file", tmp_path / "kept") == first
     assert set(first.kinds) == set(specs.check(params))
-    assert first.data.keys() == {"tiny/repaired"}
-    assert first.kinds["results/tiny/track=repaired/model=no_memory"].code == code_of("no_memory", "delayed_qa")
+    assert first.data.keys() == {"data/tiny/track=repaired"}
+    assert first.kinds["results/tiny/track=repaired/model=no_memory"].code == code_of(
+        "no_memory", "delayed_qa", "palimpsest.training.methods.plain"
+    )
 
 
 def test_a_start_that_changes_nothing_imports_no_torch(tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_memory_is_counted_again_for_what_changed_alone(tmp_path: Path, monkeypa
     )
     assert not counted
     monkeypatch.setattr(
-        provenance, "code_of", lambda model, task: "other" if model == "no_memory" else code_of(model, task)
+        provenance, "code_of", lambda model, *names: "other" if model == "no_memory" else code_of(model, *names)
     )
     monkeypatch.setattr(schedule, "source_digest", lambda: "other")
     schedule.read(presets.read(tmp_path), "file", tmp_path / "kept")

@@ -16,6 +16,7 @@ from palimpsest.foundation import tree
 from palimpsest.planning import plan, provenance, specs
 from palimpsest.planning.provenance import EXEMPT, EXEMPT_FROM_TRAINING, measuring_modules, training_modules
 from palimpsest.training import loop
+from palimpsest.training.pack import build_pack
 from tests.training import presets
 
 PROJECT = Path(__file__).parents[2]
@@ -31,13 +32,14 @@ RUNS: dict[str, tuple[str, ...]] = {
     "segments": ("memory_transformer", "mqar"),
     "sparse": ("memory_rnn", "mqar", "palimpsest.memory.sparse"),
     "gated": ("memory_rnn", "mqar", "palimpsest.memory.gated"),
+    "ewc": ("no_memory", "delayed_qa", "palimpsest.training.methods.ewc"),
 }
-"""One run of each kind: its model, its task, and the memory that it chooses by name."""
+"""One run of each kind: its model, its task, and the memory or the method that it chooses by name."""
 ALL = set(RUNS)
 STREAMS = {"lstm", "ntm", "dnc", "transformer", "segments", "sparse", "gated"}
 CELLS = STREAMS - {"transformer"}
 LIFECYCLE = {"nema_lc", "fifo"}
-ENCODERS = {"nema_lite", "no_memory", *LIFECYCLE}
+ENCODERS = {"nema_lite", "no_memory", "ewc", *LIFECYCLE}
 EDITS: list[tuple[str, set[str], set[str], set[str]]] = [
     # edited module, runs trained again, runs measured again that are not trained again, files of rules that run again
     ("memory.lifecycle", LIFECYCLE, set(), set()),
@@ -63,10 +65,15 @@ EDITS: list[tuple[str, set[str], set[str], set[str]]] = [
     ("tasks.copy", {"lstm", "ntm", "dnc"}, set(), set()),
     ("training.loop", ALL, set(), set()),
     ("training.optimiser", ALL, set(), set()),
+    ("training.pack", ALL, set(), set()),
+    ("training.methods", ALL, set(), {"aggregate", "claims", "notebooks", "paper", "plots", "tables"}),
+    ("training.methods.ewc", {"ewc"}, set(), set()),
+    ("training.methods.replay", set(), set(), set()),
     ("foundation.numbers", ALL, set(), set()),
     ("foundation.errors", set(), set(), {"aggregate", "bench", "claims", "notebooks", "paper", "plots", "tables"}),
     ("foundation.files", set(), set(), {"aggregate", "bench", "claims", "notebooks", "paper", "plots", "tables"}),
     ("planning.specs", set(), set(), {"aggregate", "claims", "notebooks", "paper", "plots", "tables"}),
+    ("planning.phases", set(), set(), {"aggregate", "claims", "notebooks", "paper", "plots", "tables"}),
     ("planning.parameters", set(), set(), {"aggregate", "claims", "notebooks", "paper", "plots", "tables"}),
     ("planning.schedule", set(), set(), set()),
     ("cli.pipeline", set(), set(), set()),
@@ -148,7 +155,7 @@ def watched_training(directory: Path, exempt: set[str]) -> Watcher:
     watcher = Watcher(exempt)
     sys.setprofile(watcher)
     try:
-        loop.train(loop.build_pack(runs), splits, after_epoch=lambda _: None, progress=lambda *_: None)
+        loop.train(build_pack(runs), [splits], after_epoch=lambda _: None, progress=lambda *_: None)
     finally:
         sys.setprofile(None)
     return watcher

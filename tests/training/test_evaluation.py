@@ -18,6 +18,7 @@ from palimpsest.planning import plan, specs
 from palimpsest.tasks import Examples, Splits
 from palimpsest.training import loop, seeding
 from palimpsest.training.evaluation import alike, batch_sums, carries_state, narrowed
+from palimpsest.training.pack import EVALUATION_STEP, Pack, build_pack
 from tests.tasks.scored import mean_loss, scores
 from tests.training.presets import read, read_lifecycle
 
@@ -58,7 +59,7 @@ def test_noise_keys_of_training_and_evaluation_never_meet(tmp_path: Path) -> Non
     steps = params.experiments["tiny"].tracks["repaired"].training.num_epochs * 48
     seeds = torch.arange(3)
     training = {int(key) for step in range(steps) for key in seeding.noise_key(seeds, step)}
-    evaluation = {int(key) + start for key in seeding.noise_key(seeds, loop.EVALUATION_STEP) for start in range(100)}
+    evaluation = {int(key) + start for key in seeding.noise_key(seeds, EVALUATION_STEP) for start in range(100)}
     assert not training & evaluation
     assert len(training) == 3 * steps
 
@@ -66,12 +67,12 @@ def test_noise_keys_of_training_and_evaluation_never_meet(tmp_path: Path) -> Non
 # --- memories that outlive a batch ------------------------------------------------------------------------------------
 
 
-def built(tmp_path: Path, base: str) -> tuple[loop.Pack, Splits]:
+def built(tmp_path: Path, base: str) -> tuple[Pack, Splits]:
     """A pack of the lifecycle preset, untrained, with its data."""
     params = read_lifecycle(tmp_path)
     cell = next(cell for cell in plan.cells(params) if cell.base.endswith(base))
     track = params.experiments[cell.experiment].tracks[cell.track]
-    return loop.build_pack(specs.resolve(params, cell)), specs.task_config(track, "params", "here").build(1)
+    return build_pack(specs.resolve(params, cell)), specs.task_config(track, "params", "here").build(1)
 
 
 PERSISTENT = "nema_lc/track=published/model=nema_lc/ablation=none"
@@ -106,7 +107,7 @@ def test_evaluation_carries_the_memory_from_batch_to_batch_if_the_model_does(
         assert {name: value.tolist() for name, value in alone.items()} == {
             name: value.tolist() for name, value in together[control].items()
         }
-    key = seeding.noise_key(pack.seeds, loop.EVALUATION_STEP)
+    key = seeding.noise_key(pack.seeds, EVALUATION_STEP)
     sums, state = torch.zeros(2, dtype=torch.float64), None
     pack.model.eval()
     for start in (0, 16):

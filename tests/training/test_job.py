@@ -23,7 +23,8 @@ from palimpsest.planning import plan, specs
 from palimpsest.planning.cards import load_card
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.provenance import code_of
-from palimpsest.training import checkpoint, datasets, job, loop
+from palimpsest.training import checkpoint, datasets, job
+from palimpsest.training.pack import Pack, build_pack
 from tests.training import presets
 
 
@@ -100,15 +101,16 @@ def train_all(params: Params, root: Path, packs: list[tuple[plan.Run, ...]]) -> 
 def test_a_pack_that_does_not_fit_is_trained_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = presets.read(tmp_path)
     train(params, tmp_path / "whole", "nema_lite")
-    build, sizes, said = loop.build_pack, [], []
+    build, sizes, said = build_pack, [], []
 
-    def small(runs: list[Any]) -> loop.Pack:
+    def small(runs: list[Any]) -> Pack:
         sizes.append(len(runs))
         if len(runs) > 2:
             raise torch.OutOfMemoryError("no room")
         return build(runs)
 
-    monkeypatch.setattr(loop, "build_pack", small)
+    for module in (job, measuring):
+        monkeypatch.setattr(module, "build_pack", small)
     datasets.generate(params, "tiny", "repaired", tmp_path / "halves")
     job.train_pack(
         params, pack_of(params, "nema_lite"), tmp_path / "halves", file="p", progress=quiet, report=said.append
@@ -121,10 +123,10 @@ def test_a_pack_that_does_not_fit_is_trained_in_halves(tmp_path: Path, monkeypat
 
 
 def test_a_run_that_does_not_fit_alone_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(runs: list[Any]) -> loop.Pack:
+    def never(runs: list[Any]) -> Pack:
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(loop, "build_pack", never)
+    monkeypatch.setattr(job, "build_pack", never)
     with pytest.raises(DataError, match=r"seed=0: a run alone does not fit into the memory of cpu"):
         train(presets.read(tmp_path), tmp_path)
 
@@ -182,7 +184,7 @@ def test_a_kill_in_mid_training_and_a_second_start_give_the_bytes_of_an_undistur
 
 def _epochs_saved(root: Path) -> int:
     for path in root.glob("checkpoints/*.safetensors"):
-        return len(load_file(path)["history"])
+        return len(load_file(path)["history.lengths"])
     return 0
 
 
@@ -228,7 +230,7 @@ def test_a_diverged_run_is_recorded_and_does_not_take_the_others_along(tmp_path:
     task = specs.task_config(steady.experiments["tiny"].tracks["repaired"], "params", "here")
     outputs = [tmp_path / "wild" / f"seed={seed}" for seed in range(3)]
     runs, splits, card = [first, wild, third], datasets.load(directory, task), load_card(directory)
-    job.train_runs(job.Job(runs, splits, card["sha256"], outputs, tmp_path / "wild", quiet, quiet))
+    job.train_runs(job.Job(runs, [splits], card["sha256"], outputs, tmp_path / "wild", quiet, quiet))
     measuring.measure_runs(runs, splits, card, outputs, 4, report=quiet)
     statuses = [json.loads((output / "final.json").read_text())["status"] for output in outputs]
     assert statuses == ["completed", "diverged", "completed"]
@@ -243,7 +245,7 @@ def test_runs_of_different_structure_are_no_pack(tmp_path: Path) -> None:
     first = specs.resolve(params, plan.cells(params)[0])[0]
     other = first.model_copy(update={"config": {**first.config, "width": 16}})
     with pytest.raises(ValueError, match="these runs are no pack"):
-        loop.build_pack([first, other])
+        build_pack([first, other])
 
 
 @pytest.mark.parametrize(
@@ -296,7 +298,7 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(tmp_path: Path, monkeypatch
     splits = task.build(0)
     card = {"chance": 0.1, "ceiling": 1.0, "sha256": ""}
     with pytest.raises(ParameterError, match="device: 'cuda': no GPU is visible"):
-        job.train_runs(job.Job(runs, splits, "", [tmp_path] * 3, tmp_path, quiet, quiet))
+        job.train_runs(job.Job(runs, [splits], "", [tmp_path] * 3, tmp_path, quiet, quiet))
     with pytest.raises(ParameterError, match="device: 'cuda': no GPU is visible"):
         measuring.measure_runs(runs, splits, card, [tmp_path] * 3, 4, report=quiet)
 
@@ -304,9 +306,10 @@ def test_a_gpu_that_is_not_there_is_said_in_one_line(tmp_path: Path, monkeypatch
 def test_a_restored_pack_is_the_saved_one(tmp_path: Path) -> None:
     params = presets.read(tmp_path)
     path = interrupted(params, tmp_path)
-    pack = loop.build_pack(specs.of_pack(params, pack_of(params)))
-    code = code_of("nema_lite", "delayed_qa")
-    assert checkpoint.restore(path, pack, code)
+    pack = build_pack(specs.of_pack(params, pack_of(params)))
+    code = code_of("nema_lite", "delayed_qa", pack.specs[0].method_module)
+    data = datasets.load_phases(pack.specs[0], tmp_path)
+    assert checkpoint.restore(path, pack, data, code)
     assert len(pack.history) == 2
     again = tmp_path / "again.safetensors"
     checkpoint.save(again, pack, code)

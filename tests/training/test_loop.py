@@ -14,19 +14,20 @@ from palimpsest.models import Batch
 from palimpsest.planning import plan, specs
 from palimpsest.tasks import Examples, Splits
 from palimpsest.training import loop, seeding
+from palimpsest.training.pack import Pack, build_pack
 from tests.training import presets
 
 
-def built(directory: Path, base: str = "copy/track=repaired/model=lstm", **training: Any) -> tuple[loop.Pack, Splits]:
+def built(directory: Path, base: str = "copy/track=repaired/model=lstm", **training: Any) -> tuple[Pack, Splits]:
     """A pack of two seeds of the preset of sequences, and its data."""
     params = presets.read_sequences(directory, **training)
     (cell,) = (cell for cell in plan.cells(params) if cell.base.endswith(base))
-    pack = loop.build_pack(specs.resolve(params, cell))
+    pack = build_pack(specs.resolve(params, cell))
     config = {key: value for key, value in pack.specs[0].task.items() if key not in ("name", "seed")}
     return pack, tasks.load(pack.specs[0].task["name"]).Config.model_validate(config).build(1)
 
 
-def batches(pack: loop.Pack, examples: Examples, epoch: int) -> list[torch.Tensor]:
+def batches(pack: Pack, examples: Examples, epoch: int) -> list[torch.Tensor]:
     """Which examples each run sees in an epoch, step by step."""
     return list(loop._batches(pack, examples, epoch))
 

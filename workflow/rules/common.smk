@@ -81,7 +81,7 @@ def planned_packs():
         return schedule.packs_from_parent(PRESET)
     root = PROJECT / PRESET.workdir
     packs = SCHEDULE.packs(
-        PRESET, lambda run: all((root / run.directory / name).exists() for name in plan.TRAINING_FILES)
+        PRESET, lambda run: all((root / run.directory / name).exists() for name in run.cell.training_files)
     )
     if workflow.is_main_process:
         schedule.packs_for_children(packs, kept_for(PRESET))
@@ -117,7 +117,7 @@ def experiment_values(wildcards):
 
 def data_of(wildcards):
     """Return what a data set depends on: the task with its defaults, and its code."""
-    return SCHEDULE.data[f"{wildcards.experiment}/{wildcards.track}"]
+    return SCHEDULE.data[f"data/{wildcards.experiment}/track={wildcards.track}{wildcards.part}"]
 
 
 def values_of(pack):
@@ -144,7 +144,7 @@ def files_of_runs(*names, experiment=None):
 
 def files_of_data(*names):
     """Return files of every data set."""
-    return [str(plan.data_directory(*track[:2]) / name) for track in plan.tracks(PRESET) for name in names]
+    return [str(plan.data_directory(*found) / name) for found in plan.data_sets(PRESET) for name in names]
 
 
 def files_of_figures(experiment, *kinds):
@@ -195,4 +195,5 @@ wildcard_constraints:
     experiment="[a-z][a-z0-9_]*",
     track="[a-z]+",
     model="[a-z][a-z0-9_]*",
+    part="(/data=[a-z][a-z0-9_]*)?",
     cell="(/[a-z_0-9]+=[^/]+)*",

@@ -1,15 +1,15 @@
-"""Data sets: generated once a track, described by a card."""
+"""Data sets: one a track, or several for phases that differ in their data; each has a card."""
 
 
 rule data:
     input:
         lock=source("requirements.lock"),
     output:
-        expand("data/{experiment}/track={track}/{file}", file=plan.DATA_FILES, allow_missing=True),
+        expand("data/{experiment}/track={track}{part}/{file}", file=plan.DATA_FILES, allow_missing=True),
     log:
-        "logs/data/{experiment}/track={track}.log",
+        "logs/data/{experiment}/track={track}{part}.log",
     benchmark:
-        "benchmarks/data/{experiment}/track={track}.tsv"
+        "benchmarks/data/{experiment}/track={track}{part}.tsv"
     threads: 1
     resources:
         mem_mb=1500,
@@ -19,5 +19,7 @@ rule data:
         preset=params_file,
         values=lambda wildcards: data_of(wildcards).values,
         code=lambda wildcards: data_of(wildcards).code,
+        name=lambda wildcards: wildcards.part.removeprefix("/data="),
     shell:
-        "python -m palimpsest data --params {params.preset:q} {wildcards.experiment} {wildcards.track} > {log:q} 2>&1"
+        "python -m palimpsest data --params {params.preset:q} {wildcards.experiment} {wildcards.track} {params.name}"
+        " > {log:q} 2>&1"

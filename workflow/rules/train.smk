@@ -10,15 +10,10 @@ for pack in PACKS:
         name:
             f"train_{pack.name}"
         input:
-            data=expand(
-                "data/{experiment}/track={track}/{file}",
-                experiment=pack.first.experiment,
-                track=pack.first.track,
-                file=plan.DATA_FILES,
-            ),
+            data=[str(folder / file) for folder in pack.first.data_directories for file in plan.DATA_FILES],
             lock=source("requirements.lock"),
         output:
-            [str(run.directory / file) for run in pack.runs for file in plan.TRAINING_FILES],
+            [str(run.directory / file) for run in pack.runs for file in run.cell.training_files],
         log:
             f"logs/train/{pack.first.experiment}/{pack.name}.log",
         benchmark:

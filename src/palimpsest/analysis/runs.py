@@ -27,6 +27,7 @@ from palimpsest.foundation.files import read_json
 from palimpsest.foundation.sections import Section, checked, format_value
 from palimpsest.planning import plan, specs
 from palimpsest.planning.parameters import Params
+from palimpsest.planning.phases import PhaseSpec
 from palimpsest.planning.plan import Cell
 from palimpsest.planning.specs import RunSpec
 
@@ -218,17 +219,26 @@ def histories(params: Params, root: Path, experiment: str) -> DataFrame:
     for cell, spec in asked(params, experiment):
         key = key_of(spec)
         path = root / cell.directory(spec.seed) / "history.csv"
-        rows += [{**key, **epoch, **_seen(spec, epoch["epoch"])} for epoch in _history(path, spec.training.num_epochs)]
+        rows += [{**key, **epoch, **_seen(spec, epoch["epoch"])} for epoch in _history(path, spec.num_epochs)]
     return run_frame(rows, axes(params, experiment), ["seed", "epoch"])
 
 
 def _seen(spec: RunSpec, epoch: int) -> dict[str, float]:
-    """Return ``examples_seen``; the epochs of a stream are consecutive parts of its steps, as equal as possible."""
-    examples, size = int(spec.task["num_train"]), spec.training.batch_size
-    if spec.training.order != "stream":
-        return {"examples_seen": float(epoch * examples)}
-    steps = math.ceil(examples / size) * epoch // spec.training.num_epochs
-    return {"examples_seen": float(min(steps * size, examples))}
+    """Return ``examples_seen``: training examples until the end of an epoch, which is counted over all phases."""
+    seen = 0
+    for phase in spec.stages:
+        done = min(epoch, phase.training.num_epochs)
+        seen, epoch = seen + _seen_in(phase, done), epoch - done
+    return {"examples_seen": float(seen)}
+
+
+def _seen_in(phase: PhaseSpec, epoch: int) -> int:
+    """Return the same in a phase; the epochs of a stream are consecutive parts of its steps, as equal as possible."""
+    examples, size = int(phase.task["num_train"]), phase.training.batch_size
+    if phase.training.order != "stream":
+        return epoch * examples
+    steps = math.ceil(examples / size) * epoch // phase.training.num_epochs
+    return min(steps * size, examples)
 
 
 def _history(path: Path, epochs: int) -> list[dict[str, Any]]:

@@ -14,10 +14,12 @@ from palimpsest import tasks
 from palimpsest.measuring.probe import probe
 from palimpsest.planning import footprint, plan, specs
 from palimpsest.planning.parameters import Params
+from palimpsest.planning.phases import PhaseSpec
 from palimpsest.planning.specs import RunSpec
 from palimpsest.runtime import machine
 from palimpsest.tasks import Splits, on_device
 from palimpsest.training import loop
+from palimpsest.training.pack import build_pack
 
 TIMED_STEPS = 3
 
@@ -33,8 +35,12 @@ class Cost:
 
 def step_count(spec: RunSpec) -> int:
     """Return the number of optimiser steps of a run."""
-    passes = 1 if spec.training.order == "stream" else spec.training.num_epochs
-    return passes * -(-spec.task["num_train"] // spec.training.batch_size)
+    return sum(map(_steps_of_phase, spec.stages))
+
+
+def _steps_of_phase(phase: PhaseSpec) -> int:
+    passes = 1 if phase.training.order == "stream" else phase.training.num_epochs
+    return passes * -(-phase.task["num_train"] // phase.training.batch_size)
 
 
 def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
@@ -45,7 +51,7 @@ def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
     checked = task.Config.model_validate(config)
     parts = [checked.sample(size) for size in (training.batch_size * TIMED_STEPS, 2, max(2, trace_examples))]
     splits = on_device(Splits(*parts), runs[0].device)
-    pack = loop.build_pack([_with_passes(run) for run in runs])
+    pack = build_pack([_with_passes(run) for run in runs])
     seconds = float("nan")
     if timing:
         loop.train_epoch(pack, splits.train, 0)  # the first steps allocate memory and are not timed
@@ -59,7 +65,7 @@ def measure(runs: list[RunSpec], trace_examples: int, *, timing: bool) -> Cost:
 
 def _with_passes(run: RunSpec) -> RunSpec:
     """Return the run with epochs that are passes over the timed examples, also if its task is a stream."""
-    return run.model_copy(update={"training": run.training.model_copy(update={"order": "shuffled"})})
+    return run.model_copy(update={"training": run.training.model_copy(update={"order": "shuffled"}), "phases": ()})
 
 
 def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bool) -> None:

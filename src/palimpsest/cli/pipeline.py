@@ -26,12 +26,18 @@ app = typer.Typer(rich_markup_mode="rich")
 
 
 @app.command(rich_help_panel=PANEL)
-def data(experiment: str, track: str, params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
-    """Generate the data set of one track, and its card."""
+def data(
+    experiment: str,
+    track: str,
+    name: Annotated[str | None, typer.Argument(help="a name in the track's `data`; else the task's data set")] = None,
+    params: ParamsOption = DEFAULT_PARAMS,
+    root: RootOption = HERE,
+) -> None:
+    """Generate one data set of a track, and its card."""
     from palimpsest.planning.presets import read_params
     from palimpsest.training import datasets
 
-    card = datasets.generate(read_params(params), experiment, track, root, params)
+    card = datasets.generate(read_params(params), experiment, track, root, params, name)
     console.print(
         f"{experiment}/{track}: {card['examples']}, chance {card['chance']:.4f}, ceiling {card['ceiling']:.4f}"
     )
@@ -57,7 +63,7 @@ def train_pack(
 
     preset = read_params(params)
     found = planning.find_runs(preset, model, runs or [])
-    epochs = specs.of_pack(preset, found, params)[0].training.num_epochs
+    epochs = specs.of_pack(preset, found, params)[0].num_epochs
     lease = leases.for_training(preset.device, preset.packing.packs_per_gpu, report)
     with lease, single.progress(console, found.label, epochs) as show:
         job.train_pack(preset, found, root, file=params, progress=show, report=console.print)

@@ -124,6 +124,9 @@ def preset(file: Path, model: str, experiment: str, track: str, seed: int, chose
     track_of_one = Track(
         task=Task(name=base.task.name, seed=base.task.seed, config={**base.task.config, **task}),
         training=checked(Training, {**base.training.model_dump(), **training}, "command line", "training"),
+        data=base.data,
+        method=base.method,
+        phases=base.phases,
         shared=base.shared,
         grids={**others, "single": grid},
     )
@@ -136,9 +139,10 @@ def train(params: Params, root: Path, file: Path, console: Console) -> Path:
     """Generate the data set of a single run's preset, train and measure the run, and return its directory."""
     cell = next(cell for cell in plan.cells(params) if cell.grid == "single")
     spec = specs.resolve(params, cell, "command line")[0]
-    datasets.generate(params, cell.experiment, cell.track, root, file)
+    for name in (None, *params.experiments[cell.experiment].tracks[cell.track].data):  # type: ignore[index]
+        datasets.generate(params, cell.experiment, cell.track, root, file, name)
     pack = plan.Pack(cell.label, tuple(plan.runs_of(cell)))
-    with progress(console, pack.label, spec.training.num_epochs) as show:
+    with progress(console, pack.label, spec.num_epochs) as show:
         job.train_pack(params, pack, root, file="command line", progress=show, report=console.print)
     measuring.measure_pack(params, pack, root, file="command line", report=console.print)
     return root / cell.directory(spec.seed)
@@ -153,8 +157,9 @@ def sweep(params: Params, experiment: str, root: Path, file: Path, console: Cons
     if experiment not in params.experiments:
         raise ParameterError(f"{file}: experiments: no {experiment!r}; allowed: {', '.join(params.experiments)}")
     resolved = specs.check(params, file)
-    for track in sorted(params.experiments[experiment].tracks):
-        datasets.generate(params, experiment, track, root, file)
+    for owner, track, name in plan.data_sets(params):
+        if owner == experiment:
+            datasets.generate(params, experiment, track, root, file, name)
 
     def largest(cell: plan.Cell) -> int:
         return footprint.runs_per_pack(footprint.bytes_per_run(resolved[cell.base][0]), params.packing)
@@ -168,7 +173,7 @@ def sweep(params: Params, experiment: str, root: Path, file: Path, console: Cons
         if is_complete(pack.runs[0]):
             console.print(f"[{number}/{len(asked)}] {pack.label}: finished before")
             continue
-        epochs = resolved[pack.first.base][0].training.num_epochs
+        epochs = resolved[pack.first.base][0].num_epochs
         with progress(console, f"({number}/{len(asked)}) {pack.label}", epochs) as show:
             job.train_pack(params, pack, root, file=file, progress=show, report=console.print)
         measuring.measure_pack(params, pack, root, file=file, report=console.print)
@@ -176,7 +181,8 @@ def sweep(params: Params, experiment: str, root: Path, file: Path, console: Cons
 
 def is_finished(directory: Path, spec: RunSpec) -> bool:
     """Whether all files of a run exist and ``final.json`` has its specification."""
-    if not all((directory / name).is_file() for name in plan.RUN_FILES):
+    names = plan.RUN_FILES if len(spec.stages) == 1 else (*plan.RUN_FILES, plan.MATRIX_FILE)
+    if not all((directory / name).is_file() for name in names):
         return False
     return read_json(directory / "final.json").get("spec") == spec.model_dump(mode="json")
 

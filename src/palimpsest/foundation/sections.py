@@ -64,7 +64,9 @@ def _mapping_without_repeats(loader: _UniqueKeyLoader, node: yaml.MappingNode, d
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
     repeated = {key for key in keys if keys.count(key) > 1}
     if repeated:
-        raise ParameterError(f"line {node.start_mark.line + 1}: key {sorted(repeated)[0]!r} is given twice")
+        raise ParameterError(
+            f"line {node.start_mark.line + 1}: key {sorted(repeated)[0]!r} is given twice; allowed: once"
+        )
     return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}
 
 

@@ -14,6 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from palimpsest.foundation.errors import ParameterError
+
 
 @runtime_checkable
 class Storable(Protocol):
@@ -89,6 +91,48 @@ def with_leaves(pattern: Any, found: Mapping[str, Any], name: str) -> Any:
     return found[name]
 
 
+NUMBERS = (bool, int, float)
+"""Types of plain numbers in a tree; a file has each as a tensor without axes."""
+
+
+def stored(tree: Any, name: str) -> dict[str, Tensor]:
+    """Return every leaf by its path as a tensor that a file can hold: :func:`restored` undoes it.
+
+    Tensors are copied without their gradients, since two parts may share memory, which safetensors refuses to write.
+
+    Raises:
+        ParameterError: a leaf is neither a tensor nor a number.
+    """
+    return {path: _as_tensor(path, leaf) for path, leaf in leaves(tree, name).items()}
+
+
+def _as_tensor(path: str, leaf: Any) -> Tensor:
+    if isinstance(leaf, Tensor):
+        return leaf.detach().clone(memory_format=torch.contiguous_format)
+    if isinstance(leaf, NUMBERS):
+        return torch.tensor(leaf, dtype=torch.float64 if isinstance(leaf, float) else None)
+    raise ParameterError(f"{path}: {type(leaf).__name__} cannot be stored; allowed: tensors, numbers, named tuples")
+
+
+def restored(pattern: Any, tensors: Mapping[str, Tensor], name: str) -> Any:
+    """Return a tree of the pattern's types from what :func:`stored` returned, on the devices of the pattern's tensors.
+
+    Args:
+        pattern: a tree of the same structure; its tensors may have other sizes.
+        tensors: by path.
+        name: the first part of every path.
+
+    Raises:
+        KeyError: a leaf is missing.
+    """
+    found = {path: _like(leaf, tensors[path]) for path, leaf in leaves(pattern, name).items()}
+    return with_leaves(pattern, found, name)
+
+
+def _like(leaf: Any, tensor: Tensor) -> Any:
+    return tensor.to(leaf.device) if isinstance(leaf, Tensor) else type(leaf)(tensor.item())
+
+
 def detached(tree: Any) -> Any:
     """Return the same tree without gradients; :class:`Storable` parts have none and are not copied."""
     if isinstance(tree, Tensor):
@@ -105,6 +149,11 @@ def first_examples(tree: Any, size: int) -> Any:
         size: how many examples to keep; B or more keeps all of them.
     """
     return map_tensors(lambda tensor: tensor[:, :size], tree)
+
+
+def num_examples(tree: Any) -> int | None:
+    """Return the size B of a state whose tensors are (R, B, …); ``None``: there is no tensor in it."""
+    return next((leaf.shape[1] for leaf in leaves(tree, "state").values() if isinstance(leaf, Tensor)), None)
 
 
 def on_device(tree: Any, device: torch.device | str) -> Any:

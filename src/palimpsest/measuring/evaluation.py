@@ -10,9 +10,10 @@ from palimpsest.models import Control, ModelOutput
 from palimpsest.tasks import Examples, Scores
 from palimpsest.training import loop
 from palimpsest.training.evaluation import Metrics, add_sums
+from palimpsest.training.pack import Pack
 
 
-def measure(pack: loop.Pack, examples: Examples, controls: Sequence[Control]) -> tuple[dict[Control, Metrics], Metrics]:
+def measure(pack: Pack, examples: Examples, controls: Sequence[Control]) -> tuple[dict[Control, Metrics], Metrics]:
     """Measure every run on a split.
 
     Args:

@@ -21,7 +21,8 @@ from palimpsest.planning.parameters import Params
 from palimpsest.planning.specs import RunSpec
 from palimpsest.runtime import machine
 from palimpsest.tasks import Splits
-from palimpsest.training import datasets, loop
+from palimpsest.training import datasets
+from palimpsest.training.pack import Pack, build_pack
 
 Report = Callable[[str], None]
 
@@ -116,13 +117,13 @@ def _read_training(directory: Path, spec: RunSpec, card: dict[str, Any]) -> dict
     return content
 
 
-def load_pack(runs: list[RunSpec], directories: list[Path]) -> loop.Pack:
+def load_pack(runs: list[RunSpec], directories: list[Path]) -> Pack:
     """A pack with the weights that training left in the directories of its runs.
 
     Raises:
         DataError: weights are missing or corrupt, or of another model.
     """
-    pack = loop.build_pack(runs)
+    pack = build_pack(runs)
     expected = {name: value.shape[1:] for name, value in pack.model.state_dict().items()}
     weights = []
     for directory, spec in zip(directories, runs, strict=True):
@@ -134,7 +135,7 @@ def load_pack(runs: list[RunSpec], directories: list[Path]) -> loop.Pack:
     return pack
 
 
-def _metrics(pack: loop.Pack, splits: Splits) -> dict[str, Tensor]:
+def _metrics(pack: Pack, splits: Splits) -> dict[str, Tensor]:
     """Metrics of the test split under every control, and what traces tell of the validation split, each (R,)."""
     metrics = {}
     measured, of_trace = measure(pack, splits.test, models.CONTROLS)

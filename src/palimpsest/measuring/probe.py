@@ -8,7 +8,8 @@ from torch import Tensor
 from palimpsest.memory.stepwise_trace import look
 from palimpsest.models import Batch
 from palimpsest.tasks import Examples, Splits
-from palimpsest.training import loop, seeding
+from palimpsest.training import seeding
+from palimpsest.training.pack import EVALUATION_STEP, Pack
 
 STORED = {
     **dict.fromkeys(("writes", "alive", "operations"), torch.uint8),
@@ -19,13 +20,13 @@ STORED = {
 
 
 @torch.no_grad()
-def probe(pack: loop.Pack, splits: Splits, examples: int) -> dict[str, Tensor]:
+def probe(pack: Pack, splits: Splits, examples: int) -> dict[str, Tensor]:
     """Every field of the trace on the first examples of the test split, each (R, examples, …)."""
     test = splits.test.rows(_probed(splits.test, examples))
     inputs = test.inputs.expand(pack.runs, -1, -1)
     extras = {key: value.expand(pack.runs, *value.shape) for key, value in test.extras.items()}
     pack.model.eval()
-    key = seeding.noise_key(pack.seeds, loop.EVALUATION_STEP)
+    key = seeding.noise_key(pack.seeds, EVALUATION_STEP)
     output = pack.model(Batch(inputs, key, extras, watch=look), pack.hyper)
     pack.model.train()
     trace = {name: value.to(STORED.get(name, torch.float32)) for name, value in output.trace.present().items()}

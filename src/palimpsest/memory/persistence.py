@@ -7,16 +7,13 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.tensors import read_tensors, write_tensors
-from palimpsest.foundation.tree import leaves
+from palimpsest.foundation.tree import NUMBERS, stored
 
 State = TypeVar("State")
-NUMBERS = (bool, int, float)
-"""Types of plain numbers in a state; each number is stored as a tensor without axes."""
 
 
 def save_state(path: Path, state: Any) -> None:
@@ -36,7 +33,7 @@ def save_state(path: Path, state: Any) -> None:
     """
     if not _is_named_tuple(type(state)):
         raise ParameterError(f"state: {type(state).__name__} is no state; allowed: a named tuple")
-    parts = {name: _stored(name, leaf) for name, leaf in leaves(state, type(state).__name__).items()}
+    parts = stored(state, type(state).__name__)
     try:
         write_tensors(path, parts)
     except OSError as error:
@@ -68,15 +65,6 @@ def load_state(path: Path, kind: type[State]) -> State:
 
 def _is_named_tuple(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
-
-
-def _stored(name: str, leaf: Any) -> Tensor:
-    """One leaf of a state as a tensor. A copy: two fields may share memory, and safetensors refuses to write that."""
-    if isinstance(leaf, Tensor):
-        return leaf.detach().clone(memory_format=torch.contiguous_format)
-    if isinstance(leaf, NUMBERS):
-        return torch.tensor(leaf, dtype=torch.float64 if isinstance(leaf, float) else None)
-    raise ParameterError(f"{name}: {type(leaf).__name__} cannot be stored; allowed: tensors, numbers, named tuples")
 
 
 def _assemble(path: Path, name: str, kind: Any, tensors: dict[str, Tensor]) -> Any:

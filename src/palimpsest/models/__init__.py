@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from palimpsest.foundation.errors import ParameterError
+from palimpsest.foundation.sections import Section
 from palimpsest.memory.control import CONTROLS as CONTROLS
 from palimpsest.memory.control import Control
 from palimpsest.memory.stepwise import Watch
@@ -103,6 +105,12 @@ def load(name: str, where: str = "model") -> ModuleType:
     if name not in names():
         raise ParameterError(f"{where}: {name!r} is no model; allowed: {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def without_data(name: str, config: Section) -> nn.Module:
+    """Return a model of one run whose tensors have shapes and no data, e.g. to read the names of its parameters."""
+    with torch.device("meta"):
+        return load(name).Model(config, 1)
 
 
 def chosen_modules(name: str, config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class _Allocations(TorchDispatchMode):
 def _batch(spec: RunSpec) -> tuple[Batch, Examples]:
     """Return a batch with the shapes of the task; called where the default device is ``meta``."""
     config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
-    size = spec.training.batch_size
+    size = max(phase.training.batch_size for phase in spec.stages) + spec.make_method().extra_examples
     with torch.device("cpu"):
         examples: Examples = tasks.load(spec.task["name"]).Config.model_validate(config).sample(2)
     extras = {

@@ -69,6 +69,45 @@ class Task(Section):
     config: dict[str, Any] = Field(default_factory=dict, description="the task's own parameters")
 
 
+class DataSet(Section):
+    """A further data set of a track: the track's task with another seed or other parameters."""
+
+    seed: int | None = Field(None, ge=0, lt=2**31, description="seed of the generated data set; null: the task's")
+    config: dict[str, Any] = Field(default_factory=dict, description="departures from the task's parameters")
+
+
+class Phase(Section):
+    """A part of a run: what is trained on, how, which parameters move, and what state the memory starts from.
+
+    Every phase starts with a new optimiser.
+    """
+
+    data: str | None = Field(None, description="a name in the track's `data`; null: the data set of the track's task")
+    training: dict[str, Any] = Field(default_factory=dict, description="departures from the run's training")
+    trained: tuple[str, ...] = Field(
+        (), description="patterns of names of the parameters that move, e.g. 'classifier.*'; none: all of them"
+    )
+    frozen: tuple[str, ...] = Field((), description="patterns of names of parameters that do not move")
+    state: Literal["fresh", "from_previous"] = Field(
+        "fresh",
+        description="what the memory holds in the first step: nothing, or what the previous phase left in it; of "
+        "models whose memory outlives a batch",
+    )
+
+    @model_validator(mode="after")
+    def _trained_or_frozen(self) -> Phase:
+        if self.trained and self.frozen:
+            raise ValueError("`trained` and `frozen` are both given; allowed: one of them")
+        return self
+
+
+class Method(Section):
+    """What is done against forgetting; ``config`` is checked by the method's own file."""
+
+    name: str = Field("plain", description="a file of src/palimpsest/training/methods, without .py")
+    config: dict[str, Any] = Field(default_factory=dict, description="the method's own parameters")
+
+
 class Grid(Section):
     """A model and its cells: every combination of the values in ``axes``, trained with every seed."""
 
@@ -78,6 +117,8 @@ class Grid(Section):
     axes: dict[str, list[Scalar]] = Field(
         default_factory=dict, description="axis: values; a parameter of the model or a per-run one of the training"
     )
+    method: Method | None = Field(default_factory=lambda: None, description="instead of the track's method")
+    phases: dict[str, Phase] = Field(default_factory=dict, description="instead of the track's phases")
 
     @field_validator("axes")
     @classmethod
@@ -94,7 +135,12 @@ class Track(Section):
     """One reading of a source: its task, its training and its grids."""
 
     task: Task
+    data: dict[str, DataSet] = Field(default_factory=dict, description="further data sets by name, for phases")
     training: Training = Field(default_factory=lambda: Training.model_validate({}))
+    method: Method | None = Field(default_factory=lambda: None, description="what is done against forgetting")
+    phases: dict[str, Phase] = Field(
+        default_factory=dict, description="parts of every run by name, in order; none: one phase on the task"
+    )
     shared: dict[str, Any] = Field(
         default_factory=dict, description="parameters given to every model of the track that has them"
     )
@@ -106,6 +152,14 @@ class Track(Section):
         if not grids:
             raise ValueError("the grid is empty; allowed: at least one grid")
         return grids
+
+    @model_validator(mode="after")
+    def _names_are_names(self) -> Track:
+        phases = [name for owner in (self, *self.grids.values()) for name in owner.phases]
+        for name in (*self.data, *phases):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a name; allowed: lower case letters, digits, '_'")
+        return self
 
 
 class Experiment(Section):

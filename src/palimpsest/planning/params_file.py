@@ -16,8 +16,9 @@ from pydantic.fields import FieldInfo
 
 from palimpsest import models, sources, tasks
 from palimpsest.foundation.sections import Section, format_value
-from palimpsest.planning.parameters import Grid, Params, Task, Track, Training
+from palimpsest.planning.parameters import Grid, Method, Params, Phase, Task, Track, Training
 from palimpsest.planning.presets import folder_of
+from palimpsest.training import methods
 
 HEADER = """\
 # Everything that this preset does. Comments are generated from the classes of the sections: edit the values, then run
@@ -98,6 +99,10 @@ def _inner_fields(content: Content, name: str) -> Fields:
     """Descriptions of the free keys below ``name``: parameters of a task, of a model, or of all models of a track."""
     if isinstance(content, Task) and name == "config":
         return tasks.load(content.name).Config.model_fields
+    if isinstance(content, Method) and name == "config":
+        return methods.load(content.name).Config.model_fields
+    if isinstance(content, Phase) and name == "training":
+        return Training.model_fields
     if isinstance(content, Grid) and name in ("config", "axes", "training"):
         return {**Training.model_fields, **models.load(content.model).Config.model_fields}
     if isinstance(content, Track) and name == "shared":
@@ -151,10 +156,11 @@ def _choices(annotation: Any) -> list[str]:
 
 
 def schemas() -> dict[str, str]:
-    """File below ``params/`` → JSON schema: of a preset, and a file for the parameters of every task and model."""
+    """File below ``params/`` → JSON schema: of a preset, and a file for the parameters of every task, model, method."""
     found = {"schema.json": _as_json(Params)}
-    found |= {f"schema/task.{name}.json": _as_json(tasks.load(name).Config) for name in tasks.names()}
-    return found | {f"schema/model.{name}.json": _as_json(models.load(name).Config) for name in models.names()}
+    for kind, room in (("task", tasks), ("model", models), ("method", methods)):
+        found |= {f"schema/{kind}.{name}.json": _as_json(room.load(name).Config) for name in room.names()}
+    return found
 
 
 def _as_json(section: type[Section]) -> str:

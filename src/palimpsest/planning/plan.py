@@ -18,6 +18,8 @@ from palimpsest.planning.parameters import Params, Track
 
 TRAINING_FILES = ("history.csv", "steps.csv", "training.json", "model.safetensors")
 """Files of a run that the rule ``train`` writes."""
+MATRIX_FILE = "phases.csv"
+"""The accuracy matrix of a run with more than one phase, which the rule ``train`` writes, too."""
 MEASURED_FILES = ("final.json", "trace.safetensors")
 """Files of a run that the rule ``measure`` writes, from the weights."""
 RUN_FILES = TRAINING_FILES + MEASURED_FILES
@@ -45,6 +47,19 @@ class Cell:
     grid: str
     values: dict[str, Scalar]
     seeds: tuple[int, ...]
+    phases: tuple[str | None, ...] = (None,)
+    """For each phase of a run the name of its data set; ``None``: that of the track's task."""
+
+    @property
+    def data_directories(self) -> list[Path]:
+        """Directories, below the product directory, of the task's data set and of those of all phases."""
+        names = dict.fromkeys((None, *self.phases))
+        return [data_directory(self.experiment, self.track, name) for name in names]
+
+    @property
+    def training_files(self) -> tuple[str, ...]:
+        """Files of a run that training writes."""
+        return TRAINING_FILES if len(self.phases) == 1 else (*TRAINING_FILES, MATRIX_FILE)
 
     @property
     def model_base(self) -> str:
@@ -109,9 +124,23 @@ class Pack:
         return f"{first.cell.label}/seed={first.seed}{also}"
 
 
-def data_directory(experiment: str, track: str) -> Path:
-    """Return the directory of a track's data set, relative to the product directory."""
-    return Path(f"data/{experiment}/track={track}")
+def data_directory(experiment: str, track: str, name: str | None = None) -> Path:
+    """Return the directory of a data set, relative to the product directory.
+
+    Args:
+        experiment: of the preset.
+        track: name of the track.
+        name: of one of the track's further data sets; ``None``: the data set of its task.
+    """
+    directory = Path(f"data/{experiment}/track={track}")
+    return directory if name is None else directory / f"data={name}"
+
+
+def data_sets(params: Params) -> Iterator[tuple[str, str, str | None]]:
+    """Yield every data set as (experiment, track name, name); the name is ``None`` for that of the track's task."""
+    for experiment, track_name, track in tracks(params):
+        for name in (None, *track.data):
+            yield experiment, track_name, name
 
 
 def tracks(params: Params) -> Iterator[tuple[str, str, Track]]:
@@ -133,7 +162,8 @@ def cells(params: Params, file: Path | str = "params") -> list[Cell]:
             axes = dict(sorted(grid.axes.items()))
             for values in itertools.product(*axes.values()):
                 point = dict(zip(axes, values, strict=True))
-                cell = Cell(experiment, track_name, grid.model, grid_name, point, params.seeds)
+                phases = tuple(phase.data for phase in (grid.phases or track.phases).values()) or (None,)
+                cell = Cell(experiment, track_name, grid.model, grid_name, point, params.seeds, phases)
                 if cell.base in found:
                     raise ParameterError(
                         f"{file}: experiments.{experiment}.tracks.{track_name}.grids: "

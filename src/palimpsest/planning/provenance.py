@@ -22,6 +22,7 @@ EXEMPT = {
     "foundation.sections": "checks parameters; Snakemake compares the values that pass",
     "planning.cards": "reads the card of a data set, which is an input file",
     "planning.parameters": "names the parameters; Snakemake compares their values",
+    "planning.phases": "fills in and checks phases; Snakemake compares the values that result",
     "planning.plan": "names runs and their files",
     "planning.provenance": "hashes code",
     "planning.specs": "fills in and checks parameters; Snakemake compares the values that result",
@@ -52,7 +53,8 @@ def training_modules(model: str, task: str, *chosen: str) -> list[str]:
     Args:
         model: its name.
         task: its name.
-        chosen: modules that the run imports by name, see :func:`palimpsest.models.chosen_modules`.
+        chosen: modules that the run imports by name: that of its method, and those of
+            :func:`palimpsest.models.chosen_modules`.
     """
     return closure(*_of_run("training", model, task, chosen), exempt=EXEMPT_FROM_TRAINING)
 

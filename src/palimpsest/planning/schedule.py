@@ -51,7 +51,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A preset, resolved and checked; kinds by the directory of the cell, data sets by experiment and track."""
+    """A preset, resolved and checked; kinds by the directory of the cell, data sets by their directory."""
 
     kinds: dict[str, Kind]
     data: dict[str, Data]
@@ -89,7 +89,7 @@ def read(params: Params, file: Path | str, folder: Path) -> Schedule:
     Raises:
         ParameterError: file, key, value and what is allowed.
     """
-    path = folder / f"schedule-{digest([params.model_dump(mode='json'), source_digest()])[:24]}.json"
+    path = folder / f"schedule-{digest([params.model_dump_json(), source_digest()])[:24]}.json"  # phases have an order
     if path.exists():
         content = read_json(path)
         return Schedule(
@@ -108,7 +108,7 @@ def read(params: Params, file: Path | str, folder: Path) -> Schedule:
 def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[Schedule, dict[str, int]]:
     """The schedule, and how many bytes a run takes, by structure and code; these take longest, and some are known."""
     from palimpsest import models
-    from palimpsest.planning import footprint, specs
+    from palimpsest.planning import footprint, phases, specs
     from palimpsest.planning.provenance import code_of, data_code, fingerprint, measuring_code_of
 
     code, measuring = functools.cache(code_of), functools.cache(measuring_code_of)
@@ -117,7 +117,7 @@ def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[S
     kinds, data = {}, {}
     for base, runs in specs.check(params, file).items():
         parts = (runs[0].model, runs[0].task["name"], *models.chosen_modules(runs[0].model, runs[0].config))
-        depends_on = code(*parts)
+        depends_on = code(*parts, runs[0].method_module)
         alike = digest([specs.structure(runs[0]), depends_on, counting])
         if alike not in sizes:
             sizes[alike] = known[alike] if alike in known else footprint.bytes_per_run(runs[0])
@@ -129,20 +129,20 @@ def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[S
             footprint.runs_per_pack(sizes[alike], params.packing),
             sizes[alike] / 2**20,
         )
-    for experiment, name, track in plan.tracks(params):
-        where = f"experiments.{experiment}.tracks.{name}"
-        config = specs.task_config(track, file, where).model_dump(mode="json")
-        values = _plain({"name": track.task.name, "seed": track.task.seed, "config": config})
-        data[f"{experiment}/{name}"] = Data(values, data_code(track.task.name))
+    for experiment, track_name, name in plan.data_sets(params):
+        track = params.experiments[experiment].tracks[track_name]  # type: ignore[index]
+        task = phases.task_of(track, name)
+        config = phases.checked_task(track, name, file, f"experiments.{experiment}.tracks.{track_name}")
+        values = _plain({"name": task.name, "seed": task.seed, "config": config.model_dump(mode="json")})
+        data[str(plan.data_directory(experiment, track_name, name))] = Data(values, data_code(task.name))
     return Schedule(kinds, data), sizes
 
 
 def _beside_the_path(spec: Any) -> dict[str, Any]:
     """A run's specification without what its path says, so that it does not depend on who shares its pack."""
-    content = spec.model_dump(mode="json", exclude={"seed", "cell"})
-    for section in ("config", "training"):
-        content[section] = {key: value for key, value in content[section].items() if key not in spec.cell}
-    return content
+    from palimpsest.planning import specs
+
+    return specs.without(spec.model_dump(mode="json", exclude={"seed", "cell"}), spec.cell)
 
 
 def _plain(value: Any) -> str:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from palimpsest import models, tasks
+from palimpsest import models
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import Scalar, Section, checked, per_run_fields
-from palimpsest.planning.parameters import Grid, Params, Track, Training
+from palimpsest.planning.parameters import Params, Track, Training
+from palimpsest.planning.phases import (
+    PLAIN,
+    PhaseSpec,
+    Resolver,
+    check_stream,
+    checked_task,
+    method_key,
+    method_of,
+    resolve_method,
+)
 from palimpsest.planning.plan import Cell, Pack, cells
 from palimpsest.tasks import TaskConfig
+from palimpsest.training import methods
 
 
 class RunSpec(Section):
@@ -29,16 +41,45 @@ class RunSpec(Section):
     task: dict[str, Any] = Field(description="name, seed and every parameter of the task")
     config: dict[str, Any] = Field(description="every parameter of the model")
     training: Training
+    method: dict[str, Any] = Field(
+        default_factory=dict,
+        exclude_if=lambda method: not method,
+        description="name and every parameter of the method; absent: plain training",
+    )
+    phases: tuple[PhaseSpec, ...] = Field(
+        default=(),
+        exclude_if=lambda phases: not phases,
+        description="absent: one phase, on the task and with the training",
+    )
+
+    @property
+    def stages(self) -> tuple[PhaseSpec, ...]:
+        """The phases of the run, one at least."""
+        return self.phases or (PhaseSpec(name="only", data=None, task=self.task, training=self.training),)
+
+    @property
+    def method_name(self) -> str:
+        """A file of ``training/methods``."""
+        return self.method.get("name", PLAIN)
+
+    @property
+    def method_module(self) -> str:
+        """The module of the method, which is found by name."""
+        return f"{methods.__name__}.{self.method_name}"
+
+    def make_method(self) -> methods.Method:
+        """Return the method of the run."""
+        return methods.make(self.method_name, {key: value for key, value in self.method.items() if key != "name"})
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of all phases."""
+        return sum(phase.training.num_epochs for phase in self.stages)
 
 
 def task_config(track: Track, file: Path | str, where: str) -> TaskConfig:
-    """The checked parameters of a track's task."""
-    return checked(
-        tasks.load(track.task.name, f"{file}: {where}.task.name").Config,
-        track.task.config,
-        file,
-        f"{where}.task.config",
-    )
+    """Return the checked parameters of a track's task."""
+    return checked_task(track, None, file, where)
 
 
 def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[RunSpec]:
@@ -54,7 +95,9 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     here = f"{where}.grids.{cell.grid}"
     module = models.load(cell.model, f"{file}: {here}.model")
     known = module.Config.model_fields
-    for_training, for_model = _split_axes(grid, cell.values, known, f"{file}: {here}.axes")
+    key = method_key(grid, where, here)
+    method_section = methods.load(method_of(track, grid).name, f"{file}: {key}.name").Config
+    for_model, for_training, for_method = _split_axes(cell, known, method_section.model_fields, f"{file}: {here}.axes")
     interface = {key: value for key, value in task.interface().items() if key in known}
     shared = _shared(track, known, interface, f"{file}: {where}.shared")
     _check_kinds(task, track.task.name, cell.model, known, f"{file}: {here}.model")
@@ -66,7 +109,9 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     training = checked(
         Training, {**track.training.model_dump(), **grid.training, **for_training}, file, f"{here}.training"
     )
-    _check_stream(training, task, f"{file}: {here}.training")
+    check_stream(training, task, f"{file}: {here}.training")
+    method = resolve_method(track, grid, for_method, file, key)
+    phases = Resolver(track, grid, config, training, file, where, here).resolve(cell.values)
     return [
         RunSpec(
             experiment=cell.experiment,
@@ -80,6 +125,8 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
             task={"name": track.task.name, "seed": track.task.seed, **task.model_dump(mode="json")},
             config=config.model_dump(mode="json"),
             training=training,
+            method=method,
+            phases=phases,
         )
         for seed in cell.seeds
     ]
@@ -96,16 +143,6 @@ def _check_kinds(task: TaskConfig, name: str, model: str, known: Any, where: str
         )
 
 
-def _check_stream(training: Training, task: Section, where: str) -> None:
-    """Every epoch of a stream has one step or more."""
-    steps = -(-task.num_train // training.batch_size)  # type: ignore[attr-defined]
-    if training.order == "stream" and training.num_epochs > steps:
-        raise ParameterError(
-            f"{where}.num_epochs: {training.num_epochs}: the stream has {steps} steps of {training.batch_size} "
-            f"examples; allowed: 1 to {steps}"
-        )
-
-
 def _shared(track: Track, known: Any, interface: dict[str, Any], where: str) -> dict[str, Any]:
     """The track's shared parameters that a model has; each must be known to one model of the track at least."""
     everywhere = {name for grid in track.grids.values() for name in models.load(grid.model).Config.model_fields}
@@ -116,25 +153,43 @@ def _shared(track: Track, known: Any, interface: dict[str, Any], where: str) -> 
     return {key: value for key, value in track.shared.items() if key in known}
 
 
-def _split_axes(
-    grid: Grid, cell: dict[str, Scalar], model_fields: Any, where: str
-) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
-    trainable = per_run_fields(Training)
-    unknown = [axis for axis in cell if axis not in model_fields and axis not in trainable]
-    if unknown:
-        allowed = ", ".join(sorted({*model_fields, *trainable}))
-        raise ParameterError(f"{where}: {unknown[0]!r} is no axis of model {grid.model!r}; allowed: {allowed}")
-    for_model = {axis: value for axis, value in cell.items() if axis in model_fields}
-    return {axis: value for axis, value in cell.items() if axis not in model_fields}, for_model
+def _split_axes(cell: Cell, of_model: Any, of_method: Any, where: str) -> list[dict[str, Scalar]]:
+    """The values of a cell's axes that are parameters of the model, of the training, and of the method."""
+    owners: list[Any] = [of_model, per_run_fields(Training), of_method]
+    found: list[dict[str, Scalar]] = [{}, {}, {}]
+    for axis, value in cell.values.items():
+        place = next((place for place, owner in enumerate(owners) if axis in owner), None)
+        if place is None:
+            allowed = ", ".join(sorted({name for owner in owners for name in owner}))
+            raise ParameterError(f"{where}: {axis!r} is no axis of model {cell.model!r}; allowed: {allowed}")
+        found[place][axis] = value
+    return found
+
+
+def per_run_names(spec: RunSpec) -> set[str]:
+    """Return the parameters in which runs of one pack may differ: of the model, the training and the method."""
+    sections = [models.load(spec.model).Config, Training]
+    sections += [methods.load(spec.method["name"]).Config] if spec.method else []
+    return {name for section in sections for name in per_run_fields(section)}
 
 
 def structure(spec: RunSpec) -> dict[str, Any]:
-    """All of a run's specification that the runs of a pack have in common: not seed, cell and per-run parameters."""
-    varying = {*per_run_fields(models.load(spec.model).Config), *per_run_fields(Training)}
-    content = spec.model_dump(exclude={"seed", "cell"})
-    for section in ("config", "training"):
-        content[section] = {key: value for key, value in content[section].items() if key not in varying}
-    return content
+    """Return what the runs of a pack have in common: all but seed, cell and per-run parameters."""
+    return without(spec.model_dump(exclude={"seed", "cell"}), per_run_names(spec))
+
+
+def without(content: dict[str, Any], names: Container[str]) -> dict[str, Any]:
+    """Return the plain values of a specification without some parameters of model, training, method and phases."""
+
+    def left(section: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in section.items() if key not in names}
+
+    found = {**content, "config": left(content["config"]), "training": left(content["training"])}
+    if "method" in content:
+        found["method"] = left(content["method"])
+    if "phases" in content:
+        found["phases"] = [{**phase, "training": left(phase["training"])} for phase in content["phases"]]
+    return found
 
 
 def of_pack(params: Params, pack: Pack, file: Path | str = "params") -> list[RunSpec]:
@@ -165,9 +220,10 @@ def check(params: Params, file: Path | str = "params") -> dict[str, list[RunSpec
 
 
 def _check_packing(params: Params, file: Path | str) -> None:
-    """Runs can share a program if they differ in seed and per-run parameters, of whatever model, and nothing else."""
-    per_run = {name for model in models.names() for name in per_run_fields(models.load(model).Config)}
-    allowed = {"seed", *per_run_fields(Training), *per_run}
+    """Runs can share a program if they differ in nothing but seed and per-run parameters, of any model or method."""
+    sections = [models.load(name).Config for name in models.names()]
+    sections += [methods.load(name).Config for name in methods.names()]
+    allowed = {"seed", *per_run_fields(Training), *(name for part in sections for name in per_run_fields(part))}
     for axis in params.packing.axes:
         if axis not in allowed:
             raise ParameterError(

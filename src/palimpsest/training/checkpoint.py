@@ -1,69 +1,107 @@
-"""Checkpoints of packs: enough to go on after a kill and end with the bytes of an undisturbed run.
+"""Checkpoints of packs: enough to continue after a kill and end with the bytes of an undisturbed run.
 
-All randomness is a function of (seed, epoch, step), so that parameters, the optimiser's state, the history and the log
-of steps are all there is to keep. A checkpoint belongs to one specification and one version of the code: of another it
-is no use.
+All randomness is a function of (seed, epoch, step), so that the state of a pack is all that a checkpoint has to hold:
+parameters, optimiser, memory and method, and what has been measured. A checkpoint belongs to one specification and one
+version of the code; any other ignores it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from palimpsest.foundation import tree
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.files import digest
 from palimpsest.foundation.tensors import read_tensors, write_tensors
-from palimpsest.training.loop import Pack
+from palimpsest.tasks import Splits
+from palimpsest.training.pack import Log, Pack
 
 
 def save(path: Path, pack: Pack, code: str) -> None:
     """Write a checkpoint after an epoch; whole or not at all.
 
     Args:
-        path: where.
+        path: of the file.
         pack: between two epochs.
         code: fingerprint of the code that trains.
     """
-    names = sorted(pack.history[0])
-    history = torch.stack([torch.stack([epoch[name] for name in names]) for epoch in pack.history])
     tensors = {f"model.{name}": value for name, value in pack.model.state_dict().items()}
     tensors |= {f"optimiser.{name}": value for name, value in pack.optimiser.state().items()}
-    tensors["history"] = history
-    of_steps = sorted(pack.log[0])
-    tensors["log"] = torch.stack([torch.cat([epoch[name] for epoch in pack.log]) for name in of_steps])
-    tensors["steps_of_epochs"] = torch.tensor([len(epoch[of_steps[0]]) for epoch in pack.log])
-    tensors["metrics_of_steps"] = torch.tensor(list("\n".join(of_steps).encode()), dtype=torch.uint8)
-    tensors["optimiser.steps"] = torch.tensor(pack.optimiser.steps)
-    tensors["metrics"] = torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8)
-    tensors["owner"] = torch.tensor(list(owner(pack, code).encode()), dtype=torch.uint8)
+    tensors |= tree.stored(pack.state, "state") | tree.stored(pack.method_state, "method")
+    tensors |= _table("history", [{name: value[None] for name, value in epoch.items()} for epoch in pack.history])
+    tensors |= _table("log", pack.log)
+    if pack.matrix:
+        tensors |= _table("matrix", [{name: value[None] for name, value in row.items()} for row in pack.matrix])
+    counters = {"phase": pack.phase, "steps": pack.steps, "optimiser.steps": pack.optimiser.steps}
+    tensors |= {name: torch.tensor(value) for name, value in counters.items()}
+    tensors["owner"] = _text(owner(pack, code))
     write_tensors(path, tensors)
 
 
 def owner(pack: Pack, code: str) -> str:
-    """What a checkpoint belongs to: the specifications of its runs and the code."""
+    """Return what a checkpoint belongs to, hashed: the specifications of its runs and the code."""
     return digest({"specs": [spec.model_dump(mode="json") for spec in pack.specs], "code": code})
 
 
-def restore(path: Path, pack: Pack, code: str) -> bool:
-    """Bring a pack to where its checkpoint was taken; False if the checkpoint belongs to something else.
+def restore(path: Path, pack: Pack, data: Sequence[Splits], code: str) -> bool:
+    """Bring a pack to where its checkpoint was taken.
+
+    Args:
+        path: of the file.
+        pack: as built.
+        data: the data set of each phase.
+        code: fingerprint of the code that trains.
+
+    Returns:
+        False if the checkpoint belongs to other runs or other code; the pack is then as it was.
 
     Raises:
         DataError: the file is corrupt.
     """
     tensors = read_tensors(path)
     try:
-        if bytes(tensors["owner"].tolist()).decode() != owner(pack, code):
+        if _words(tensors["owner"]) != [owner(pack, code)]:
             return False
+        pack.start_phase(int(tensors["phase"]))
+        pack.steps = int(tensors["steps"])
         state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
         pack.model.load_state_dict(state)
         moments = {name: tensors[f"optimiser.{name}"] for name in pack.optimiser.state()}
         pack.optimiser.load_state(moments, int(tensors["optimiser.steps"]))
-        names = bytes(tensors["metrics"].tolist()).decode().split("\n")
-        pack.history = [dict(zip(names, epoch, strict=True)) for epoch in tensors["history"]]
-        of_steps = bytes(tensors["metrics_of_steps"].tolist()).decode().split("\n")
-        epochs = tensors["log"].split(tensors["steps_of_epochs"].tolist(), 1)
-        pack.log = [dict(zip(of_steps, epoch, strict=True)) for epoch in epochs]
-    except (KeyError, RuntimeError, ValueError) as error:
+        if pack.keeps_state:
+            pack.state = tree.restored(pack.state_of_one(data[0].train), tensors, "state")
+        pack.method_state = tree.restored(pack.method.initial_state(pack, data), tensors, "method")
+        pack.history = [{name: value[0] for name, value in epoch.items()} for epoch in _rows("history", tensors)]
+        pack.log = _rows("log", tensors)
+        if "matrix" in tensors:
+            pack.matrix = [{name: value[0] for name, value in row.items()} for row in _rows("matrix", tensors)]
+    except (KeyError, RuntimeError, ValueError, IndexError) as error:
         raise DataError(f"{path}: corrupt: {error}; delete it to train from the start") from None
     return True
+
+
+def _table(name: str, rows: list[Log]) -> dict[str, Tensor]:
+    """Rows of metrics, each (length of the row, R), as one tensor with the rows' lengths and the metrics' names."""
+    metrics = sorted(rows[0])
+    values = torch.stack([torch.cat([row[metric] for row in rows]) for metric in metrics])
+    lengths = torch.tensor([len(row[metrics[0]]) for row in rows])
+    return {name: values, f"{name}.lengths": lengths, f"{name}.metrics": _text("\n".join(metrics))}
+
+
+def _rows(name: str, tensors: dict[str, Tensor]) -> list[Log]:
+    """The rows that :func:`_table` stored."""
+    metrics = _words(tensors[f"{name}.metrics"])
+    parts = tensors[name].split(tensors[f"{name}.lengths"].tolist(), 1)
+    return [dict(zip(metrics, part, strict=True)) for part in parts]
+
+
+def _text(text: str) -> Tensor:
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def _words(stored: Tensor) -> list[str]:
+    return bytes(stored.tolist()).decode().split("\n")

@@ -8,19 +8,35 @@ from typing import Any
 import torch
 
 from palimpsest import tasks
-from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import sha256, write_json
 from palimpsest.foundation.tensors import read_tensors, write_tensors
 from palimpsest.planning.parameters import Params
+from palimpsest.planning.phases import checked_task, task_of
 from palimpsest.planning.plan import data_directory
-from palimpsest.planning.specs import RunSpec, task_config
+from palimpsest.planning.specs import RunSpec
 from palimpsest.tasks import Examples, Splits, Task, TaskConfig
 
 SIMULATED_EXAMPLES = 50_000
 
 
-def generate(params: Params, experiment: str, track: str, root: Path, file: Path | str = "params") -> dict[str, Any]:
-    """Generate the data set of one track, and its card.
+def generate(
+    params: Params,
+    experiment: str,
+    track: str,
+    root: Path,
+    file: Path | str = "params",
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Generate one data set of a track, and its card.
+
+    Args:
+        params: the preset.
+        experiment: of the preset.
+        track: name of the track.
+        root: product directory.
+        file: where the parameters came from, for messages.
+        name: of one of the track's further data sets; ``None``: the data set of its task.
 
     Returns:
         The card: task and its parameters, seed, sizes, chance, ceiling (exact, and simulated with its standard
@@ -31,20 +47,23 @@ def generate(params: Params, experiment: str, track: str, root: Path, file: Path
         DataError: the files cannot be written.
     """
     spec = params.experiments[experiment].tracks[track]  # type: ignore[index]
-    config = task_config(spec, file, f"experiments.{experiment}.tracks.{track}")
-    module = tasks.load(spec.task.name)
-    splits: Splits = config.build(spec.task.seed)
-    directory = root / data_directory(experiment, track)
+    where = f"experiments.{experiment}.tracks.{track}"
+    if name is not None and name not in spec.data:
+        raise ParameterError(f"{file}: {where}.data: no {name!r}; allowed: {', '.join(spec.data) or 'none'}")
+    task, config = task_of(spec, name), checked_task(spec, name, file, where)
+    module = tasks.load(task.name)
+    splits: Splits = config.build(task.seed)
+    directory = root / data_directory(experiment, track, name)
     write_tensors(directory / "examples.safetensors", _tensors(splits))
     card = {
-        "task": spec.task.name,
-        "seed": spec.task.seed,
+        "task": task.name,
+        "seed": task.seed,
         "config": config.model_dump(mode="json"),
         "interface": config.interface(),
         "examples": {name: len(split.targets) for name, split in splits._asdict().items()},
         "chance": module.chance(config),
         "ceiling": module.ceiling(config),
-        "ceiling_simulated": _simulated_ceiling(module, config, spec.task.seed),
+        "ceiling_simulated": _simulated_ceiling(module, config, task.seed),
         "metric": module.METRIC._asdict(),
         "sha256": sha256(directory / "examples.safetensors"),
     }
@@ -117,9 +136,32 @@ def load(directory: Path, config: TaskConfig, device: str = "cpu") -> Splits:
 
 
 def load_for(spec: RunSpec, directory: Path) -> Splits:
-    """Read the data set of a run onto its device; see :func:`load`."""
-    config = {key: value for key, value in spec.task.items() if key not in ("name", "seed")}
-    return load(directory, tasks.load(spec.task["name"]).Config.model_validate(config), spec.device)
+    """Read the data set of a run's task onto its device; see :func:`load`."""
+    return _load_task(spec.task, directory, spec.device)
+
+
+def load_phases(spec: RunSpec, root: Path) -> list[Splits]:
+    """Read the data set of each phase of a run onto its device; phases of one data set have the same object.
+
+    Args:
+        spec: of the run.
+        root: product directory.
+
+    Raises:
+        DataError: see :func:`load`.
+    """
+    known: dict[str | None, Splits] = {}
+    for phase in spec.stages:
+        if phase.data not in known:
+            directory = root / data_directory(spec.experiment, spec.track, phase.data)
+            known[phase.data] = _load_task(phase.task, directory, spec.device)
+    return [known[phase.data] for phase in spec.stages]
+
+
+def _load_task(task: dict[str, Any], directory: Path, device: str) -> Splits:
+    module = tasks.load(task["name"])
+    config = module.Config.model_validate({key: task[key] for key in task if key not in ("name", "seed")})
+    return load(directory, config, device)
 
 
 def _check_extras(extras: dict[str, torch.Tensor], config: TaskConfig, size: int, time: int, where: str) -> None:

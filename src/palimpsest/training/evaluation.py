@@ -51,6 +51,7 @@ def evaluate(
     score: Callable[[Tensor, Examples], Scores],
     watch: Watch | None = None,
     visit: Visit | None = None,
+    state: Any = None,
 ) -> dict[Control, Metrics]:
     """Metrics of every run on one split under each control, each (R,), float64; the model is left in training mode.
 
@@ -65,10 +66,11 @@ def evaluate(
         score: of the task: (logits, examples) → scores of every example.
         watch: looks at the memory after every step under ``on``; see :class:`palimpsest.models.Batch`.
         visit: sees every output, see :data:`Visit`.
+        state: from which a model that carries its state starts, of ``batch_size`` examples; ``None``: empty.
     """
     model.eval()
     total: dict[Control, Metrics] = {control: {} for control in controls}
-    states: dict[Control, Any] = dict.fromkeys(controls)
+    states: dict[Control, Any] = dict.fromkeys(controls, state)
     for number, (rows, time) in enumerate(alike(examples, batch_size)):
         part = examples.rows(rows, time)
         extras = {key: value.expand(runs, *value.shape) for key, value in part.extras.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from palimpsest.planning.specs import RunSpec
 from palimpsest.runtime import machine
 from palimpsest.tasks import Splits
 from palimpsest.training import checkpoint, datasets, loop
+from palimpsest.training.pack import Pack, build_pack
 
 Report = Callable[[str], None]
 """Called with a sentence when something out of the ordinary happens."""
@@ -35,10 +36,10 @@ class Job:
     """Runs that are trained together, and where their files go."""
 
     specs: list[RunSpec]
-    splits: Splits
-    """On the device of the runs."""
+    data: list[Splits]
+    """The data set of each phase, on the device of the runs."""
     data_sha256: str
-    """Hash of the file that the data were read from."""
+    """Hash of the file that has the data set of the track's task."""
     outputs: list[Path]
     """Directory of each run."""
     root: Path
@@ -71,8 +72,8 @@ def train_pack(
     runs = specs.of_pack(params, pack, file)
     directory = root / plan.data_directory(pack.first.experiment, pack.first.track)
     sha256 = load_card(directory)["sha256"]
-    splits = datasets.load_for(runs[0], directory)
-    train_runs(Job(runs, splits, sha256, [root / run.directory for run in pack.runs], root, progress, report))
+    data = datasets.load_phases(runs[0], root)
+    train_runs(Job(runs, data, sha256, [root / run.directory for run in pack.runs], root, progress, report))
 
 
 def train_runs(job: Job) -> None:
@@ -98,35 +99,36 @@ def train_runs(job: Job) -> None:
 
 def _train_together(job: Job) -> None:
     first = job.specs[0]
-    code = code_of(first.model, first.task["name"], *models.chosen_modules(first.model, first.config))
+    chosen = models.chosen_modules(first.model, first.config)
+    code = code_of(first.model, first.task["name"], *chosen, first.method_module)
     name = digest([spec.model_dump(mode="json") for spec in job.specs])[:24]
     path = job.root / "checkpoints" / f"{name}.safetensors"
-    pack = loop.build_pack(job.specs)
+    pack = build_pack(job.specs)
     if path.exists():
-        if checkpoint.restore(path, pack, code):
+        if checkpoint.restore(path, pack, job.data, code):
             job.report(f"{path}: going on after epoch {len(pack.history)}")
         else:
             job.report(f"{path}: is of another version of the code; training from the start")
 
-    def after_epoch(current: loop.Pack) -> None:
+    def after_epoch(current: Pack) -> None:
         done = len(current.history)
-        if done % current.training.checkpoint_every == 0 and done < current.training.num_epochs:
+        if done % current.training.checkpoint_every == 0 and done < current.specs[0].num_epochs:
             checkpoint.save(path, current, code)
 
-    loop.train(pack, job.splits, after_epoch=after_epoch, progress=job.progress)
+    loop.train(pack, job.data, after_epoch=after_epoch, progress=job.progress)
     drift = _drift(pack)
     for index, directory in enumerate(job.outputs):
         _write_run(pack, index, directory, job.data_sha256, drift)
     path.unlink(missing_ok=True)
 
 
-def _drift(pack: loop.Pack) -> dict[str, Tensor]:
+def _drift(pack: Pack) -> dict[str, Tensor]:
     """Slopes over the second half of the last epoch, of a memory that outlives the batch; its horizon is an epoch."""
     drifts: dict[str, str] = getattr(pack.model, "drifts", {})
     return {f"train_{slope}": slope_of_second_half(pack.log[-1][name].T) for name, slope in drifts.items()}
 
 
-def _write_run(pack: loop.Pack, index: int, directory: Path, data_sha256: str, drift: dict[str, Tensor]) -> None:
+def _write_run(pack: Pack, index: int, directory: Path, data_sha256: str, drift: dict[str, Tensor]) -> None:
     spec = pack.specs[index]
     epochs = [{name: float(value[index]) for name, value in epoch.items()} for epoch in pack.history]
     steps = [
@@ -134,6 +136,10 @@ def _write_run(pack: loop.Pack, index: int, directory: Path, data_sha256: str, d
         for epoch in pack.log
         for row in zip(*(value[:, index].tolist() for value in epoch.values()), strict=True)
     ]
+    matrix = list(loop.matrix_rows(pack, index))
+    if matrix:
+        lines = ([*row[:-1], repr(row.value)] for row in matrix)
+        write_text(directory / plan.MATRIX_FILE, _rows(loop.MatrixRow._fields, lines))
     finite = all(math.isfinite(epoch["train_loss"]) for epoch in epochs)
     write_text(directory / "history.csv", _table("epoch", epochs, repr))
     write_text(directory / "steps.csv", _table("step", steps, "{:.6g}".format))
@@ -144,26 +150,40 @@ def _write_run(pack: loop.Pack, index: int, directory: Path, data_sha256: str, d
             "spec": spec.model_dump(mode="json"),
             "status": "completed" if finite else "diverged",
             "epochs": len(pack.history),
-            "steps": pack.optimiser.steps,
+            "steps": pack.steps,
             "parameters": sum(parameter[0].numel() for parameter in pack.model.parameters()),
-            "metrics": {name: float(value[index]) for name, value in drift.items()},
+            "metrics": {name: float(value[index]) for name, value in drift.items()} | _main_of(pack, matrix),
             "data_sha256": data_sha256,
             "backend": machine.backend(spec.device) | _company(pack, index),
         },
     )
 
 
+def _main_of(pack: Pack, matrix: list[loop.MatrixRow]) -> dict[str, float]:
+    """The main metrics of the accuracy matrix by name, e.g. ``test_accuracy_after_first_on_second``."""
+    return {
+        f"{row.split}_{row.metric}_after_{row.trained_phase}_on_{row.evaluated_phase}": row.value
+        for row in matrix
+        if row.metric in pack.main_metrics
+    }
+
+
 def _table(counter: str, rows: list[dict[str, float]], spelt: Callable[[float], str]) -> str:
     """Rows as CSV: a counter from 1, then the metrics, sorted by name."""
     names = sorted(rows[0])
+    lines = ([str(number), *(spelt(row[name]) for name in names)] for number, row in enumerate(rows, 1))
+    return _rows([counter, *names], lines)
+
+
+def _rows(header: Sequence[str], rows: Iterable[list[str]]) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow([counter, *names])
-    writer.writerows([number, *(spelt(row[name]) for name in names)] for number, row in enumerate(rows, 1))
+    writer.writerow(header)
+    writer.writerows(rows)
     return table.getvalue()
 
 
-def _company(pack: loop.Pack, index: int) -> dict[str, str]:
+def _company(pack: Pack, index: int) -> dict[str, str]:
     """Place in the pack, where it may have decided the last bits: on a GPU and in compiled code."""
     if pack.specs[0].device == "cpu" and not pack.specs[0].compiled:
         return {}

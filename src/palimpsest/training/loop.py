@@ -1,124 +1,100 @@
-"""The one training loop: a pack of runs of one architecture, as one program."""
+"""The one training loop: a pack of runs of one architecture, as one program, phase by phase."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Int
+from torch import Tensor
 
-from palimpsest import models, tasks
-from palimpsest.foundation.numbers import as_number
-from palimpsest.foundation.sections import per_run_fields
-from palimpsest.layers.initialisation import reset_parameters
+from palimpsest import models
+from palimpsest.foundation import tree
 from palimpsest.layers.product import rounding
 from palimpsest.memory.stepwise import Watch
 from palimpsest.models import Batch
-from palimpsest.planning.parameters import Training
-from palimpsest.planning.specs import RunSpec, structure
-from palimpsest.runtime import machine
-from palimpsest.tasks import Examples, Splits, Task
+from palimpsest.tasks import Examples, Splits
 from palimpsest.training import seeding
 from palimpsest.training.evaluation import Metrics, Visit, add_sums, batch_sums, carries_state, evaluate, narrowed
-from palimpsest.training.optimiser import Optimiser, build_optimiser
+from palimpsest.training.pack import EVALUATION_STEP, Log, Pack
 
-EVALUATION_STEP = 1 << 31
-"""Steps of training stay below it, so that evaluation never reuses a noise key of training."""
-
-Log = dict[str, Float[Tensor, "steps runs"]]
-"""What was measured in each training step of an epoch."""
 Progress = Callable[[int, dict[str, Tensor]], None]
 """Called after every epoch with the number of epochs done and that epoch's metrics, each (R,)."""
+AfterEpoch = Callable[[Pack], None]
+"""Called when an epoch is complete, and with the last epoch of a phase the phase; e.g. to write a checkpoint."""
 
 
-@dataclass
-class Pack:
-    """R runs in training: parameters, optimiser, hyper-parameters and what has been measured so far."""
-
-    specs: list[RunSpec]
-    model: nn.Module
-    hyper: dict[str, Tensor]
-    optimiser: Optimiser
-    seeds: Tensor
-    history: list[Metrics] = field(default_factory=list)
-    """What was measured in each epoch, each (R,)."""
-    log: list[Log] = field(default_factory=list)
-    """What was measured in each training step, epoch by epoch, each (steps, R)."""
-
-    @property
-    def runs(self) -> int:
-        """Size R of the pack."""
-        return len(self.specs)
-
-    @property
-    def task(self) -> Task:
-        """The module of the runs' task."""
-        return tasks.load(self.specs[0].task["name"])
-
-    @property
-    def main_metrics(self) -> tuple[str, str]:
-        """The metrics that are reported under every control: the loss and the task's main metric."""
-        return "loss", self.task.METRIC.name
-
-    @property
-    def training(self) -> Training:
-        """What the runs have in common; per-run values stand in ``hyper``."""
-        return self.specs[0].training
-
-
-def build_pack(specs: Sequence[RunSpec]) -> Pack:
-    """Build and initialise a pack.
-
-    Raises:
-        ValueError: the runs differ in more than seed and per-run parameters.
-    """
-    module = models.load(specs[0].model)
-    varying = {*per_run_fields(module.Config), *per_run_fields(Training)}
-    common = [structure(spec) for spec in specs]
-    if any(other != common[0] for other in common):
-        raise ValueError(f"these runs are no pack: they differ in more than seed and {sorted(varying)}")
-    device = torch.device(specs[0].device)
-    hyper = {name: torch.tensor([_per_run(spec, name) for spec in specs], device=device) for name in sorted(varying)}
-    model = module.Model(module.Config.model_validate(specs[0].config), len(specs))
-    reset_parameters(model, [seeding.generator(spec.seed, "initialisation") for spec in specs])
-    model.to(device).train()
-    if specs[0].compiled:
-        machine.compile_model(model)
-    optimiser = build_optimiser(model.parameters(), specs[0].training, hyper)
-    return Pack(list(specs), model, hyper, optimiser, torch.tensor([spec.seed for spec in specs], device=device))
-
-
-def _per_run(spec: RunSpec, name: str) -> bool | int | float:
-    """The number that a per-run parameter is in a run."""
-    if name in spec.config:
-        return as_number(models.load(spec.model).Config, name, spec.config[name])
-    return getattr(spec.training, name)
-
-
-def train(pack: Pack, splits: Splits, *, after_epoch: Callable[[Pack], None], progress: Progress) -> None:
-    """Train a pack to the end, from wherever its history stands.
+def train(pack: Pack, data: Sequence[Splits], *, after_epoch: AfterEpoch, progress: Progress) -> None:
+    """Train a pack to the end, from where its history ends.
 
     Args:
         pack: as built, or as restored from a checkpoint.
-        splits: the data, on the pack's device.
-        after_epoch: called when an epoch is complete, e.g. to write a checkpoint.
+        data: the data set of each phase, on the pack's device.
+        after_epoch: see :data:`AfterEpoch`.
         progress: for people.
     """
-    main = pack.main_metrics
-    for epoch in range(len(pack.history), pack.training.num_epochs):
+    if pack.steps == 0:
+        pack.method_state = pack.method.initial_state(pack, data)
+    for _ in range(pack.phase, pack.num_phases):
+        train_phase(pack, data, after_epoch=after_epoch, progress=progress)
+
+
+def train_phase(pack: Pack, data: Sequence[Splits], *, after_epoch: AfterEpoch, progress: Progress) -> None:
+    """Train the rest of the current phase; see :func:`train`."""
+    splits, epochs = data[pack.phase], pack.training.num_epochs
+    for epoch in range(pack.epochs_of_phase, epochs):
         means, steps = train_epoch(pack, splits.train, epoch)
         metrics = {f"train_{name}": value for name, value in means.items()}
-        measured = evaluate_pack(pack, splits.validation, ("on", "off"))
-        for control, values in measured.items():
-            metrics |= {f"validation_{name}_{control}": value for name, value in values.items() if name in main}
-        metrics |= {f"validation_{name}": value for name, value in measured["on"].items() if name not in main}
+        metrics |= _validation(pack, splits.validation)
+        if pack.num_phases > 1:
+            metrics["phase"] = torch.full((pack.runs,), pack.phase + 1.0)
         pack.history.append({name: value.cpu() for name, value in metrics.items()})
         pack.log.append({name: value.cpu() for name, value in steps.items()})
-        progress(epoch + 1, pack.history[-1])
+        progress(len(pack.history), pack.history[-1])
+        if epoch + 1 == epochs:
+            _end_phase(pack, data)
         after_epoch(pack)
+
+
+def _validation(pack: Pack, examples: Examples) -> Metrics:
+    """Metrics of the validation split; the main ones with the memory on and off."""
+    measured = evaluate_pack(pack, examples, ("on", "off"))
+    metrics = {}
+    for control, values in measured.items():
+        for name, value in values.items():
+            if name in pack.main_metrics:
+                metrics[f"validation_{name}_{control}"] = value
+            elif control == "on":
+                metrics[f"validation_{name}"] = value
+    return metrics
+
+
+def _end_phase(pack: Pack, data: Sequence[Splits]) -> None:
+    """Let the method learn from the phase, measure the splits of all phases, and start the next phase."""
+    if pack.num_phases == 1:
+        return
+    for parameter in pack.moving().values():
+        parameter.requires_grad_(True)
+    pack.method_state = pack.method.after_phase(pack, pack.method_state, data[pack.phase])
+    pack.matrix.append(_row_of_matrix(pack, data))
+    if pack.phase + 1 < pack.num_phases:
+        pack.start_phase(pack.phase + 1)
+
+
+def _row_of_matrix(pack: Pack, data: Sequence[Splits]) -> Metrics:
+    """Metrics of the splits of all phases, by ``phase.split.metric``; no decision depends on those of the test."""
+    found: Metrics = {}
+    known: dict[int, Metrics] = {}  # phases may share a data set
+    for phase, splits in zip(pack.phases, data, strict=True):
+        if id(splits) not in known:
+            known[id(splits)] = {
+                f"{split}.{name}": value.cpu()
+                for split in ("validation", "test")
+                for name, value in evaluate_pack(pack, getattr(splits, split), ["on"])["on"].items()
+            }
+        found |= {f"{phase.name}.{name}": value for name, value in known[id(splits)].items()}
+    return found
 
 
 def evaluate_pack(
@@ -129,72 +105,118 @@ def evaluate_pack(
     watch: Watch | None = None,
     visit: Visit | None = None,
 ) -> dict[models.Control, Metrics]:
-    """Metrics of every run on a split; see :func:`palimpsest.training.evaluation.evaluate`."""
-    with rounding(pack.specs[0].precision, pack.seeds.device):
+    """Metrics of every run on a split; see :func:`palimpsest.training.evaluation.evaluate`.
+
+    A memory that a phase carries in is measured as training left it.
+    """
+    size = pack.specs[0].training.batch_size
+    with rounding(pack.specs[0].precision, pack.device):
         return evaluate(
             pack.model,
             pack.hyper,
             examples,
             runs=pack.runs,
-            batch_size=pack.training.batch_size,
+            batch_size=min(size, tree.num_examples(pack.state) or size),
             noise_key=seeding.noise_key(pack.seeds, EVALUATION_STEP),
             controls=controls,
             score=pack.task.score,
             watch=watch,
             visit=visit,
+            state=pack.state,
         )
 
 
 def train_epoch(pack: Pack, examples: Examples, epoch: int) -> tuple[Metrics, Log]:
-    """One pass over the training split. Nothing waits for the device inside a step.
+    """Train one epoch of the current phase. Nothing waits for the device inside a step.
+
+    Args:
+        pack: of R runs.
+        examples: the training split of the phase.
+        epoch: number in the phase, from 0.
 
     Returns:
         Mean metrics over the examples, each (R,), and the means of every step, each (steps, R).
     """
     total: Metrics = {}
     steps: list[Metrics] = []
-    state, seen = None, 0
+    state, seen = pack.state if pack.phases[pack.phase].state == "from_previous" else None, 0
     # In a stream the examples of all runs are as long as each other at every step. Elsewhere a batch is not cut to its
     # longest: a run's sums would be grouped according to its company.
     lengths = examples.lengths() if pack.training.order == "stream" else None
     for places in _batches(pack, examples, epoch):
         time = None if lengths is None else int(lengths[places].max())
         part = examples.rows(places.to(examples.targets.device), time)
-        key = seeding.noise_key(pack.seeds, pack.optimiser.steps)
-        sums, state = _step(pack, part, key, state)
+        part = pack.method.examples(pack, pack.method_state, part)
+        sums, state = _step(pack, part, state)
+        size = part.targets.shape[1]
         add_sums(total, sums)
-        seen += places.shape[1]
-        steps.append({name: value / places.shape[1] for name, value in sums.items()})
+        seen += size
+        steps.append({name: value / size for name, value in sums.items()})
+        _keep_state(pack, state, whole=places.shape[1] == min(pack.training.batch_size, len(examples.targets)))
     means = {name: value / seen for name, value in total.items()}
     return means, {name: torch.stack([step[name] for step in steps]) for name in total}
 
 
+def _keep_state(pack: Pack, state: Any, *, whole: bool) -> None:
+    """Keep the state of the memory for the next epoch or phase, of whole batches alone: it is of all their examples."""
+    if pack.keeps_state and whole:
+        pack.state = tree.detached(state)
+
+
 def _batches(pack: Pack, examples: Examples, epoch: int) -> Sequence[Int[Tensor, "runs batch"]]:
-    """Which examples each run sees, step by step, in an epoch."""
+    """Which examples each run sees, step by step, in an epoch of the current phase."""
     seeds, training = [spec.seed for spec in pack.specs], pack.training
     if training.order == "shuffled":
-        return seeding.epoch_order(seeds, epoch, len(examples.targets)).split(training.batch_size, 1)
+        before = sum(phase.training.num_epochs for phase in pack.phases[: pack.phase])
+        return seeding.epoch_order(seeds, before + epoch, len(examples.targets)).split(training.batch_size, 1)
     groups = examples.extras.get("group", torch.zeros(len(examples.targets), dtype=torch.int64)).cpu()
     steps = seeding.stream_order(seeds, groups).split(training.batch_size, 1)
     first, last = (place * len(steps) // training.num_epochs for place in (epoch, epoch + 1))
     return steps[first:last]
 
 
-def _step(pack: Pack, examples: Examples, noise_key: Tensor, state: Any) -> tuple[Metrics, Any]:
-    """L = L_task + Σ weight · auxiliary, summed over runs: no run's gradient sees another run.
+def _step(pack: Pack, examples: Examples, state: Any) -> tuple[Metrics, Any]:
+    """L = L_task + Σ weight · auxiliary + penalty, summed over runs: no run's gradient sees another run.
 
-    A model that carries its state starts from ``state``, and what it hands on is without a gradient.
+    A model that carries its state starts from ``state``, and the state that is returned has no gradient.
     """
     pack.optimiser.zero_grad()
-    batch, size = Batch(examples.inputs, noise_key, examples.extras), examples.targets.shape[1]
-    with rounding(pack.specs[0].precision, noise_key.device):
+    size = examples.targets.shape[1]
+    batch = Batch(examples.inputs, seeding.noise_key(pack.seeds, pack.steps), examples.extras)
+    with rounding(pack.specs[0].precision, pack.device):
         output = pack.model(batch, pack.hyper, narrowed(state, size))
         found = pack.task.score(output.logits, examples)
         loss = found["loss"].mean(1)
         for term, weight in models.loss_weights(pack.model, pack.hyper).items():
             loss = loss + weight * output.losses[term]
+        penalty = pack.method.penalty(pack, pack.method_state)
+        if penalty is not None:
+            loss = loss + penalty
         loss.sum().backward()
     pack.optimiser.step()
+    pack.steps += 1
     sums = batch_sums(output, found)
     sums["objective"] = loss.detach().double() * size
+    if penalty is not None:
+        sums["penalty"] = penalty.detach().double() * size
     return sums, output.state if carries_state(pack.model) else None
+
+
+class MatrixRow(NamedTuple):
+    """One value of a run's accuracy matrix."""
+
+    trained_phase: str
+    """The phase after which it was measured."""
+    evaluated_phase: str
+    split: str
+    metric: str
+    value: float
+
+
+def matrix_rows(pack: Pack, run: int) -> Iterator[MatrixRow]:
+    """Yield the accuracy matrix of one run; nothing for a run of one phase."""
+    places = {phase.name: place for place, phase in enumerate(pack.phases)}
+    for trained, row in zip(pack.phases, pack.matrix, strict=False):
+        for evaluated, split, metric in sorted((key.split(".") for key in row), key=lambda key: (places[key[0]], key)):
+            value = float(row[f"{evaluated}.{split}.{metric}"][run])
+            yield MatrixRow(trained.name, evaluated, split, metric, value)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
@@ -48,8 +49,8 @@ def cell_from_path(path: str) -> dict[str, Scalar]:
     return {axis: value for axis, value in pairs}
 
 
-def _plain(value: object) -> Scalar:
-    return value.item() if hasattr(value, "item") else value  # type: ignore[return-value]
+def _plain(value: Any) -> Scalar:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -129,7 +129,7 @@ def _text(value: Any, decimals: int = 3) -> str:
 
 
 def _plain(value: Any) -> Any:
-    value = value.item() if hasattr(value, "item") else value
+    value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and pd.isna(value) else value
 
 

@@ -6,6 +6,9 @@ import pytest
 
 from tests.workflow.project import Project, checkout
 
+collect_ignore = ["toy"]
+"""Files of a source that tests put into copies of the project."""
+
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:

@@ -14,7 +14,7 @@ PROJECT = Path(workflow.basedir)
 sys.path.insert(0, str(PROJECT / "src"))
 
 from palimpsest import sources as manifests
-from palimpsest.planning import plan, schedule
+from palimpsest.planning import manifest_files, plan, schedule
 from palimpsest.planning.presets import errors_of_sources, read_params
 from palimpsest.foundation.errors import PalimpsestError, ParameterError
 from palimpsest.planning.provenance import fingerprint
@@ -60,6 +60,8 @@ def or_stop(function):
 def checked_preset():
     """Return the file of the preset, the preset, and its schedule with every run resolved and checked."""
     path = preset_file()
+    if workflow.is_main_process:
+        manifest_files.check(PROJECT)
     shown = Path(os.path.relpath(path))
     preset = read_params(path if shown.parts[0] == ".." else shown)
     with errors_of_sources(shown):

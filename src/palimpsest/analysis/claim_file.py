@@ -15,9 +15,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from palimpsest import models, sources
-from palimpsest.foundation.errors import ParameterError
+from palimpsest import models
 from palimpsest.foundation.sections import Scalar, Section, checked, read_yaml
+from palimpsest.planning.manifest_files import check_claims
 from palimpsest.planning.parameters import TrackName
 from palimpsest.planning.presets import read_parts
 
@@ -317,19 +317,6 @@ def read_claims(path: Path) -> Claims:
     """
     if not path.is_dir():
         return checked(Claims, read_yaml(path), path)
-    claims = checked(Claims, read_parts(path, "groups", "claims"), path)
-    for file in sorted(path.glob("*.yaml")):
-        _check_source(file, claims)
-    return claims
-
-
-def _check_source(file: Path, claims: Claims) -> None:
-    """Check that the claims of a file are about the experiments of its source."""
-    source = sources.load(file.stem, str(file))
-    for name in read_yaml(file).get("claims") or {}:
-        claim = claims.claims[name]
-        if claim.source != source.number:
-            raise ParameterError(f"{file}: claims.{name}.source: {claim.source!r}; allowed: {source.number}")
-        if claim.experiment not in source.experiment_names:
-            allowed = ", ".join(source.experiment_names)
-            raise ParameterError(f"{file}: claims.{name}.experiment: {claim.experiment!r}; allowed: {allowed}")
+    content = read_parts(path, "groups", "claims")
+    check_claims(path)
+    return checked(Claims, content, path)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from palimpsest import sources
 from palimpsest.analysis.frames import axes_of
 from palimpsest.analysis.sequences import SUCCESS
 from palimpsest.rendering import style
@@ -44,8 +45,7 @@ def generalisation_table(table: pd.DataFrame, titles: Mapping[str, str], confide
         "Test scores by the size of sequences: share that is right of what was to be said, and of sequences without an "
         f"error, with half widths of Student-$t$ intervals at {level}; seeds of which at least "
         f"{number(SUCCESS, 2)} is right, and the exact binomial interval of their share. "
-        "Sizes with a star were not trained. A size counts the vectors, items or pairs of a sequence; of repeat "
-        r"copy it is vectors $\times$ repeats."
+        f"Sizes with a star were not trained. {_sizes(table)}"
     )
     header = ["track", "model", "size", "right", "sequences right", "seeds", "interval"]
     rows = grouped(entries, titles, len(header), "no test of this preset has sequences of several sizes")
@@ -53,12 +53,19 @@ def generalisation_table(table: pd.DataFrame, titles: Mapping[str, str], confide
 
 
 def size_text(experiment: str, size: int) -> str:
-    r"""A size as a reader sees it, as LaTeX; repeat copy counts a hundred times the vectors, and the repeats.
+    r"""A size as the experiment's manifest spells it, as LaTeX.
 
     >>> size_text("copy", 120), size_text("repeat_copy", 2010)
     ('$120$', '$20\\times10$')
     """
-    return rf"${size // 100}\times{size % 100}$" if experiment == "repeat_copy" else number(size)
+    spelled = sources.experiment_of(experiment).spell_size(size)
+    return number(int(spelled)) if spelled.isdigit() else "$" + spelled.replace(" × ", r"\times") + "$"
+
+
+def _sizes(table: pd.DataFrame) -> str:
+    """What the sizes of the table's experiments count, as a sentence of LaTeX."""
+    counted = dict.fromkeys(sources.experiment_of(name).size for name in table["experiment"])
+    return f"A size counts {escape(' or '.join(counted))}." if counted else ""
 
 
 def _place(row: Mapping[str, Any], axes: list[str]) -> tuple[Any, ...]:

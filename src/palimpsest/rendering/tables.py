@@ -16,7 +16,7 @@ from palimpsest.analysis.frames import axes_of, tidy
 from palimpsest.analysis.published import Published, PublishedResults, compare, compare_models, read_published
 from palimpsest.analysis.sequences import by_size, rates
 from palimpsest.analysis.tables import read_runs, read_summary, runs_file, summary_file
-from palimpsest.foundation.errors import DataError
+from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import read_json, write_text
 from palimpsest.foundation.sections import format_value
 from palimpsest.planning import plan
@@ -37,8 +37,11 @@ from palimpsest.rendering.frames import (
 )
 from palimpsest.rendering.latex import bounds, breakable, escape, interval, longtable, number, tabular
 from palimpsest.rendering.lifecycle_tables import ablations_table, lifecycle_frame, lifecycle_table
+from palimpsest.rendering.score_tables import score_table
 from palimpsest.rendering.sequence_tables import generalisation_table
 from palimpsest.rendering.table_parts import Entry, cell_text, grouped, heading, spanning, titles_of
+from palimpsest.sources.shared.checks import located
+from palimpsest.sources.shared.tables import Scores
 
 MARKS = {
     "writes_nothing": ("a", "test_write_ratio", "writes nothing"),
@@ -83,11 +86,29 @@ def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -
         "ablations.tex": ablations_table(summary, read_evidence(root / EVIDENCE), titles_of(params)),
         **_generalisation(params, runs),
         "parameters.tex": parameters_table(params),
+        **_scores(params, summary),
     }
     names = sources.table_files(params.experiments)
     for name in names:
         write_text(root / "tables" / name, content[name])
     return [root / "tables" / name for name in names]
+
+
+def _scores(params: Params, summary: pd.DataFrame) -> dict[str, str]:
+    """The tables of scores that the manifests describe."""
+    tables = {}
+    for name, source in sources.present(params.experiments).items():
+        for table in source.tables:
+            if isinstance(table, Scores):
+                try:
+                    text = score_table(table, summary, source.experiment_names, titles_of(params))
+                except KeyError as error:
+                    raise ParameterError(
+                        f"{located(name)}: tables.{table.name}.metrics: {error.args[0]!r}: no run has it; "
+                        "allowed: metrics of the final epoch"
+                    ) from None
+                tables[table.files[0]] = text
+    return tables
 
 
 def read_evidence(path: Path) -> list[dict[str, Any]]:

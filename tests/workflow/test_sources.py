@@ -1,0 +1,125 @@
+"""A source is new files and nothing else: one is added and built, one is taken away."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from palimpsest.foundation.sections import read_yaml
+from tests.workflow.project import HOME, Project, checkout
+
+TOY = Path(__file__).parent / "toy"
+FILES = sorted(str(file.relative_to(TOY)) for file in TOY.rglob("*.*") if file.suffix != ".pyc")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """The project without any product."""
+    return checkout(tmp_path / "project")
+
+
+def add_toy(project: Project) -> None:
+    """Put the files of the toy source into the project; none of them may be there."""
+    for name in FILES:
+        assert not (project.path / name).exists(), name
+        (project.path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(TOY / name, project.path / name)
+
+
+def test_a_source_of_new_files_is_built(project: Project) -> None:
+    add_toy(project)
+    shared = read_yaml(HOME / "params/default.yaml") | {"preset": "smoke", "workdir": "build/toy", "seeds": [0, 1]}
+    own = read_yaml(TOY / "params/default/toy.yaml")
+    project.write("params/only_toy.yaml", {**shared, **own, "trace_examples": 4})
+    project.snakemake("--configfile", "params/only_toy.yaml", "--until", "notebook")
+    root = project.path / "build/toy"
+    for product in (
+        "plots/toy_echo/register_vs_lstm.pdf",
+        "tables/toy_scores.tex",
+        "tables/claims_999.tex",
+        "notebooks/executed/09_Toy.ipynb",
+    ):
+        assert (root / product).stat().st_size, product
+    assert "shift register" in (root / "tables/toy_scores.tex").read_text(encoding="utf-8")
+    assert "999-a" in (root / "tables/claims.csv").read_text(encoding="utf-8")
+
+
+OF_A_SOURCE = (
+    "src/palimpsest/sources/{}.py",
+    "params/default/{}.yaml",
+    "params/smoke/{}.yaml",
+    "params/paper/{}.yaml",
+    "params/claims/{}.yaml",
+    "params/published/{}.yaml",
+    "notebooks/source/{}",
+    "paper/source/{}",
+)
+
+
+def remove_source(project: Project, name: str) -> None:
+    """Take all files of a source away; models, tasks and memories stay, as others may use them."""
+    for pattern in OF_A_SOURCE:
+        path = project.path / pattern.format(name)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def test_sources_are_planned_whatever_others_there_are(project: Project) -> None:
+    for name in ("nema_lc", "memory_library"):
+        remove_source(project, name)
+    before = project.planned()
+    assert {base.split("/")[1] for base in before["train"]} == {"nema_lite"}
+    assert "paper" in before
+    add_toy(project)
+    after = project.planned()
+    assert after["train"] - before["train"] == {
+        "results/toy_echo/track=repaired/model=lstm",
+        "results/toy_echo/track=repaired/model=memory_rnn/memory=toy_register",
+    }
+    assert before["train"] <= after["train"]
+
+
+WRONG = {
+    "experiment": (
+        "src/palimpsest/sources/toy.py",
+        '        Experiment(\n            name="toy_echo",',
+        '        Experiment(name="toy_echoes"),\n        Experiment(\n            name="toy_echo",',
+        "sources/toy.py: experiments: 'toy_echoes': no preset has it; allowed: ",
+    ),
+    "number": (
+        "src/palimpsest/sources/toy.py",
+        'number="999"',
+        'number="001"',
+        "sources/toy.py: number: '001' is also in src/palimpsest/sources/nema_lc.py; allowed: one source",
+    ),
+    "notebook": (
+        "src/palimpsest/sources/toy.py",
+        'name="09_Toy"',
+        'name="08_Toy"',
+        "sources/toy.py: notebooks: '08_Toy'; no such file: notebooks/source/toy/08_Toy.ipynb",
+    ),
+    "claim": (
+        "params/claims/toy.yaml",
+        "experiment: toy_echo",
+        "experiment: copy",
+        "params/claims/toy.yaml: claims.999-a.experiment: 'copy'; allowed: toy_echo",
+    ),
+    "preset": (
+        "params/default/toy.yaml",
+        "  toy_echo:",
+        "  copy: {}\n  toy_echo:",
+        "params/default/toy.yaml: experiments: 'copy' is not in src/palimpsest/sources/toy.py; allowed: toy_echo",
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "old", "new", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_manifest_is_one_line(file: str, old: str, new: str, message: str, project: Project) -> None:
+    add_toy(project)
+    project.edit(file, old, new)
+    done = project.snakemake("--dry-run", check=False)
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("palimpsest: ")]
+    assert message in line

@@ -449,3 +449,29 @@ def test_a_run_without_a_memory_has_no_trace_of_one(tmp_path: Path) -> None:
     pack = train(presets.read_lifecycle(tmp_path), tmp_path, SWITCHED_OFF)
     trace = load_file(tmp_path / pack.runs[0].directory / "trace.safetensors")
     assert set(trace) == {"inputs", "prediction", "answer_position"}
+
+
+def test_validating_less_often_leaves_weights_and_steps_and_empties_cells_of_the_history(tmp_path: Path) -> None:
+    pack = train(presets.read(tmp_path), tmp_path / "every")
+    train(presets.read(tmp_path, training={"validate_every": 2, "num_epochs": 3}), tmp_path / "second")
+    for run in pack.runs:
+        every, second = (tmp_path / name / run.directory for name in ("every", "second"))
+        for name in ("model.safetensors", "steps.csv", "trace.safetensors"):
+            assert (every / name).read_bytes() == (second / name).read_bytes(), name
+        whole, sparse = (pd.read_csv(path / "history.csv") for path in (every, second))
+        validated = [name for name in whole.columns if name.startswith("validation_")]
+        assert list(sparse.columns) == list(whole.columns)
+        assert validated
+        assert sparse[validated].iloc[0].isna().all()  # the second epoch is validated, and the last is always
+        pd.testing.assert_frame_equal(sparse.iloc[1:], whole.iloc[1:])
+        pd.testing.assert_frame_equal(sparse.drop(columns=validated), whole.drop(columns=validated))
+        metrics = [json.loads((path / "final.json").read_text())["metrics"] for path in (every, second)]
+        assert metrics[0] == metrics[1]
+
+
+def test_a_checkpoint_keeps_which_epochs_were_validated(tmp_path: Path) -> None:
+    params = presets.read(tmp_path, training={"validate_every": 2})
+    train(params, tmp_path / "whole")
+    interrupted(params, tmp_path / "halted")
+    train(params, tmp_path / "halted")
+    assert contents(tmp_path / "halted") == contents(tmp_path / "whole")

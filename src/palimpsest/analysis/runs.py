@@ -256,7 +256,7 @@ def _history(path: Path, epochs: int) -> list[dict[str, Any]]:
 
 def _metric(path: Path, name: str, epoch: int, field: str) -> float:
     try:
-        value = float(field)
+        value = float(field or "nan")  # an epoch without a validation has nothing there
     except ValueError:
         raise DataError(f"{path}: column {name!r}, epoch {epoch}: {field!r}; allowed: a number") from None
     return value if math.isfinite(value) else math.nan

@@ -38,6 +38,7 @@ class Training(Section):
     clip_value: float | None = Field(
         None, gt=0, description="largest size of a gradient's element; null: never clipped"
     )
+    validate_every: int = Field(1, ge=1, description="epochs between two validations; the last epoch always has one")
     checkpoint_every: int = Field(1, ge=1, description="epochs between two checkpoints of a pack")
 
 

@@ -287,7 +287,8 @@ def dodge(count: int, width: float = 0.18) -> list[float]:
 
 
 def lines_of_runs(panel: Any, table: pd.DataFrame, x: str, y: str, color: Any, line: Any) -> None:
-    """A thin line for every run; a run of which there is one value is a dot."""
+    """A thin line for every run, through the rows that have a value; a run with one value is a dot."""
+    table = table.dropna(subset=[y])
     names = list(table.columns)
     keys = ["model", *names[names.index("model") + 1 : names.index("seed") + 1]]
     for _, run in table.groupby(keys, dropna=False, sort=False):

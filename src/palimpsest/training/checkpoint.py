@@ -85,18 +85,29 @@ def restore(path: Path, pack: Pack, data: Sequence[Splits], code: str) -> bool:
 
 
 def _table(name: str, rows: list[Log]) -> dict[str, Tensor]:
-    """Rows of metrics, each (length of the row, R), as one tensor with the rows' lengths and the metrics' names."""
-    metrics = sorted(rows[0])
-    values = torch.stack([torch.cat([row[metric] for row in rows]) for metric in metrics])
-    lengths = torch.tensor([len(row[metrics[0]]) for row in rows])
-    return {name: values, f"{name}.lengths": lengths, f"{name}.metrics": _text("\n".join(metrics))}
+    """Rows of metrics, each (length of the row, R), as one tensor with the rows' lengths and the metrics' names.
+
+    A row may lack metrics, as an epoch without a validation does: NaN stands in their place, and ``present`` is False.
+    """
+    metrics = sorted({metric for row in rows for metric in row})
+    lacking = [torch.full_like(next(iter(row.values())), torch.nan) for row in rows]
+    parts = [[row.get(metric, nan) for row, nan in zip(rows, lacking, strict=True)] for metric in metrics]
+    return {
+        name: torch.stack([torch.cat(part) for part in parts]),
+        f"{name}.lengths": torch.tensor([len(nan) for nan in lacking]),
+        f"{name}.present": torch.tensor([[metric in row for metric in metrics] for row in rows]),
+        f"{name}.metrics": _text("\n".join(metrics)),
+    }
 
 
 def _rows(name: str, tensors: dict[str, Tensor]) -> list[Log]:
     """The rows that :func:`_table` stored."""
     metrics = _words(tensors[f"{name}.metrics"])
     parts = tensors[name].split(tensors[f"{name}.lengths"].tolist(), 1)
-    return [dict(zip(metrics, part, strict=True)) for part in parts]
+    return [
+        {metric: values for metric, values, there in zip(metrics, part, present, strict=True) if there}
+        for part, present in zip(parts, tensors[f"{name}.present"].tolist(), strict=True)
+    ]
 
 
 def _text(text: str) -> Tensor:

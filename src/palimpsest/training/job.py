@@ -169,9 +169,15 @@ def _main_of(pack: Pack, matrix: list[loop.MatrixRow]) -> dict[str, float]:
 
 
 def _table(counter: str, rows: list[dict[str, float]], spelt: Callable[[float], str]) -> str:
-    """Rows as CSV: a counter from 1, then the metrics, sorted by name."""
-    names = sorted(rows[0])
-    lines = ([str(number), *(spelt(row[name]) for name in names)] for number, row in enumerate(rows, 1))
+    """Rows as CSV: a counter from 1, then the metrics, sorted by name; empty where a row lacks one.
+
+    An epoch without a validation lacks the metrics of the validation.
+    """
+    names = sorted({name for row in rows for name in row})
+    lines = (
+        [str(number), *(spelt(row[name]) if name in row else "" for name in names)]
+        for number, row in enumerate(rows, 1)
+    )
     return _rows([counter, *names], lines)
 
 

@@ -46,7 +46,8 @@ def train_phase(pack: Pack, data: Sequence[Splits], *, after_epoch: AfterEpoch, 
     for epoch in range(pack.epochs_of_phase, epochs):
         means, steps = train_epoch(pack, splits.train, epoch)
         metrics = {f"train_{name}": value for name, value in means.items()}
-        metrics |= _validation(pack, splits.validation)
+        if (epoch + 1) % pack.training.validate_every == 0 or epoch + 1 == epochs:
+            metrics |= _validation(pack, splits.validation)
         if pack.num_phases > 1:
             metrics["phase"] = torch.full((pack.runs,), pack.phase + 1.0)
         pack.history.append({name: value.cpu() for name, value in metrics.items()})

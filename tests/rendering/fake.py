@@ -124,8 +124,11 @@ def _lifecycle_experiments() -> dict[str, Any]:
             "source": "001",
             "title": "NeMA-LC: write, retain, update, forget",
             "tracks": {
-                "published": track("key_presence", ablations),
-                "repaired": track("key_value_stream", {**ablations, **policies}),
+                "published": {**track("key_presence", ablations), "shared": {"lambda_write": 0.01}},
+                "repaired": {
+                    **track("key_value_stream", {**ablations, **policies}),
+                    "shared": {"lambda_write": 0.1},
+                },
             },
         },
         "nema_lc_lra": {

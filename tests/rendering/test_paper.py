@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from palimpsest import sources as manifests
 from palimpsest import tasks
 from palimpsest.analysis.claims import read_verdicts
+from palimpsest.analysis.tables import INDEX
 from palimpsest.foundation.errors import DataError, ToolError
 from palimpsest.foundation.files import read_json, write_json
 from palimpsest.planning.parameters import Params
@@ -18,7 +20,8 @@ from tests.rendering import fake
 from tests.rendering.conftest import CLAIMS, PROJECT, PUBLISHED
 
 SOURCE = PROJECT / "paper/source"
-RESULTS = [SOURCE / f"{name}.tex.j2" for name in paper.RESULT_SECTIONS]
+TEMPLATES = sorted(SOURCE.rglob("*.tex.j2"))
+PROSE = [path for path in TEMPLATES if not paper.may_have_digits(path, SOURCE)]
 
 
 def write_products(root: Path, preset: Params, diverged: bool = True) -> None:
@@ -46,9 +49,29 @@ def source(tmp_path: Path) -> Path:
     return shutil.copytree(SOURCE, tmp_path / "source")
 
 
-@pytest.mark.parametrize("template", RESULTS, ids=lambda path: path.name)
-def test_no_digit_is_typed_into_a_results_section(template: Path) -> None:
+@pytest.mark.parametrize("template", PROSE, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_no_digit_is_typed_but_into_a_method(template: Path) -> None:
     assert paper.typed_digits(template.read_text(encoding="utf-8")) == []
+
+
+def test_only_methods_and_the_frame_may_hold_digits() -> None:
+    exempt = {path.relative_to(SOURCE).as_posix() for path in TEMPLATES} - {
+        path.relative_to(SOURCE).as_posix() for path in PROSE
+    }
+    roles = {f"{name}/{role}.tex.j2" for name in manifests.names() for role in ("source", "method", "tasks")}
+    assert exempt == roles | {"paper.tex.j2"}
+
+
+SHARED = [path for path in TEMPLATES if path.parent == SOURCE and path.name != "bench.tex.j2"]
+"""What is about all sources; the section on speed names the models that were measured."""
+
+
+@pytest.mark.parametrize("template", SHARED, ids=lambda path: path.name)
+def test_shared_templates_name_no_source_and_no_experiment(template: Path) -> None:
+    text = template.read_text(encoding="utf-8")
+    for name, source in manifests.manifests().items():
+        for word in (name, source.phrase, f'"{source.number}', *source.experiment_names):
+            assert not re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", text), word
 
 
 @pytest.mark.parametrize(
@@ -116,8 +139,8 @@ def test_text_follows_the_verdicts(tmp_path: Path, preset: Params) -> None:
 
 def test_each_source_tells_its_own_verdicts(products: Path) -> None:
     text = paper.render(SOURCE, products)
-    lite, lifecycle = text.index(r"\label{sec:lite}"), text.index(r"\label{sec:lc}")
-    library, end = text.index(r"\label{sec:ml}"), text.index(r"\label{sec:limitations}")
+    lite, lifecycle = text.index(r"\label{sec:nema_lite}"), text.index(r"\label{sec:nema_lc}")
+    library, end = text.index(r"\label{sec:memory_library}"), text.index(r"\label{sec:limitations}")
     own = {"000": text[lite:lifecycle], "001": text[lifecycle:library], "004": text[library:end]}
     for source, part in own.items():
         claims = [claim for claim in fake.CLAIMS["claim"] if claim.startswith(source)]
@@ -134,6 +157,12 @@ def entries(root: Path) -> dict:
 def write_entries(root: Path, content: dict) -> None:
     """Write ``numbers.json`` with other numbers."""
     write_json(root / numbers.NUMBERS, {**read_json(root / numbers.NUMBERS), "numbers": content})
+
+
+def add_experiments(root: Path, *names: str) -> None:
+    """List more experiments in the index of the tables of runs."""
+    with (root / INDEX).open("a", encoding="utf-8") as file:
+        file.writelines(f"{name},000,1,1,1,tables/runs/{name}.csv\n" for name in names)
 
 
 def with_numbers(root: Path, target: Path, **changed: float | None) -> Path:
@@ -193,6 +222,7 @@ def test_other_experiments_are_told_where_a_preset_has_them(products: Path, tmp_
     stream = {name: item for name, item in content.items() if "nema_lc/repaired/" in name}
     sizes = dict.fromkeys(("document_length", "num_topics", "num_sentences"), content["claims/all"])
     assert "proxy of LRA Retrieval," not in paper.render(SOURCE, root)
+    add_experiments(root, "nema_lc_documents", "nema_lc_document_qa")
     for experiment in ("nema_lc_documents", "nema_lc_document_qa"):
         content |= {name.replace("nema_lc/", f"{experiment}/", 1): item for name, item in stream.items()}
         content |= {f"data/{experiment}/repaired/config.{name}": item for name, item in sizes.items()}
@@ -211,9 +241,15 @@ def test_the_library_is_told_where_a_preset_has_it_and_with_all_its_tasks(produc
         name: item for name, item in content.items() if "copy/" not in name and "associative_recall/" not in name
     }
     write_entries(root, without)
+    index = (root / INDEX).read_text(encoding="utf-8")
+    lines = [line for line in index.splitlines(keepends=True) if not line.startswith(("copy", "associative_recall"))]
+    (root / INDEX).write_text("".join(lines), encoding="utf-8")
     text = paper.render(SOURCE, root)
-    for words in (r"\label{sec:ml}", "claims_004", "library of memories", "sec:ml_more"):
-        assert words not in text.replace("NeMA-LC and a library of memories, replicated", "")
+    assert "NeMA-Lite and NeMA-LC, replicated on two tracks" in text
+    for words in (r"\label{sec:memory_library}", "claims_004", "library of memories", "sec:ml_more"):
+        assert words not in text
+    (root / INDEX).write_text(index, encoding="utf-8")
+    add_experiments(root, "repeat_copy", "mqar", "priority_sort")
     more = dict(content)
     parts = ("runs/", "data/", "sizes/", "")
     for experiment in ("repeat_copy", "mqar", "priority_sort"):
@@ -324,7 +360,7 @@ def test_reasons_do_not_end_in_a_group_s_name(products: Path) -> None:
 
 def test_what_is_said_of_the_sources_long_task_is_computed() -> None:
     config = key_presence.Config.model_validate({"sequence_length": 1024, "vocabulary": 512})
-    text = (SOURCE / "nema_lc_tasks.tex.j2").read_text(encoding="utf-8")
+    text = (SOURCE / "nema_lc/tasks.tex.j2").read_text(encoding="utf-8")
     assert key_presence.threshold(config) == 2
     assert f"is right in ${key_presence.ceiling(config):.3f}$ of the sequences" in text
     assert f"is right in ${key_presence.accuracy_of_presence(config):.3f}$" in text
@@ -338,28 +374,34 @@ def test_text_from_the_results_is_escaped(products: Path) -> None:
     ("template", "text", "message"),
     [
         (
-            "nema_lite_method",
+            "nema_lite/method",
             r"\pnum{claims/al}",
-            r"nema_lite_method.tex.j2: line 3: \\pnum\{claims/al\}: no such number; allowed: claims/all, ",
+            r"nema_lite/method.tex.j2: line 3: \\pnum\{claims/al\}: no such number; allowed: claims/all, ",
         ),
         (
-            "nema_lite_method",
+            "nema_lite/method",
             r"\VAR{pnum('claims/' ~ 'al')}",
-            r"nema_lite_method.tex.j2: line 3: \\pnum\{claims/al\}: no such number",
+            r"nema_lite/method.tex.j2: line 3: \\pnum\{claims/al\}: no such number",
         ),
         (
-            "nema_lite_method",
+            "nema_lite/method",
             r"\VAR{measured('nema_lite/x')}",
-            r"nema_lite_method.tex.j2: line 3: \\pnum\{nema_lite/x/mean\}: no such number",
+            r"nema_lite/method.tex.j2: line 3: \\pnum\{nema_lite/x/mean\}: no such number",
         ),
-        ("nema_lite_method", r"\VAR{nothing}", r"nema_lite_method.tex.j2: line 3: 'nothing' is undefined"),
+        ("nema_lite/method", r"\VAR{nothing}", r"nema_lite/method.tex.j2: line 3: 'nothing' is undefined"),
         (
-            "nema_lite_method",
+            "nema_lite/method",
             r"\VAR{verdict('000-z', 'repaired')}",
-            r"nema_lite_method.tex.j2: line 3: verdict\('000-z', 'repaired'\): no such",
+            r"nema_lite/method.tex.j2: line 3: verdict\('000-z', 'repaired'\): no such",
         ),
-        ("nema_lite_method", r"\BLOCK{ if }", r"nema_lite_method.tex.j2: line 3: Expected an expression"),
-        ("nema_lite_results", "an accuracy of 0.99", r"nema_lite_results.tex.j2: line 3: '0.99': a number is typed"),
+        ("nema_lite/method", r"\BLOCK{ if }", r"nema_lite/method.tex.j2: line 3: Expected an expression"),
+        ("nema_lite/results", "an accuracy of 0.99", r"nema_lite/results.tex.j2: line 3: '0.99': a number is typed"),
+        (
+            "memory_library/appendix",
+            "an accuracy of 0.99",
+            r"memory_library/appendix.tex.j2: line 3: '0.99': a number is typed",
+        ),
+        ("limitations", "only 5 seeds", r"source/limitations.tex.j2: line 3: '5': a number is typed"),
     ],
 )
 def test_a_mistake_in_a_template_names_file_line_and_name(
@@ -373,8 +415,8 @@ def test_a_mistake_in_a_template_names_file_line_and_name(
 
 
 def test_a_missing_template_is_one_line(source: Path, products: Path) -> None:
-    (source / "nema_lite_method.tex.j2").unlink()
-    with pytest.raises(DataError, match=r"nema_lite_method.tex.j2: no such template$"):
+    (source / "nema_lite/method.tex.j2").unlink()
+    with pytest.raises(DataError, match=r"nema_lite/method.tex.j2: no such template$"):
         paper.render(source, products)
 
 

@@ -3,7 +3,7 @@
 
 rule paper:
     input:
-        sources=sources("paper/source", "*.tex.j2", "*.bib"),
+        sources=sources("paper/source", "**/*.tex.j2", "*.bib"),
         tables=TABLES,
         plots=[path for path in PLOTS if path.endswith(".pdf")],
         bench=[path for path in BENCH if not path.endswith(".png")],
@@ -23,7 +23,7 @@ rule paper:
         runtime=10,
         gpu=0,
     params:
-        folder=lambda wildcards, input: os.path.dirname(input.sources[0]),
+        folder=lambda wildcards, input: source("paper/source"),
         code=fingerprint("palimpsest.rendering.paper", *MANIFESTS),
     shell:
         "python -m palimpsest paper --source {params.folder:q} > {log:q} 2>&1"

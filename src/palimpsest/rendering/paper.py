@@ -2,6 +2,11 @@ r"""The paper: templates filled with the results, then typeset.
 
 Templates are LaTeX with jinja2 between ``\VAR{ }`` (a value; text is escaped), ``\BLOCK{ }`` (a statement) and
 ``\#{ }`` (a comment). Numbers are ``\pnum{name}``, or ``\VAR{pnum(name)}`` where the name is put together.
+
+Templates beside each other in ``paper/source`` are about all sources of the preset: they loop over the manifests in
+``sources`` and name no source, experiment or model. What is about one source is in its folder, in files named by their
+role. Every source has ``abstract_claims``, ``abstract_findings``, ``introduction``, ``section``, ``limitations`` and
+``conclusion``; it may have ``appendix`` and what its ``section`` includes.
 """
 
 from __future__ import annotations
@@ -12,30 +17,26 @@ import shutil
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from palimpsest.analysis.claims import read_verdicts
+from palimpsest.analysis.tables import read_index
 from palimpsest.foundation.errors import DataError, ToolError
 from palimpsest.foundation.files import write_bytes, write_text
 from palimpsest.rendering.frames import CLAIMS, records
 from palimpsest.rendering.latex import escape
 from palimpsest.rendering.numbers import MACROS, NUMBERS, macros, nearest, read_numbers
+from palimpsest.sources import sections_of
+from palimpsest.sources.shared.manifest import Source
 
 MAIN = "paper.tex.j2"
 TARGET = Path("paper/paper.tex")
-RESULT_SECTIONS = (
-    "abstract",
-    "nema_lite_results",
-    "nema_lite_comparison",
-    "nema_lc_results",
-    "memory_library_results",
-    "conclusion",
-)
-"""Templates in which no digit may be typed."""
+METHOD = ("source", "method", "tasks")
+"""Roles in a source's folder whose equations and settings may hold typed digits; no other template may have any."""
 TEX = "apt-get install texlive-latex-recommended texlive-fonts-recommended latexmk"
 SECONDS = 300
 
@@ -85,8 +86,14 @@ def render(source: Path, root: Path) -> str:
         DataError: file, line, and what is wrong: syntax, an unknown name or number, or a digit typed into a result.
     """
     numbers = read_numbers(root / NUMBERS)
-    for template in sorted(source.glob("*.tex.j2")):
-        _check(template, numbers)
+    shown = sections_of(set(read_index(root)["experiment"]))
+    folders = {source, *(source / one.templates for one in shown.values())}
+    for template in sorted(source.rglob("*.tex.j2")):
+        text = template.read_text(encoding="utf-8")
+        if template.parent in folders:
+            _check_numbers(template, text, numbers)
+        if not may_have_digits(template, source):
+            _check_digits(template, text)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(source),
         variable_start_string=r"\VAR{",
@@ -101,9 +108,9 @@ def render(source: Path, root: Path) -> str:
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: value if isinstance(value, Latex) else Latex(escape(value)),
     )
-    environment.filters["escape"] = lambda value: Latex(escape(value))
+    environment.filters |= _FILTERS
     try:
-        text = environment.get_template(MAIN).render(_context(numbers, root))
+        text = environment.get_template(MAIN).render(_context(numbers, shown, root))
     except jinja2.TemplateNotFound as error:
         raise DataError(f"{source / str(error.name)}: no such template") from None
     except jinja2.TemplateSyntaxError as error:
@@ -117,16 +124,23 @@ class _Unknown(Exception):
     """A template asks for something that the results do not have."""
 
 
-def _check(template: Path, numbers: dict[str, Any]) -> None:
-    """Find unknown numbers and typed digits before anything is rendered."""
-    text = template.read_text(encoding="utf-8")
+def may_have_digits(template: Path, source: Path) -> bool:
+    """Whether a template describes a method, or is the document's frame of settings for LaTeX."""
+    role = template.name.removesuffix(".tex.j2")
+    return template.name == MAIN if template.parent == source else role in METHOD
+
+
+def _check_numbers(template: Path, text: str, numbers: dict[str, Any]) -> None:
+    """Find unknown numbers before anything is rendered."""
     for match in _PNUM.finditer(text):
         if match[1] not in numbers:
             line = text.count("\n", 0, match.start()) + 1
             raise DataError(f"{template}: line {line}: {_unknown_number(match[1], numbers)}")
-    if template.name.removesuffix(".tex.j2") in RESULT_SECTIONS:
-        for line, found in typed_digits(text):
-            raise DataError(f"{template}: line {line}: {found!r}: a number is typed; allowed: \\pnum{{name}}")
+
+
+def _check_digits(template: Path, text: str) -> None:
+    for line, found in typed_digits(text):
+        raise DataError(f"{template}: line {line}: {found!r}: a number is typed; allowed: \\pnum{{name}}")
 
 
 def _unknown_number(name: str, numbers: dict[str, Any]) -> str:
@@ -134,9 +148,9 @@ def _unknown_number(name: str, numbers: dict[str, Any]) -> str:
 
 
 def _place(error: BaseException, source: Path) -> str:
-    """Template and line in which an error arose; jinja2 rewrites tracebacks so that they say it."""
+    """Template and line in which an error arose; jinja2 rewrites tracebacks so that they name it."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).suffix == ".j2"]
-    return f"{source / Path(frames[-1].filename).name}: line {frames[-1].lineno}" if frames else str(source)
+    return f"{frames[-1].filename}: line {frames[-1].lineno}" if frames else str(source)
 
 
 _NOT_PROSE = (
@@ -172,13 +186,41 @@ def typed_digits(text: str) -> list[tuple[int, str]]:
     ]
 
 
-def _context(numbers: dict[str, Any], root: Path) -> dict[str, Any]:
+def _context(numbers: dict[str, Any], shown: dict[str, Source], root: Path) -> dict[str, Any]:
     """What templates can use."""
     claims = [
         {key: None if value != value else value for key, value in row.items()}
         for row in records(read_verdicts(root / CLAIMS))
     ]
-    return {"claims": claims, "verdict": _verdict_of(claims), "plot": _plot, **_number_functions(numbers)}
+    experiments = set(read_index(root)["experiment"])
+    return {
+        "sources": list(shown.values()),
+        "claims": claims,
+        "verdicts": lambda source, track: [row for row in claims if _is_of(row, source, track)],
+        "verdict": _verdict_of(claims),
+        "has": experiments.__contains__,
+        "plot": _plot,
+        "listed": _listed,
+        **_number_functions(numbers),
+    }
+
+
+def _is_of(row: dict[str, Any], source: Source, track: str) -> bool:
+    return row["track"] == track and row["claim"].startswith(f"{source.number}-")
+
+
+def _listed(items: Iterable[str]) -> Latex:
+    """Items with commas and "and" between them."""
+    *first, last = [item if isinstance(item, Latex) else Latex(escape(item)) for item in items] or [Latex("")]
+    return Latex(f"{', '.join(first)} and {last}" if first else last)
+
+
+_FILTERS: dict[str, Callable[[Any], Any]] = {
+    "escape": lambda value: Latex(escape(value)),
+    "heading": lambda phrase: phrase[:1].upper() + phrase[1:],
+    "section_of": lambda source: Latex(rf"Section~\ref{{sec:{source.templates}}}"),
+    "letter_of": lambda row: Latex(escape(f"({row['claim'].rpartition('-')[2]})")),
+}
 
 
 def _plot(experiment: str, name: str) -> Latex:

@@ -334,7 +334,12 @@ def models_table(models: pd.DataFrame, titles: Mapping[str, str]) -> str:
         ]
         entries.append(Entry(row["experiment"], row["track"], "", cells))
     header = ["track", "model", "cell", "parameters", "steps", "examples", "test accuracy", "chance", "ceiling"]
-    return tabular("@{}lllrrrlrr@{}", header, grouped(entries, titles, len(header), "no run"))
+    rows = grouped(entries, titles, len(header), "no run")
+    caption = (
+        "Size, budget and test accuracy of every model, with the half width of its Student-$t$ interval. Of a model "
+        "with a grid, the cell with the highest accuracy on validation is shown; of several, the one that writes least."
+    )
+    return longtable("@{}lllrrrlrr@{}", header, rows, caption, "tab:models")
 
 
 def flattened(content: Any, key: str = "") -> dict[str, Any]:

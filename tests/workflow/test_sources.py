@@ -1,4 +1,4 @@
-"""A source is new files and nothing else: one is added and built, one is taken away."""
+"""A source is new files and nothing else: one is added and built to the PDF, others are taken away."""
 
 import shutil
 from pathlib import Path
@@ -26,21 +26,23 @@ def add_toy(project: Project) -> None:
         shutil.copy2(TOY / name, project.path / name)
 
 
-def test_a_source_of_new_files_is_built(project: Project) -> None:
+def test_a_source_of_new_files_is_built_to_the_pdf(project: Project) -> None:
     add_toy(project)
     shared = read_yaml(HOME / "params/default.yaml") | {"preset": "smoke", "workdir": "build/toy", "seeds": [0, 1]}
     own = read_yaml(TOY / "params/default/toy.yaml")
     project.write("params/only_toy.yaml", {**shared, **own, "trace_examples": 4})
-    project.snakemake("--configfile", "params/only_toy.yaml", "--until", "notebook")
+    project.snakemake("--configfile", "params/only_toy.yaml")
     root = project.path / "build/toy"
     for product in (
         "plots/toy_echo/register_vs_lstm.pdf",
         "tables/toy_scores.tex",
         "tables/claims_999.tex",
         "notebooks/executed/09_Toy.ipynb",
+        "paper/paper.pdf",
     ):
         assert (root / product).stat().st_size, product
     assert "shift register" in (root / "tables/toy_scores.tex").read_text(encoding="utf-8")
+    assert "\\section{A toy}" in (root / "paper/paper.tex").read_text(encoding="utf-8")
     assert "999-a" in (root / "tables/claims.csv").read_text(encoding="utf-8")
 
 
@@ -93,6 +95,12 @@ WRONG = {
         'number="999"',
         'number="001"',
         "sources/toy.py: number: '001' is also in src/palimpsest/sources/nema_lc.py; allowed: one source",
+    ),
+    "template": (
+        "src/palimpsest/sources/toy.py",
+        'templates="toy"',
+        'templates="toys"',
+        "sources/toy.py: templates: 'toys'; no such file: paper/source/toys/section.tex.j2",
     ),
     "notebook": (
         "src/palimpsest/sources/toy.py",

@@ -64,5 +64,6 @@ def _experiments(params: Path) -> Iterator[str]:
 
 def _files(name: str, source: Source) -> Iterator[tuple[str, Path]]:
     """Key with value in the manifest, and the file that it asks for."""
+    yield f"templates: {source.templates!r}", Path("paper/source") / source.templates / "section.tex.j2"
     for notebook in source.notebooks:
         yield f"notebooks: {notebook.name!r}", Path("notebooks/source") / name / f"{notebook.name}.ipynb"

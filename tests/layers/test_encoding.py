@@ -118,7 +118,7 @@ def test_a_run_alone_has_the_bits_that_it_has_in_a_pack(code: str) -> None:
         ({"num_outputs": 0}, "num_outputs: 0: "),
         ({"sequence_length": 0}, "sequence_length: 0: "),
         ({"width": 0}, "width: 0: "),
-        ({"classes": 2}, "classes: 2: unknown key; allowed: code, code_bits, "),
+        ({"classes": 2}, "classes: 2: unknown key; allowed: asked, cls_position, code, code_bits, "),
     ],
 )
 def test_bad_sizes_are_refused_in_one_line(content: dict[str, object], message: str) -> None:

@@ -1,7 +1,7 @@
 """Every model keeps the contract: shapes, gradients, chunks, independence of a run from its company, seeds, keys.
 
-There are two kinds: models that answer once, with one class, and models of sequences, which say something at every
-step. Every kind is walked over the tasks that it is made for.
+Encoders are walked over tasks that ask once, the others over tasks that ask at every step; that every model runs on
+every task is held by test_matrix.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ PUBLISHED: dict[type[Section], dict[str, object]] = {window_only.Config: {"windo
 
 
 def is_of_sequences(name: str) -> bool:
-    """Whether a model says something at every step."""
-    return issubclass(models.load(name).Config, SequenceConfig)
+    """Whether a model is walked over tasks that ask at every step; encoders are walked over those that ask once."""
+    return not issubclass(models.load(name).Config, EncoderConfig)
 
 
 def build(name: str, track: str, runs: int = 2, **changes: object) -> Any:
@@ -136,8 +136,8 @@ def test_default_config_builds_for_a_task(name: str) -> None:
 def test_shapes(name: str, track: str, training: bool) -> None:
     given, interface = batch(track)._replace(watch=look), TASKS[track].interface()
     output = run(build(name, track).train(training), given)
-    of_sequences = (given.inputs.shape[2], interface["num_outputs"]) if is_of_sequences(name) else ()
-    assert output.logits.shape == (2, 3, *(of_sequences or (interface["num_outputs"],)))
+    steps = given.inputs.shape[2] if is_of_sequences(name) else 1
+    assert output.logits.shape == (2, 3, steps, interface["num_outputs"])
     assert all(loss.shape == (2,) for loss in output.losses.values())
     for field, value in output.trace.present().items():
         assert value.shape[:2] == (2, 3), field

@@ -101,7 +101,7 @@ def executed(operations: Tensor) -> Tensor:
 def gradients_of_the_task(track: str, **changes: object) -> dict[str, Tensor | None]:
     """Gradient of the mean cross-entropy, without any auxiliary loss, by parameter."""
     model, size = build("nema_lc", track, **changes), 24
-    targets = examples(track).targets[:size].expand(2, -1)
+    targets = examples(track).targets[:size].expand(2, -1, -1)
     mean_loss(run(model, batch(track, size=size)).logits, targets).sum().backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
@@ -238,7 +238,7 @@ def test_a_last_batch_may_be_smaller(name: str) -> None:
     given = batch("published", first=6)
     small = Batch(given.inputs[:, :2], given.noise_key, {k: v[:, :2] for k, v in given.extras.items()})
     whole, part = run(model, given, narrowed(state, 6)), run(model, small, narrowed(state, 2))
-    assert part.logits.shape == (2, 2, 2)
+    assert part.logits.shape == (2, 2, 1, 2)
     assert part.state.slots.shape[:2] == (2, 2)
     if name != "random_replacement":  # what it draws depends on the size of the batch
         torch.testing.assert_close(part.logits, whole.logits[:, :2])

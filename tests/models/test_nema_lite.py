@@ -15,7 +15,7 @@ from tests.tasks.scored import mean_loss
 def gradients_from_task_loss(track: str, **changes: object) -> dict[str, torch.Tensor | None]:
     model = build("nema_lite", track, gate_bias=1.0, **changes)
     given = batch(track)
-    targets = TASKS[track].build(0).train.targets[:3].expand(2, -1)
+    targets = TASKS[track].build(0).train.targets[:3].expand(2, -1, -1)
     mean_loss(run(model, given).logits, targets).sum().backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
@@ -92,7 +92,7 @@ def naive_published_logits(model: nema_lite.Model, given, capacity: int, top_k: 
                 attention = np.exp(similarity[best]) / np.exp(similarity[best]).sum()
                 read = attention @ keys[best]
             rows.append((query + read) @ weight[r] + bias[r])
-        logits.append(rows)
+        logits.append([[row] for row in rows])
     return np.array(logits)
 
 
@@ -117,6 +117,9 @@ def test_published_forward_equals_the_loop_over_tokens(threshold: float, capacit
         {"write_context": 7},
         {"width": "wide"},
         {"cls_position": 64},
+        {"asked": (64,)},
+        {"asked": (3, 2)},
+        {"asked": ()},
     ],
 )
 def test_bad_parameters_are_refused(content: dict[str, object]) -> None:
@@ -125,9 +128,9 @@ def test_bad_parameters_are_refused(content: dict[str, object]) -> None:
 
 
 def test_a_window_that_reaches_the_answer_is_refused() -> None:
-    assert window_only.Config(window=16, cls_position=63).window == 16
+    assert window_only.Config(window=16, asked=(63,), cls_position=63).window == 16
     with pytest.raises(ValidationError, match="allowed: at most 16"):
-        window_only.Config(window=17, cls_position=63)
+        window_only.Config(window=17, asked=(63,), cls_position=63)
 
 
 @pytest.mark.parametrize("name", ["no_memory", "window_only"])

@@ -151,24 +151,29 @@ def test_a_model_of_sequences_is_told_its_task(tmp_path: Path) -> None:
         assert (spec.training.order, spec.training.optimiser, spec.training.clip_value) == ("stream", "rmsprop", 10)
 
 
-@pytest.mark.parametrize(
-    ("task", "model", "line"),
-    [
-        ("copy", "nema_lite", "'nema_lite' does not take 'code' of task 'copy'; allowed: .* something at every step"),
-        ("copy", "no_memory", "'no_memory' does not take 'code' of task 'copy'; allowed: .* something at every step"),
-        ("delayed_qa", "lstm", "'lstm' does not take 'cls_position' of task 'delayed_qa'; .* one class an example"),
-        ("delayed_qa", "ntm", "'ntm' does not take 'cls_position' of task 'delayed_qa'; .* one class an example"),
-    ],
-)
-def test_a_model_that_cannot_say_what_its_task_asks_for_is_refused(task: str, model: str, line: str) -> None:
+def of_one_grid(task: str, model: str) -> Params:
+    """A preset of one model on one task."""
     content = presets.sequence_content(order="shuffled")
     track = content["experiments"]["copy"]["tracks"]["repaired"]
     track["task"] = {"name": task}
     track["grids"] = {"here": {"model": model}}
     del track["shared"], content["experiments"]["mqar"]
-    with pytest.raises(ParameterError, match=rf"params: .*grids\.here\.model: {line}") as caught:
-        specs.check(Params.model_validate(content))
+    return Params.model_validate(content)
+
+
+@pytest.mark.parametrize("model", ["oracle_writer", "oracle_replacement"])
+def test_a_model_that_needs_to_know_more_than_its_task_gives_is_refused(model: str) -> None:
+    line = rf"params: .*grids\.here\.model: '{model}' needs 'answer_position', which task 'copy' does not give; .*less"
+    with pytest.raises(ParameterError, match=line) as caught:
+        specs.check(of_one_grid("copy", model))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("task", "model"), [("copy", "nema_lite"), ("delayed_qa", "ntm"), ("delayed_qa", "lstm")])
+def test_models_are_told_where_a_task_asks(task: str, model: str) -> None:
+    (specs_of_cell,) = specs.check(of_one_grid(task, model)).values()
+    config = specs_of_cell[0].config
+    assert config["asked"] == (None if task == "copy" else [config["sequence_length"] - 1])
 
 
 def test_a_stream_has_a_step_for_every_epoch(tmp_path: Path) -> None:

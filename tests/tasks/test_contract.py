@@ -19,10 +19,10 @@ from palimpsest.tasks import Examples, Task, TaskConfig
 SIZES = {"num_train": 12, "num_validation": 8, "num_test": 6}
 """No fewer tests than a task of sequences has tested sizes by default."""
 GENERATED = [name for name in tasks.names() if tasks.load(name).Config.generated]
-OF_ONE_CLASS = [name for name in tasks.names() if not tasks.load(name).Config.at_every_step]
+OF_ONE_CLASS = [name for name in tasks.names() if tasks.load(name).Config().asked() is not None]
 OF_SEQUENCES = [name for name in tasks.names() if name not in OF_ONE_CLASS]
 KEYS = {
-    "class": {"num_tokens", "num_outputs", "sequence_length", "cls_position"},
+    "class": {"num_tokens", "num_outputs", "sequence_length", "asked", "cls_position"},
     "sequence": {"num_tokens", "num_outputs", "sequence_length", "code", "code_bits", "code_levels"},
 }
 """What a model is told of a task, by what is asked: one class an example, or something at every step."""
@@ -136,18 +136,18 @@ def test_a_task_tells_a_model_what_all_tasks_of_its_kind_tell(small: Small, name
 
 def test_examples_have_the_sizes_that_the_interface_promises(small: Small, module: Task) -> None:
     config = small()
-    interface, once = config.interface(), not config.at_every_step
+    interface, once = config.interface(), config.asked() is not None
     lowest, kinds = (0 if once else -1), config.num_answers()
     longest = 0
     for split, size in zip(config.build(1), SIZES.values(), strict=True):
         assert split.inputs.shape == (size, split.inputs.shape[1])
-        assert split.targets.shape == ((size,) if once else split.inputs.shape)
+        assert split.targets.shape == ((size, 1) if once else split.inputs.shape)
         assert all(value.shape[0] == size and value.dtype == torch.int64 for value in split.extras.values())
         bounds = ((split.inputs, 0, interface["num_tokens"]), (split.targets, lowest, kinds))
         for tensor, least, bound in bounds:
             assert tensor.dtype == torch.int64
             assert tensor.min() >= least
-            assert tensor.max() < bound <= 2**15  # data sets are stored in 16 bits
+            assert tensor.max() < bound
         longest = max(longest, split.inputs.shape[1])
         if once:
             assert split.inputs.shape[1] == interface["sequence_length"]
@@ -174,7 +174,7 @@ def test_the_answer_stands_in_the_sequence_or_nowhere_and_never_on_cls(small: Sm
     for split in config.build(1):
         answer = split.extras["answer_position"]
         assert answer.dtype == torch.int64
-        assert answer.shape == split.targets.shape
+        assert answer.shape == split.targets.shape[:1]
         assert answer.min() >= -1
         assert answer.max() < config.interface()["sequence_length"]
         assert (answer != config.interface()["cls_position"]).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
@@ -29,3 +30,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path}: no such file") from None
     except (SafetensorError, ValueError, KeyError) as error:
         raise DataError(f"{path}: corrupt: {error}; allowed: a safetensors file") from None
+
+
+STORED = (torch.int8, torch.uint8, torch.int16, torch.int32)
+"""Types in which integers are stored, from the smallest on."""
+
+
+def narrowed(values: Tensor, lowest: int, highest: int) -> Tensor:
+    """Integers in the smallest type that holds all from ``lowest`` to ``highest``.
+
+    >>> narrowed(torch.tensor([3]), 0, 50_256).dtype, narrowed(torch.tensor([-1]), -1, 127).dtype
+    (torch.int32, torch.int8)
+    """
+    fits = (kind for kind in STORED if torch.iinfo(kind).min <= lowest and highest <= torch.iinfo(kind).max)
+    return values.to(next(fits, torch.int64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -9,21 +10,19 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from palimpsest.foundation.sections import Section
 from palimpsest.layers.attention import SelfAttention
 from palimpsest.layers.embedding import Embedding
+from palimpsest.layers.encoding import Question, SequenceConfig, WideInput
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.noise import dropout
 from palimpsest.layers.norm import LayerNorm
 
 
-class EncoderConfig(Section):
-    """Sizes of a token encoder; the task sets the first four."""
+class EncoderConfig(SequenceConfig):
+    """Sizes of a token encoder."""
 
-    num_tokens: int = Field(10, ge=1, description="token alphabet (set by the task)")
-    num_outputs: int = Field(10, ge=2, description="classes C (set by the task)")
-    sequence_length: int = Field(64, ge=1, description="tokens T of a sequence (set by the task)")
-    cls_position: int = Field(0, ge=0, description="where CLS stands (set by the task)")
+    num_outputs: int = Field(10, ge=1, description="outputs O of an asked step: bits or classes (set by the task)")
+    sequence_length: int = Field(64, ge=1, description="tokens T of the longest sequence (set by the task)")
     width: int = Field(128, ge=1, description="features D of a token")
     num_heads: int = Field(4, ge=1, description="attention heads; divides width")
     num_layers: int = Field(2, ge=1, description="encoder layers")
@@ -34,8 +33,6 @@ class EncoderConfig(Section):
     def _heads_divide_width(self) -> EncoderConfig:
         if self.width % self.num_heads:
             raise ValueError(f"num_heads {self.num_heads} does not divide width {self.width}; allowed: a divisor")
-        if self.cls_position >= self.sequence_length:
-            raise ValueError(f"cls_position {self.cls_position} lies outside the {self.sequence_length} tokens")
         return self
 
 
@@ -69,7 +66,8 @@ class TokenEncoder(nn.Module):
 
     def __init__(self, runs: int, config: EncoderConfig) -> None:
         super().__init__()
-        self.tokens = Embedding(runs, config.num_tokens, config.width)
+        learned = config.code == "learned"
+        self.tokens = Embedding(runs, config.num_tokens, config.width) if learned else WideInput(runs, config)
         self.positions = Embedding(runs, config.sequence_length, config.width)
         self.layers = nn.ModuleList(EncoderLayer(runs, config, 4 * index) for index in range(config.num_layers))
 
@@ -101,6 +99,38 @@ class TokenEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, mask, noise_key)
         return x.reshape(runs, batch, time, -1)
+
+    def states_that_ask(
+        self,
+        inputs: Int[Tensor, "runs batch time"],
+        questions: Sequence[Question],
+        *,
+        start: int = 0,
+        segment: int,
+        window: int | None = None,
+        noise_key: Int[Tensor, " runs"] | None = None,
+    ) -> Float[Tensor, "runs batch questions width"]:
+        """Encode only the segments in which questions stand, each by itself, and return the states that ask.
+
+        Args:
+            inputs: tokens, from the first of a segment on.
+            questions: what is asked.
+            start: position of the first token.
+            segment: tokens that see each other.
+            window: how far back a token sees, itself included; ``None``: both ways without limit.
+            noise_key: for dropout; ``None`` switches it off.
+        """
+        encoded: dict[int, Tensor] = {}
+        states = []
+        for question in questions:
+            first = question.token - question.token % segment
+            if first not in encoded:
+                piece = inputs[:, :, first : first + segment]
+                encoded[first] = self(piece, start=start + first, window=window, noise_key=noise_key)
+            states.append(encoded[first][:, :, question.token - first])
+        if not states:
+            return self.positions.weight.new_zeros(*inputs.shape[:2], 0, self.positions.weight.shape[-1])
+        return states[0][:, :, None] if len(states) == 1 else torch.stack(states, 2)
 
 
 def causal_window(time: int, window: int, device: torch.device | Literal["cpu"] = "cpu") -> Bool[Tensor, "time time"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from palimpsest.foundation.tensors import narrowed
 from palimpsest.memory.stepwise_trace import look
 from palimpsest.models import Batch
 from palimpsest.tasks import Examples, Splits
@@ -31,7 +32,7 @@ def probe(pack: Pack, splits: Splits, examples: int) -> dict[str, Tensor]:
     pack.model.train()
     trace = {name: value.to(STORED.get(name, torch.float32)) for name, value in output.trace.present().items()}
     trace |= pack.task.record(output.logits)
-    return trace | {"inputs": inputs.to(torch.int16)} | extras
+    return trace | {"inputs": narrowed(inputs, 0, pack.specs[0].config["num_tokens"] - 1)} | extras
 
 
 def _probed(test: Examples, examples: int) -> slice | Tensor:

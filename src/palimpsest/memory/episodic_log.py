@@ -20,8 +20,8 @@ class EpisodicRecord(NamedTuple):
     """Probability of a write at each token."""
     writes: Float[Tensor, "runs batch time"]
     """0 or 1: what was written."""
-    read_weights: Float[Tensor, "runs batch slots"]
-    """How much of each slot was read."""
+    read_weights: Float[Tensor, "runs batch slots"] | None
+    """``None`` where nothing was asked; else how much of each slot was read."""
     slot_time: Int[Tensor, "runs batch slots"]
     """The token that each slot holds, −1 where it holds none."""
     alive: Float[Tensor, "runs batch slots"]

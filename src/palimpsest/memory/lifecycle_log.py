@@ -38,8 +38,8 @@ class LifecycleRecord(NamedTuple):
     """The step of the sequence that each slot holds, −1 where it holds none."""
     alive: Float[Tensor, "runs batch slots"]
     """0 or 1: whether a slot holds something."""
-    read_weights: Float[Tensor, "runs batch slots"]
-    """How much of each slot the answer read."""
+    read_weights: Float[Tensor, "runs batch slots"] | None
+    """``None`` where nothing was asked; else how much of each slot the answer read."""
     state: LifecycleState
     """After the last step."""
 

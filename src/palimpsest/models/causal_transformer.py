@@ -70,7 +70,7 @@ class Model(nn.Module):
         self.head = Linear(runs, config.width, config.num_outputs)
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Heard | None = None) -> ModelOutput:
-        """Logits (R, B, T, O) after every token.
+        """Logits (R, B, Q, O) at the asked steps.
 
         Args:
             batch: tokens of R × B sequences, or of parts of them.
@@ -93,7 +93,7 @@ class Model(nn.Module):
         key = batch.noise_key if self.training else None
         for layer in self.layers:
             x = layer(x, mask, key)
-        said = self.head(x[:, :, time - batch.inputs.shape[2] :])
+        said = self.head(self.config.at_asked_steps(x[:, :, time - batch.inputs.shape[2] :], batch.start))
         return ModelOutput(said, {}, None, Heard(heard))
 
     def _places(self, runs: int, time: int) -> Float[Tensor, "... time width"]:

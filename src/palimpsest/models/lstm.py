@@ -80,7 +80,7 @@ class Model(RecurrentModel):
         return LSTMStack(runs, d_in, self.config.hidden, self.config.num_layers)
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: StackState | None = None) -> ModelOutput:
-        """Logits (R, B, T, O) after every token; arguments as those of :class:`RecurrentModel`.
+        """Logits (R, B, Q, O) at the asked steps; arguments as those of :class:`RecurrentModel`.
 
         Layer by layer, not step by step: what a layer's inputs contribute is then one product for the whole sequence.
         """
@@ -95,7 +95,7 @@ class Model(RecurrentModel):
                 said.append(y)
             features = torch.stack(said, 2)
             after.append(now)
-        return ModelOutput(self.head(features), {}, None, StackState(tuple(after)))
+        return ModelOutput(self.answer(features, batch), {}, None, StackState(tuple(after)))
 
     def under_controls(
         self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]

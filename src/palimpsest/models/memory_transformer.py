@@ -59,7 +59,7 @@ class Model(RecurrentModel):
         )
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Any = None) -> ModelOutput:
-        """Logits (R, B, T, O) after every token; if it is watched, it records the reads of all layers.
+        """Logits (R, B, Q, O) at the asked steps; if it is watched, it records the reads of all layers.
 
         Args:
             batch: tokens of R × B sequences, or of parts of them.
@@ -72,4 +72,4 @@ class Model(RecurrentModel):
         features = features if self.widen is None else self.widen(features)
         said, after, weights = self.cell.observed(features, before, batch.control)
         record = None if batch.watch is None else SegmentRecord(weights.detach())
-        return ModelOutput(self.head(said), {}, record, after)
+        return ModelOutput(self.answer(said, batch), {}, record, after)

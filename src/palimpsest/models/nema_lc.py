@@ -6,7 +6,7 @@ The published reading and the repaired one are two settings of the same parts:
                       published                                 repaired
 ====================  ========================================  ==========================================
 ``chunk``             null: one step for the whole sequence     tokens of a memory step; 16 steps or more
-``order``             read, then write                          write, then read; the last chunk asks
+``order``             read, then write                          write, then read; the last chunk only asks
 ``memory``            persistent: kept from batch to batch      episodic: empty when a sequence begins
 ``allocator``         ranked: whatever a slot does competes     requested: what is not retained competes
 ``straight_through``  false: decisions carry no gradient        true
@@ -18,7 +18,7 @@ The published reading and the repaired one are two settings of the same parts:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from itertools import count, groupby
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
@@ -39,6 +39,7 @@ from palimpsest.memory.reading import AttentionRead, Read, SigmoidRead, dot_prod
 from palimpsest.models import Batch, Control, ModelOutput
 
 Vectors = Float[Tensor, "runs batch dim"]
+Asking = Float[Tensor, "runs batch questions dim"]
 PERMUTATION_STREAM = 1 << 20
 """Controls and policies that draw, draw from this stream on; the streams of the encoder's dropout lie below it."""
 SAME_MEMORY: tuple[Control, ...] = ("on", "off", "shuffled")
@@ -121,15 +122,24 @@ class Chance(NamedTuple):
 
 
 class Life(NamedTuple):
-    """What a memory has lived through: every step, how it stands after them, and what was read last."""
+    """The steps that a memory has taken in a sequence, or in a part of it."""
 
     lived: Lived
-    state: LifecycleState
-    heard: Vectors
-    """The last context with what was read for it."""
-    read: Read | None
+    before: list[LifecycleState]
+    """The memory before each step."""
+    after: list[LifecycleState]
+    """The memory after each step."""
+    contexts: list[Vectors]
+    """What each step was about; where a step reads first, its context and what was read for it."""
+    reads: list[Read]
+    """What each step read; nothing where steps do not read."""
     begun: int
     """Step of the memory at which the sequence began: 0, unless the memory is older than the sequence."""
+
+    @property
+    def state(self) -> LifecycleState:
+        """The memory after the last step."""
+        return self.after[-1]
 
 
 class Model(nn.Module):
@@ -180,14 +190,14 @@ class Model(nn.Module):
         caller's.
 
         Args:
-            batch: tokens of R × B sequences, or their last chunks, the last of which holds CLS.
+            batch: tokens of R × B sequences, or of whole chunks at their end.
             hyper: ``lambda_write``, ``write_threshold``, …, each (R,).
             state: memory after the chunks before, or after the batch before; ``None``: empty.
         """
-        contexts, question = self.encode(batch)
+        contexts, asking = self.encode(batch)
         if not self.config.use_memory:
-            return ModelOutput(self.classify(question), {}, None, state)
-        return self._answer(batch, question, self._live(batch, self._remembered(contexts), hyper, state))
+            return ModelOutput(self.classify(asking), {}, None, state)
+        return self._answer(batch, asking, self._live(batch, self._remembered(contexts), hyper, state))
 
     def weighed(self, hyper: dict[str, Tensor]) -> dict[str, Tensor]:
         """λ of every term, but 0 of the one that a run leaves out."""
@@ -202,7 +212,7 @@ class Model(nn.Module):
         """Output under each control; where the memory is read only to answer, it lives the same life under most."""
         if not self.config.use_memory:
             return [self(batch, hyper)] * len(states)
-        contexts, question = self.encode(batch)
+        contexts, asking = self.encode(batch)
         lives: dict[Control, Life] = {}
         outputs = []
         for control, state in states.items():
@@ -211,28 +221,34 @@ class Model(nn.Module):
             alike: Control = "on" if same else control
             if alike not in lives:
                 lives[alike] = self._live(given, self._remembered(contexts), hyper, state)
-            outputs.append(self._answer(given, question, lives[alike]))
+            outputs.append(self._answer(given, asking, lives[alike]))
         return outputs
 
     def observe(self, batch: Batch, hyper: dict[str, Tensor], state: LifecycleState | None = None) -> LifecycleState:
         """Memory after chunks that are not the last: whole ones, beginning at position ``batch.start``."""
         return self._live(batch, self.encode(batch)[0], hyper, state).state
 
-    def encode(self, batch: Batch) -> tuple[Float[Tensor, "runs batch steps dim"], Vectors]:
-        """A context for every chunk, the mean of its states, and the state of CLS; each chunk is seen by itself.
+    def encode(self, batch: Batch) -> tuple[Float[Tensor, "runs batch steps dim"], Asking]:
+        """A context for every chunk, the mean of its states, and the states that ask; each chunk is seen by itself.
 
-        Without chunks, the state of CLS is the only context.
+        Without chunks, the last state that asks is the only context. A last chunk that is not whole is filled up with
+        token 0; where one writes before one reads there are at least two chunks, as the last only asks.
         """
         key = batch.noise_key if self.training else None
         runs, size, time = batch.inputs.shape
-        cls = self.config.cls_position - batch.start
+        tokens = [question.token for question in self.config.questions(batch.start, time)]
         if self.config.chunk is None:
             states = self.encoder(batch.inputs, start=batch.start, noise_key=key)
-            return states[:, :, cls, None], states[:, :, cls]
+            asking = states[:, :, tokens[0], None] if len(tokens) == 1 else states[:, :, tokens]
+            return asking[:, :, -1:], asking
         length = self.config.chunk
-        chunks = batch.inputs.reshape(runs, size * (time // length), length)
-        states = self.encoder(chunks, noise_key=key).view(runs, size, time // length, length, -1)
-        return states.mean(3), states[:, :, min(cls, time - 1) // length, cls % length]
+        fewest = 2 if self.config.order == "write_read" and batch.start == 0 else 1
+        count = max(-(-time // length), fewest)
+        inputs = F.pad(batch.inputs, (0, count * length - time))
+        states = self.encoder(inputs.reshape(runs, size * count, length), noise_key=key)
+        states = states.view(runs, size, count, length, -1)
+        asking = [states[:, :, token // length, token % length] for token in tokens]
+        return states.mean(3), torch.stack(asking, 2) if asking else states[:, :, 0, :0]
 
     def _remembered(self, contexts: Float[Tensor, "runs batch chunks dim"]) -> Float[Tensor, "runs batch steps dim"]:
         """The contexts of memory steps: all, but where one writes before one reads, the last only asks."""
@@ -298,32 +314,58 @@ class Model(nn.Module):
 
     def _live(self, batch: Batch, contexts: Tensor, hyper: dict[str, Tensor], state: LifecycleState | None) -> Life:
         """Take a memory step for every context in turn."""
-        runs, size, steps, dim = contexts.shape
+        runs, size, _, dim = contexts.shape
         if state is None:
             state = lifecycle.initial_state(runs, size, self.config.num_slots, dim, device=contexts.device)
-        first = batch.start // (self.config.chunk or self.config.sequence_length)
+        take_steps = self._read_then_write if self.config.order == "read_write" else self._write_then_use
+        return take_steps(batch, contexts, hyper["write_threshold"], state)
+
+    def _read_then_write(self, batch: Batch, contexts: Tensor, threshold: Tensor, state: LifecycleState) -> Life:
+        """Read for each context, and decide about the slots from context and read together."""
+        begun = state.steps - self._first_step(batch)
+        before, after, heard, reads, taken = [], [], [], [], []
+        for context, chance in zip(contexts.unbind(2), self._chances(batch, contexts.shape[2]), strict=True):
+            before.append(state)
+            read = self.read(context[:, :, None], state, batch)
+            state = self._after_reading(context, read, state, batch)
+            heard.append(context + read.vector.squeeze(2))
+            reads.append(read)
+            (chunk,) = self.prepare(batch, heard[-1][:, :, None], state.steps - begun)
+            taken.append(self._taken(batch, state, chunk, threshold, chance))
+            state = taken[-1][2].state
+            after.append(state)
+        return Life(_stack(taken), before, after, heard, reads, begun)
+
+    def _write_then_use(self, batch: Batch, contexts: Tensor, threshold: Tensor, state: LifecycleState) -> Life:
+        """Decide about the slots from each context alone; what the context would read then counts as use."""
+        first = self._first_step(batch)
         begun = state.steps - first
-        read_first = self.config.order == "read_write"
-        chunks = contexts.unbind(2) if read_first else self.prepare(batch, contexts, first)
-        taken, read, heard = [], None, contexts[:, :, -1]
-        for chunk, chance in zip(chunks, self._chances(batch, steps), strict=True):
-            if isinstance(chunk, Tensor):  # the memory has a say in what is known of it
-                read = self.read(chunk, state, batch)
-                state, heard = self._after_reading(chunk, read, state, batch), chunk + read.vector.squeeze(2)
-                (chunk,) = self.prepare(batch, heard[:, :, None], state.steps - begun)
-            proposal = self.propose(batch, state, chunk)
-            tried = proposal if chance is None else self.explored(batch, state, proposal, chance)
-            done = self._step(state, tried, chunk, hyper["write_threshold"], chance)
-            taken.append((state, proposal, done))
-            state = done.state
-            if not read_first:
-                state = lifecycle.used(state, self._usage(chunk.query[:, :, None], state), state.steps - 1)
-        return Life(_stack(taken), state, heard, read, begun)
+        chunks = self.prepare(batch, contexts, first)
+        before, after, taken = [], [], []
+        for chunk, chance in zip(chunks, self._chances(batch, contexts.shape[2]), strict=True):
+            before.append(state)
+            taken.append(self._taken(batch, state, chunk, threshold, chance))
+            state = taken[-1][2].state
+            state = lifecycle.used(state, self._usage(chunk.query[:, :, None], state), state.steps - 1)
+            after.append(state)
+        return Life(_stack(taken), before, after, [chunk.context for chunk in chunks], [], begun)
+
+    def _first_step(self, batch: Batch) -> int:
+        """Number of the memory step in which the first token of a batch stands."""
+        return batch.start // (self.config.chunk or self.config.sequence_length)
+
+    def _taken(
+        self, batch: Batch, state: LifecycleState, chunk: Chunk, threshold: Tensor, chance: Chance | None
+    ) -> tuple[LifecycleState, Proposal, lifecycle.Step]:
+        """Take one step: the memory before it, what was proposed, and what was done."""
+        proposal = self.propose(batch, state, chunk)
+        tried = proposal if chance is None else self.explored(batch, state, proposal, chance)
+        return state, proposal, self._step(state, tried, chunk, threshold, chance)
 
     def _after_reading(self, context: Vectors, read: Read, state: LifecycleState, batch: Batch) -> LifecycleState:
         """The memory once it was read: usage is what its own slots would give, whatever ``batch.control`` does."""
         if batch.control in ("off", "shuffled"):
-            read = self.read(context, state, batch._replace(control="on"))
+            read = self.read(context[:, :, None], state, batch._replace(control="on"))
         return lifecycle.used(state, read.weights.squeeze(2), state.steps)
 
     def _step(
@@ -356,32 +398,59 @@ class Model(nn.Module):
         """What a reader that looks at ages is given besides."""
         return (state.age / self.config.age_unit,) if self.config.read == "attention" else ()
 
-    def read(self, query: Vectors, state: LifecycleState, batch: Batch) -> Read:
-        """What is read with a context, after whatever ``batch.control`` does to the memory."""
+    def read(self, queries: Asking, state: LifecycleState, batch: Batch) -> Read:
+        """What is read with each of Q queries, after whatever ``batch.control`` does to the memory."""
         if batch.control == "shuffled":  # every sequence reads its neighbour's memory
             slots, alive, age = (part.roll(1, 1) for part in (state.slots, state.alive, state.age))
             state = state._replace(slots=slots, alive=alive, age=age)
         reader = self.reader or dot_product_read
-        read = reader(query[:, :, None], state.slots, state.alive, *self._ages(state))
+        read = reader(queries, state.slots, state.alive, *self._ages(state))
         if batch.control == "off":
             read = Read(torch.zeros_like(read.vector), torch.zeros_like(read.weights))
         return read
 
-    def _answer(self, batch: Batch, question: Vectors, life: Life) -> ModelOutput:
-        read, heard = life.read, life.heard
-        if self.config.order == "write_read" or read is None:
-            read = self.read(question, life.state, batch)
-            heard = question + read.vector.squeeze(2)
+    def _answer(self, batch: Batch, asking: Asking, life: Life) -> ModelOutput:
+        """Logits at the asked steps, from the memory as it is in the chunk of each."""
+        length, last = self.config.chunk or self.config.sequence_length, len(life.after) - 1
+        questions = self.config.questions(batch.start, batch.inputs.shape[2])
+        steps = [min(question.step // length, last) for question in questions]
+        answer = self._answer_of_steps if self.config.order == "read_write" else self._answer_of_questions
+        answers, read = answer(batch, asking, life, steps)
         terms = lifecycle.losses(life.lived, of_masks=self.config.losses == "masks")
         record = self._record(life, read)
         log = lifecycle_log.log(record, batch.extras.get("answer_position"), batch.inputs.shape[-1])
-        return ModelOutput(self.classify(heard), terms, record, life.state, log)
+        return ModelOutput(self.classify(answers), terms, record, life.state, log)
 
-    def classify(self, heard: Vectors) -> Float[Tensor, "runs batch classes"]:
-        """Logits of a context with what was read for it."""
-        return self.classifier(heard if self.head is None else self.head(heard, relu=True))
+    def _answer_of_steps(
+        self, batch: Batch, asking: Asking, life: Life, steps: list[int]
+    ) -> tuple[Asking, Read | None]:
+        """Where a step reads before it writes: what its context has read, or, without chunks, what each question has.
 
-    def _record(self, life: Life, read: Read) -> LifecycleRecord:
+        Without chunks the last question is the context of the only step.
+        """
+        if self.config.chunk is None and len(steps) > 1:
+            read = self.read(asking, life.before[0], batch)
+            return asking + read.vector, read
+        return _joined(asking, [life.contexts[step][:, :, None] for step in steps]), life.reads[-1]
+
+    def _answer_of_questions(
+        self, batch: Batch, asking: Asking, life: Life, steps: list[int]
+    ) -> tuple[Asking, Read | None]:
+        """Where a step writes first: what each question reads of the memory after the step of its chunk."""
+        answers: list[Tensor] = []
+        read, done = None, 0
+        for step, group in groupby(steps):
+            queries = asking[:, :, done : done + len(list(group))]
+            read = self.read(queries, life.after[step], batch)
+            answers.append(queries + read.vector)
+            done += queries.shape[2]
+        return _joined(asking, answers), read
+
+    def classify(self, states: Asking) -> Float[Tensor, "runs batch questions outputs"]:
+        """Logits of states with what was read for them."""
+        return self.classifier(states if self.head is None else self.head(states, relu=True))
+
+    def _record(self, life: Life, read: Read | None) -> LifecycleRecord:
         """What happened in each chunk; in one that only asks nothing does."""
         lived, state = life.lived, life.state
         operations, score, write = lived.operations, lived.score.detach(), lived.write
@@ -395,7 +464,7 @@ class Model(nn.Module):
         return LifecycleRecord(
             write_gate=score,
             writes=write,
-            read_weights=read.weights.detach().squeeze(2),
+            read_weights=None if read is None else read.weights[:, :, -1].detach(),
             slot_time=torch.where(state.time >= life.begun, state.time - life.begun, -1),
             alive=alive[:, :, -1],
             operations=operations,
@@ -441,6 +510,11 @@ class PolicyModel(Model):
         """The proposal: a rule has nothing to try."""
         del batch, state, chance
         return proposal
+
+
+def _joined(asking: Asking, parts: list[Tensor]) -> Asking:
+    """Parts, each of some of the questions, side by side; none where nothing is asked."""
+    return parts[0] if len(parts) == 1 else torch.cat([asking[:, :, :0], *parts], 2)
 
 
 def _stack(taken: Sequence[tuple[LifecycleState, Proposal, lifecycle.Step]]) -> Lived:

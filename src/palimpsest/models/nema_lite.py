@@ -1,4 +1,4 @@
-"""NeMA-Lite: a Transformer encoder, a learned write gate and an episodic memory that CLS reads (source 000).
+"""NeMA-Lite: a Transformer encoder, a learned write gate and an episodic memory that questions read (source 000).
 
 The published reading and the repaired one are two settings of the same parts:
 
@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from palimpsest.foundation.sections import PerRun
 from palimpsest.layers.linear import Linear
@@ -36,6 +37,7 @@ from palimpsest.memory.write_gate import WriteDecision, WriteGate, threshold_wri
 from palimpsest.models import Batch, Control, ModelOutput
 
 States = Float[Tensor, "runs batch time width"]
+Asking = Float[Tensor, "runs batch questions width"]
 PERMUTATION_STREAM = 1 << 20
 """Randomised controls draw from this stream on; the streams of the encoder's dropout lie below it."""
 
@@ -51,7 +53,7 @@ class Config(EncoderConfig):
     capacity: int = Field(256, ge=1, description="slots N of the memory")
     memory: Literal["shared", "per_example"] = Field("shared", description="one FIFO for the batch, or one a sequence")
     straight_through: bool = Field(False, description="whether the task loss reaches the gate through what is written")
-    read: Literal["topk_cosine", "sigmoid"] = Field("topk_cosine", description="how CLS reads the memory")
+    read: Literal["topk_cosine", "sigmoid"] = Field("topk_cosine", description="how a question reads the memory")
     top_k: int = Field(4, ge=1, description="slots that a top-k read takes")
     segment: int | None = Field(None, ge=1, description="tokens that see each other; null: the whole sequence")
     write_context: int | None = Field(None, ge=1, description="tokens that a written state has seen; null: as segment")
@@ -86,12 +88,12 @@ class Model(nn.Module):
         self.classifier = Linear(runs, config.width, config.num_outputs)
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: EpisodicState | None = None) -> ModelOutput:
-        """Encode, write, then let CLS read.
+        """Encode, write, and let each question read the memory as it is at its step.
 
         L = L_task + λ · mean(g) [source 000]; the task loss is the caller's.
 
         Args:
-            batch: tokens of R × B sequences, or their last chunk, which holds CLS.
+            batch: tokens of R × B sequences, or chunks of them: whole segments.
             hyper: ``mem_lambda``, ``write_threshold``, …, each (R,).
             state: memory after the chunks before; ``None``: empty.
         """
@@ -101,48 +103,61 @@ class Model(nn.Module):
         self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, EpisodicState | None]
     ) -> list[ModelOutput]:
         """Output under each control in turn: they differ in what is done to the memory, not in what is encoded."""
-        written, cls = self.encode(batch)
+        written, asking = self.encode(batch)
         return [
-            self._remember(batch._replace(control=control), written, cls, hyper, state)
+            self._remember(batch._replace(control=control), written, asking, hyper, state)
             for control, state in states.items()
         ]
 
     def _remember(
-        self, batch: Batch, written: States, cls: Tensor, hyper: dict[str, Tensor], state: EpisodicState | None
+        self, batch: Batch, written: States, asking: Asking, hyper: dict[str, Tensor], state: EpisodicState | None
     ) -> ModelOutput:
-        decision, writes, state = self._write(batch, written, hyper, state)
-        read = self.read(cls, state, batch)
-        logits = self.classifier(cls + read.vector.squeeze(2))
+        decision, writes = self._decide(batch, written, hyper)
+        reads, done = [], 0
+        for index, question in enumerate(self.config.questions(batch.start, written.shape[2])):
+            upto = question.step + 1
+            state = self._append(written[:, :, done:upto], writes[:, :, done:upto], state)
+            reads.append(self.read(asking[:, :, index : index + 1], state, batch))
+            done = upto
+        if done < written.shape[2] or state is None:
+            state = self._append(written[:, :, done:], writes[:, :, done:], state)
+        answers = [asking[:, :, index : index + 1] + read.vector for index, read in enumerate(reads)]
+        logits = self.classifier(answers[0] if len(answers) == 1 else torch.cat([asking[:, :, :0], *answers], 2))
         losses = {"write": decision.gate.mean((1, 2)), "gate_logit": decision.logit.square().mean((1, 2))}
-        record = self._record(decision.gate, writes, read, state)
+        record = self._record(decision.gate, writes, reads[-1] if reads else None, state)
         log = episodic_log.log(record, batch.extras.get("answer_position"), batch.inputs.shape[-1])
         return ModelOutput(logits, losses, record, state, log)
 
     def observe(self, batch: Batch, hyper: dict[str, Tensor], state: EpisodicState | None = None) -> EpisodicState:
         """Memory after a chunk that is not the last: whole segments, beginning at position ``batch.start``."""
-        return self._write(batch, self.encode_written(batch), hyper, state)[2]
+        states = self.encode_written(batch)
+        return self._append(states, self._decide(batch, states, hyper)[1], state)
 
-    def encode(self, batch: Batch) -> tuple[States, Float[Tensor, "runs batch width"]]:
-        """States to write and the state of CLS, which has seen its own segment only."""
+    def encode(self, batch: Batch) -> tuple[States, Asking]:
+        """States to write, and the states that ask, which have seen their own segment only."""
         config = self.config
         written = self.encode_written(batch)
-        cls = config.cls_position - batch.start
+        questions = config.questions(batch.start, batch.inputs.shape[2])
         if config.write_context is None or config.write_context == config.segment:
-            return written, written[:, :, cls]
-        length = config.segment or config.sequence_length
-        first = cls - config.cls_position % length
-        key = batch.noise_key if self.training else None
-        asking = self.encoder(batch.inputs[:, :, first : first + length], start=batch.start + first, noise_key=key)
-        return written, asking[:, :, cls - first]
-
-    def encode_written(self, batch: Batch) -> States:
-        """States that may be written, each having seen its piece of ``write_context`` tokens only."""
-        return self.encoder(
+            tokens = [question.token for question in questions]
+            return written, written[:, :, tokens[0]][:, :, None] if len(tokens) == 1 else written[:, :, tokens]
+        asking = self.encoder.states_that_ask(
             batch.inputs,
+            questions,
             start=batch.start,
-            segment=self.config.write_context or self.config.segment,
+            segment=config.segment or config.sequence_length,
             noise_key=batch.noise_key if self.training else None,
         )
+        return written, asking
+
+    def encode_written(self, batch: Batch) -> States:
+        """States that may be written, each of which has seen its piece of ``write_context`` tokens only."""
+        time, piece = batch.inputs.shape[2], self.config.write_context or self.config.segment
+        padded = batch.inputs if piece is None else F.pad(batch.inputs, (0, -time % piece))
+        states = self.encoder(
+            padded, start=batch.start, segment=piece, noise_key=batch.noise_key if self.training else None
+        )
+        return states[:, :, :time]
 
     def decide(self, batch: Batch, states: States, hyper: dict[str, Tensor]) -> WriteDecision:
         """Which tokens are written: those whose gate exceeds the threshold."""
@@ -150,25 +165,25 @@ class Model(nn.Module):
         logit = self.gate(states)
         return threshold_writes(logit, hyper["write_threshold"], straight_through=self.config.straight_through)
 
-    def _write(
-        self, batch: Batch, states: States, hyper: dict[str, Tensor], state: EpisodicState | None
-    ) -> tuple[WriteDecision, Tensor, EpisodicState]:
-        """Append what was decided on; a shared memory is a memory whose one sequence is the whole batch."""
+    def _decide(self, batch: Batch, states: States, hyper: dict[str, Tensor]) -> tuple[WriteDecision, Tensor]:
+        """The decision about every token, and what is written after ``batch.control`` has been applied."""
         decision = self.decide(batch, states, hyper)
         writes = decision.weight
-        if batch.control == "random_writes":
-            writes = _same_number_at_random(writes, batch)
-        vectors, weight = states if self.config.straight_through else states.detach(), writes
+        return decision, _same_number_at_random(writes, batch) if batch.control == "random_writes" else writes
+
+    def _append(self, states: States, weight: Tensor, state: EpisodicState | None) -> EpisodicState:
+        """Append the states whose weight is 1; a shared memory is one whose only sequence is the whole batch."""
+        vectors = states if self.config.straight_through else states.detach()
         if self.config.memory == "shared":
             vectors, weight = vectors.flatten(1, 2)[:, None], weight.flatten(1, 2)[:, None]
         if state is None:
             runs, size, _, dim = vectors.shape
             state = episodic.initial_state(runs, size, self.config.capacity, dim, device=vectors.device)
-        return decision, writes, episodic.append(state, vectors, weight)
+        return episodic.append(state, vectors, weight)
 
-    def read(self, cls: Tensor, state: EpisodicState, batch: Batch) -> Read:
-        """What CLS reads, after whatever ``batch.control`` does to the memory."""
-        query = cls[:, :, None] if self.config.memory == "per_example" else cls[:, None]
+    def read(self, asking: Asking, state: EpisodicState, batch: Batch) -> Read:
+        """What one question of each sequence reads, after whatever ``batch.control`` does to the memory."""
+        query = asking if self.config.memory == "per_example" else asking.transpose(1, 2)
         slots, weight = state.slots, state.weight
         if batch.control == "shuffled":  # every sequence reads its neighbour's memory; a shared one is everybody's
             slots, weight = slots.roll(1, 1), weight.roll(1, 1)
@@ -182,13 +197,13 @@ class Model(nn.Module):
             read = Read(read.vector.transpose(1, 2), read.weights.transpose(1, 2))
         return read
 
-    def _record(self, gate: Tensor, writes: Tensor, read: Read, state: EpisodicState) -> EpisodicRecord:
+    def _record(self, gate: Tensor, writes: Tensor, read: Read | None, state: EpisodicState) -> EpisodicRecord:
         batch = gate.shape[1]
         alive = (state.weight.detach() > 0.5).to(gate.dtype)
         return EpisodicRecord(
             write_gate=gate.detach(),
             writes=writes.detach(),
-            read_weights=read.weights.detach().squeeze(2),
+            read_weights=None if read is None else read.weights.detach().squeeze(2),
             slot_time=episodic.written_time(state).expand(-1, batch, -1),
             alive=alive.expand(-1, batch, -1),
         )

@@ -1,4 +1,4 @@
-"""Baseline: the same encoder without a memory; each segment sees itself alone, and CLS answers from its own."""
+"""Baseline: the same encoder without a memory; each segment sees itself alone and answers its own questions."""
 
 from __future__ import annotations
 
@@ -49,16 +49,18 @@ class Model(nn.Module):
         self.classifier = Linear(runs, config.width, config.num_outputs)
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Any = None) -> ModelOutput:
-        """Classify the state of CLS."""
+        """Logits (R, B, Q, O) from the states that ask, each of which has seen its own segment only."""
         del hyper
         config = self.config
-        key = batch.noise_key if self.training else None
-        length = config.segment or config.sequence_length
-        start = config.cls_position - config.cls_position % length
-        seen = batch.inputs[:, :, start - batch.start : start - batch.start + length]
-        encoded = self.encoder(seen, start=start, window=config.window, noise_key=key)
-        logits = self.classifier(encoded[:, :, config.cls_position - start])
-        return ModelOutput(logits, {}, None, state)
+        asking = self.encoder.states_that_ask(
+            batch.inputs,
+            config.questions(batch.start, batch.inputs.shape[2]),
+            start=batch.start,
+            segment=config.segment or config.sequence_length,
+            window=config.window,
+            noise_key=batch.noise_key if self.training else None,
+        )
+        return ModelOutput(self.classifier(asking), {}, None, state)
 
     def under_controls(
         self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]

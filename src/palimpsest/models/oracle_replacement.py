@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from palimpsest.memory.lifecycle import LifecycleState
 from palimpsest.models import Batch, nema_lc
 
-Config = nema_lc.Config
+
+class Config(nema_lc.Config):
+    """Parameters of NeMA-LC."""
+
+    needs: ClassVar[tuple[str, ...]] = ("answer_position",)
 
 
 class Model(nema_lc.PolicyModel):

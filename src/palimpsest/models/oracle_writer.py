@@ -10,7 +10,11 @@ from torch import Tensor
 from palimpsest.memory.write_gate import WriteDecision, fixed_writes
 from palimpsest.models import Batch, nema_lite
 
-Config = nema_lite.Config
+
+class Config(nema_lite.Config):
+    """Parameters of NeMA-Lite."""
+
+    needs: ClassVar[tuple[str, ...]] = ("answer_position",)
 
 
 class Model(nema_lite.Model):

@@ -98,9 +98,9 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     key = method_key(grid, where, here)
     method_section = methods.load(method_of(track, grid).name, f"{file}: {key}.name").Config
     for_model, for_training, for_method = _split_axes(cell, known, method_section.model_fields, f"{file}: {here}.axes")
-    interface = {key: value for key, value in task.interface().items() if key in known}
+    interface = task.interface()
     shared = _shared(track, known, interface, f"{file}: {where}.shared")
-    _check_kinds(task, track.task.name, cell.model, known, f"{file}: {here}.model")
+    _check_needs(task, track.task.name, cell.model, module.Config, f"{file}: {here}.model")
     taken = sorted({*grid.config, *for_model} & set(interface))
     if taken:
         raise ParameterError(f"{file}: {here}.config: {taken[0]!r} is set by the task; allowed: every other key")
@@ -132,14 +132,13 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     ]
 
 
-def _check_kinds(task: TaskConfig, name: str, model: str, known: Any, where: str) -> None:
-    """A model takes all that its task tells it: one that answers once cannot say something at every step."""
-    told = task.interface()
-    missing = sorted(set(told) - set(known))
+def _check_needs(task: TaskConfig, name: str, model: str, config: type[Section], where: str) -> None:
+    """Refuse a model that needs to know more of the examples than its task gives."""
+    missing = [need for need in getattr(config, "needs", ()) if need not in task.extras]
     if missing:
-        kind = "something at every step" if task.at_every_step else "one class an example"
         raise ParameterError(
-            f"{where}: {model!r} does not take {missing[0]!r} of task {name!r}; allowed: models that say {kind}"
+            f"{where}: {model!r} needs {missing[0]!r}, which task {name!r} does not give; "
+            "allowed: models that need less"
         )
 
 

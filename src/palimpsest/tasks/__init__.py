@@ -35,7 +35,7 @@ class Examples(NamedTuple):
     inputs: Tensor
     """(examples, time), int64 tokens."""
     targets: Tensor
-    """(examples,), int64 classes; or (examples, time), what is to be said at each step, −1 where nothing is asked."""
+    """(examples, asked steps), int64: the right answer at each, −1 where nothing is asked after all."""
     extras: dict[str, Tensor]
     """What an analysis or an oracle may know and a learner may not, e.g. ``answer_position`` (examples,).
 
@@ -53,7 +53,8 @@ class Examples(NamedTuple):
         """
         inputs, targets = self.inputs[rows], self.targets[rows]
         if time is not None:
-            inputs, targets = inputs[..., :time], targets[..., :time]
+            at_every_step = targets.shape[-1] == inputs.shape[-1]
+            inputs, targets = inputs[..., :time], targets[..., :time] if at_every_step else targets
         return Examples(inputs, targets, {name: value[rows] for name, value in self.extras.items()})
 
     def lengths(self) -> Tensor | None:
@@ -79,8 +80,6 @@ class TaskConfig(Section):
     """Whether examples are generated, so that there can be any number of them; ``False`` where they are read."""
     extras: ClassVar[tuple[str, ...]] = ()
     """Extras that each split must have."""
-    at_every_step: ClassVar[bool] = False
-    """Whether targets have an entry for each step; else one for each example."""
 
     def interface(self) -> dict[str, Any]:
         """What a model must know of the task: its alphabet, the size of its output, and where it is asked."""
@@ -89,6 +88,10 @@ class TaskConfig(Section):
     def build(self, seed: int) -> Splits:
         """Make the data set; the same seed gives the same examples on every machine."""
         raise NotImplementedError(f"{type(self).__module__}: a task defines build(seed)")
+
+    def asked(self) -> tuple[int, ...] | None:
+        """The steps at which an answer is asked, as :meth:`interface` has them; ``None``: every step."""
+        return self.interface().get("asked")
 
     def num_answers(self) -> int:
         """How many different targets there are: they lie below this."""
@@ -121,7 +124,7 @@ class Task(Protocol):
         """Score every example of R runs.
 
         Args:
-            logits: (R, B, …), of a model.
+            logits: (R, B, Q, O), of a model, at the Q asked steps.
             examples: what they are about, each tensor (R, B, …).
         """
         ...

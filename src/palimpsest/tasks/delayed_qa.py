@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import comb
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -35,6 +35,8 @@ score, record, picture = classes.score_once, classes.record, classes.picture
 
 class Config(TaskConfig):
     """Parameters of the task; the answer stands at a uniformly drawn position of 1 … sequence_length/2 − 1."""
+
+    extras: ClassVar[tuple[str, ...]] = ("answer_position",)
 
     sequence_length: int = Field(64, ge=8, le=4096, description="tokens T, CLS included; even")
     num_digits: int = Field(10, ge=2, le=100, description="size of the alphabet of digits")
@@ -55,6 +57,7 @@ class Config(TaskConfig):
             "num_tokens": {"none": 0, "flag": self.num_digits + 1, "marker": 2}[self.question] + self.num_digits,
             "num_outputs": self.num_digits,
             "sequence_length": self.sequence_length,
+            "asked": (self.sequence_length - 1,),
             "cls_position": 0 if self.question == "none" else self.sequence_length - 1,
         }
 
@@ -79,7 +82,7 @@ def _draw(config: Config, size: int, seed: int) -> Examples:
     else:
         inputs[rows, position - 1] = digits
         inputs[:, -1] = digits + 1
-    return Examples(inputs, targets, {"answer_position": position})
+    return Examples(inputs, targets[:, None], {"answer_position": position})
 
 
 def chance(config: Config) -> float:
@@ -116,15 +119,15 @@ def _probability_that_no_count_exceeds(limit: int, places: int, digits: int) -> 
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:
-    """Answers of a best predictor, (examples,): its accuracy simulates :func:`ceiling`."""
+    """Answers of a best predictor, (examples, 1): its accuracy simulates :func:`ceiling`."""
     if config.question == "flag":
-        return inputs[torch.arange(len(inputs)), _place(inputs >= config.num_digits)] - config.num_digits
+        return inputs.gather(1, _place(inputs >= config.num_digits)) - config.num_digits
     if config.question == "marker":
-        return inputs[torch.arange(len(inputs)), _place(inputs == config.num_digits) + 1]
+        return inputs.gather(1, _place(inputs == config.num_digits) + 1)
     early = inputs[:, 1 : config.sequence_length // 2]
-    return torch.nn.functional.one_hot(early, config.num_digits).sum(1).argmax(1)
+    return torch.nn.functional.one_hot(early, config.num_digits).sum(1).argmax(1, keepdim=True)
 
 
 def _place(where: Tensor) -> Tensor:
-    """First position of each row at which ``where`` is true."""
-    return where.int().argmax(1)
+    """First position of each row at which ``where`` is true, (examples, 1)."""
+    return where.int().argmax(1, keepdim=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import log, log1p
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ PAIRS_AT_ONCE = 20_000
 
 class Config(TaskConfig):
     """Parameters of the proxy of LRA Retrieval; labels 1 (same topic) and 0 are equally likely."""
+
+    extras: ClassVar[tuple[str, ...]] = ("answer_position",)
 
     document_length: int = Field(64, ge=1, le=4096, description="words of each of the proxy's two drawn documents")
     question_length: int = Field(8, ge=2, le=512, description="tokens after the documents: SEP, and CLS last")
@@ -57,6 +59,7 @@ class Config(TaskConfig):
             "num_tokens": self.num_words + 2,
             "num_outputs": 2,
             "sequence_length": length,
+            "asked": (length - 1,),
             "cls_position": length - 1,
         }
 
@@ -74,7 +77,7 @@ def _draw(config: Config, size: int, seed: int) -> Examples:
     question = torch.full((size, config.question_length), config.num_words)
     question[:, -1] += 1
     inputs = torch.cat([_document(config, first, generator), _document(config, second, generator), question], 1)
-    return Examples(inputs, targets, {"answer_position": torch.full((size,), -1)})
+    return Examples(inputs, targets[:, None], {"answer_position": torch.full((size,), -1)})
 
 
 def _document(config: Config, topic: Tensor, generator: Generator) -> Tensor:
@@ -115,11 +118,11 @@ def _simulated(num_topics: int, length: int, share: float) -> float:
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:
-    """Answers of a best predictor, (examples,): 1 where "same topic" is at least as probable as "different topics"."""
+    """Answers of a best predictor, (E, 1): 1 where "same topic" is at least as probable as "different topics"."""
     length = config.document_length
     documents = inputs[:, :length], inputs[:, length : 2 * length]
     first, second = (_counts(document // config.words_per_topic, config.num_topics) for document in documents)
-    return (_log_odds(first, second, config.topic_share) >= 0).long()
+    return (_log_odds(first, second, config.topic_share) >= 0).long()[:, None]
 
 
 def _counts(topics: Tensor, num_topics: int) -> Tensor:

@@ -13,7 +13,7 @@ misses some: :func:`slots_ceiling`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -33,6 +33,8 @@ OBJECT = 2
 
 class Config(TaskConfig):
     """Parameters of the task; the tokens are subjects, relations, objects, STOP, ASK, CLS, in this order."""
+
+    extras: ClassVar[tuple[str, ...]] = ("answer_position",)
 
     num_sentences: int = Field(16, ge=1, le=1024, description="sentences S of a document; any of them may be asked")
     num_subjects: int = Field(16, ge=1, le=1000, description="alphabet of subjects")
@@ -64,6 +66,7 @@ class Config(TaskConfig):
             "num_tokens": self.first_object + self.num_objects + 3,
             "num_outputs": self.num_objects,
             "sequence_length": length,
+            "asked": (length - 1,),
             "cls_position": length - 1,
         }
 
@@ -87,7 +90,7 @@ def _draw(config: Config, size: int, seed: int) -> Examples:
     question = torch.tensor([0, 0, ask, cls]).repeat(size, 1)
     question[:, :OBJECT] = sentences[rows, asked, :OBJECT]
     inputs = torch.cat([sentences.flatten(1), question], 1)
-    return Examples(inputs, objects[rows, asked], {"answer_position": SENTENCE * asked + OBJECT})
+    return Examples(inputs, objects[rows, asked, None], {"answer_position": SENTENCE * asked + OBJECT})
 
 
 def chance(config: Config) -> float:
@@ -121,8 +124,8 @@ def slots_ceiling(config: Config, num_slots: int) -> float:
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:
-    """Answers of a best predictor, (examples,): the object of the sentence with the question's subject and relation."""
+    """Answers of a best predictor, (E, 1): the object of the sentence with the question's subject and relation."""
     sentences = inputs[:, :-SENTENCE].unflatten(1, (config.num_sentences, SENTENCE))
     question = inputs[:, None, -SENTENCE : -SENTENCE + OBJECT]
     place = (sentences[:, :, :OBJECT] == question).all(2).int().argmax(1)
-    return sentences[torch.arange(len(inputs)), place, OBJECT] - config.first_object
+    return sentences[torch.arange(len(inputs)), place, OBJECT, None] - config.first_object

@@ -22,7 +22,7 @@ of the sequences (:func:`accuracy_of_presence`).
 from __future__ import annotations
 
 from math import comb
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -40,8 +40,10 @@ CLS = 1
 class Config(TaskConfig):
     """Parameters of the task; the defaults are the toy as published, and the source draws 8000 examples in all."""
 
+    extras: ClassVar[tuple[str, ...]] = ("answer_position",)
+
     sequence_length: int = Field(128, ge=2, le=4096, description="tokens T, CLS included")
-    vocabulary: int = Field(256, ge=3, le=32768, description="size V of the alphabet, key and CLS included")
+    vocabulary: int = Field(256, ge=3, le=2**20, description="size V of the alphabet, key and CLS included")
     key: int = Field(42, ge=0, description="the token that is looked for; below the vocabulary and not 1, which is CLS")
     negatives: Literal["chance", "without"] = Field(
         "chance", description="whether other tokens may be the key by chance and CLS may overwrite it"
@@ -65,6 +67,7 @@ class Config(TaskConfig):
             "num_tokens": self.vocabulary,
             "num_outputs": 2,
             "sequence_length": self.sequence_length,
+            "asked": (self.sequence_length - 1,),
             "cls_position": 0 if self.cls == "first" else self.sequence_length - 1,
         }
 
@@ -92,7 +95,7 @@ def _draw(config: Config, size: int, seed: int) -> Examples:
     inputs[rows, position] = torch.where(put == 1, config.key, inputs[rows, position])
     inputs[:, cls_position] = CLS
     answers = (put == 1) & (position != cls_position)
-    return Examples(inputs, put, {"answer_position": position.where(answers, -1)})
+    return Examples(inputs, put[:, None], {"answer_position": position.where(answers, -1)})
 
 
 def chance(config: Config) -> float:
@@ -150,5 +153,5 @@ def accuracy_of_presence(config: Config) -> float:
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:
-    """Answers of a best predictor, (examples,): 1 from :func:`threshold` keys on. CLS is never the key."""
-    return ((inputs == config.key).sum(1) >= threshold(config)).long()
+    """Answers of a best predictor, (examples, 1): 1 from :func:`threshold` keys on. CLS is never the key."""
+    return ((inputs == config.key).sum(1, keepdim=True) >= threshold(config)).long()

@@ -14,7 +14,7 @@ pairs loses the answer (:func:`fifo_ceiling`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -30,6 +30,8 @@ score, record, picture = classes.score_once, classes.record, classes.picture
 
 class Config(TaskConfig):
     """Parameters of the task; a sequence has 2 (num_pairs + 1) tokens, the question included."""
+
+    extras: ClassVar[tuple[str, ...]] = ("answer_position",)
 
     num_pairs: int = Field(32, ge=1, le=2047, description="pairs P of a key and its value, before the question")
     num_keys: int = Field(8, ge=1, le=256, description="keys K; each pair's key is drawn uniformly from them")
@@ -52,6 +54,7 @@ class Config(TaskConfig):
             "num_tokens": 3 * self.num_keys + self.num_values + 1,
             "num_outputs": self.num_values,
             "sequence_length": length,
+            "asked": (length - 1,),
             "cls_position": length - 1,
         }
 
@@ -84,7 +87,7 @@ def _draw(config: Config, size: int, seed: int) -> Examples:
     inputs[:, -1, 0] = asked + 2 * config.num_keys
     inputs[:, -1, 1] = 3 * config.num_keys + config.num_values
     extras = {"answer_position": 2 * latest + 1, "num_rewrites": is_asked.sum(1) - 1}
-    return Examples(inputs.flatten(1), values[rows, latest], extras)
+    return Examples(inputs.flatten(1), values[rows, latest, None], extras)
 
 
 def _asked_and_others(lots: Tensor, asked: Tensor, number: int) -> Tensor:
@@ -149,7 +152,7 @@ def _after_pairs(weights: list[float], pairs: int) -> list[float]:
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:
-    """Answers of a best predictor, (examples,): the value after the last token that is the asked key with its tag."""
+    """Answers of a best predictor, (examples, 1): the value after the last token that is the asked key with its tag."""
     asked = inputs[:, -2] - config.num_keys
     place = _last(inputs[:, :-2:2] == asked[:, None])
-    return inputs[torch.arange(len(inputs)), 2 * place + 1] - 3 * config.num_keys
+    return inputs[torch.arange(len(inputs)), 2 * place + 1, None] - 3 * config.num_keys

@@ -56,6 +56,8 @@ BYTES_LITERAL = re.compile(
 class Config(TaskConfig):
     """Parameters of the reader; none of them needs the folder to be there."""
 
+    extras: ClassVar[tuple[str, ...]] = ("answer_position",)
+
     generated: ClassVar[bool] = False
 
     folder: str = Field(
@@ -75,7 +77,13 @@ class Config(TaskConfig):
     def interface(self) -> dict[str, Any]:
         """What a model must know of the task: sizes of its input and output, and where CLS stands."""
         length = 2 * self.max_bytes + self.question_length
-        return {"num_tokens": CLS + 1, "num_outputs": 2, "sequence_length": length, "cls_position": length - 1}
+        return {
+            "num_tokens": CLS + 1,
+            "num_outputs": 2,
+            "sequence_length": length,
+            "asked": (length - 1,),
+            "cls_position": length - 1,
+        }
 
     def files(self) -> dict[str, Path]:
         """File of each split; nothing is looked at."""
@@ -87,7 +95,7 @@ class Config(TaskConfig):
         inputs[:, 2 * self.max_bytes :] = SEP
         inputs[:, -1] = CLS
         extras = {"answer_position": torch.full((size,), -1)}
-        return Examples(inputs, torch.zeros(size, dtype=torch.int64), extras)
+        return Examples(inputs, torch.zeros(size, 1, dtype=torch.int64), extras)
 
     def build(self, seed: int) -> Splits:
         """Read the three files; the seed changes nothing, as the release has its own splits.
@@ -145,7 +153,7 @@ def _examples(config: Config, pairs: Iterator[tuple[int, bytes, bytes]], size: i
     inputs, targets, extras = config.sample(size)
     tokens, labels = inputs.numpy(), targets.numpy()  # the same memory
     for row, (label, *documents) in enumerate(pairs):
-        labels[row] = label
+        labels[row, 0] = label
         for start, document in zip((0, config.max_bytes), documents, strict=True):
             tokens[row, start : start + len(document)] = np.frombuffer(document, np.uint8).astype(np.int64) + 1
     return Examples(inputs, targets, extras)

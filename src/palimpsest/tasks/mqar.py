@@ -30,7 +30,7 @@ from torch import Generator, Tensor
 
 from palimpsest.tasks import Examples, Splits
 from palimpsest.tasks.shared import classes
-from palimpsest.tasks.shared.sequences import MAX_TOKENS, Part, StreamConfig, check_tested, distinct, parts
+from palimpsest.tasks.shared.sequences import Part, StreamConfig, check_tested, distinct, parts
 
 METRIC, RECORD = classes.METRIC, classes.RECORD
 score, record, picture = classes.score, classes.record, classes.picture
@@ -46,7 +46,7 @@ class Config(StreamConfig):
     examples, with blanks between queries and a power of 0.01.
     """
 
-    vocabulary: int = Field(64, ge=4, le=MAX_TOKENS, description="tokens: blank, keys and values; even")
+    vocabulary: int = Field(64, ge=4, le=2**20, description="tokens: blank, keys and values; even")
     train_settings: tuple[Setting, ...] = Field(
         ((16, 2), (32, 4)), description="[tokens, pairs] of streams in training, in curriculum order"
     )

@@ -27,7 +27,7 @@ from torch import Tensor
 from palimpsest.tasks import Examples, Splits
 from palimpsest.tasks.shared import bits
 from palimpsest.tasks.shared.bits import BitStreamConfig
-from palimpsest.tasks.shared.sequences import Part, Size, check_sizes, check_tokens, distinct, parts
+from palimpsest.tasks.shared.sequences import Part, Size, check_sizes, distinct, parts
 
 METRIC, RECORD = bits.METRIC, bits.RECORD
 score, record, picture = bits.score, bits.record, bits.picture
@@ -48,7 +48,6 @@ class Config(BitStreamConfig):
         check_sizes(self, "vectors", self.min_vectors, self.max_vectors, self.test_vectors)
         if self.most > self.num_levels:
             raise ValueError(f"num_levels {self.num_levels} is below {self.most} vectors; allowed: that many or more")
-        check_tokens(self.end + 2)
         return self
 
     @property

@@ -27,7 +27,7 @@ from torch import Tensor
 from palimpsest.tasks import Examples, Splits
 from palimpsest.tasks.shared import bits
 from palimpsest.tasks.shared.bits import BitStreamConfig
-from palimpsest.tasks.shared.sequences import Part, Size, check_sizes, check_tokens, parts
+from palimpsest.tasks.shared.sequences import Part, Size, check_sizes, parts
 
 METRIC, RECORD = bits.METRIC, bits.RECORD
 score, record, picture = bits.score, bits.record, bits.picture
@@ -56,7 +56,6 @@ class Config(BitStreamConfig):
         if self.min_repeats > self.max_repeats:
             raise ValueError(f"min_repeats {self.min_repeats} is above max_repeats; allowed: 1 to {self.max_repeats}")
         check_sizes(self, "length", self.min_length, self.max_length, self.test_sizes)
-        check_tokens(self.blank + 1)
         return self
 
     @property

@@ -10,7 +10,7 @@ import torch
 from palimpsest import tasks
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import sha256, write_json
-from palimpsest.foundation.tensors import read_tensors, write_tensors
+from palimpsest.foundation.tensors import narrowed, read_tensors, write_tensors
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.phases import checked_task, task_of
 from palimpsest.planning.plan import data_directory
@@ -54,7 +54,7 @@ def generate(
     module = tasks.load(task.name)
     splits: Splits = config.build(task.seed)
     directory = root / data_directory(experiment, track, name)
-    write_tensors(directory / "examples.safetensors", _tensors(splits))
+    write_tensors(directory / "examples.safetensors", _tensors(splits, config))
     card = {
         "task": task.name,
         "seed": task.seed,
@@ -71,10 +71,13 @@ def generate(
     return card
 
 
-def _tensors(splits: Splits) -> dict[str, torch.Tensor]:
+def _tensors(splits: Splits, config: TaskConfig) -> dict[str, torch.Tensor]:
+    """Tensors of a data set by name, tokens and targets in the smallest type that holds their alphabet."""
     tensors = {}
+    tokens, answers = config.interface()["num_tokens"], config.num_answers()
     for name, split in splits._asdict().items():
-        tensors |= {f"{name}.inputs": split.inputs.to(torch.int16), f"{name}.targets": split.targets.to(torch.int16)}
+        tensors[f"{name}.inputs"] = narrowed(split.inputs, 0, tokens - 1)
+        tensors[f"{name}.targets"] = narrowed(split.targets, -1, answers - 1)
         tensors |= {f"{name}.extras.{key}": value.to(torch.int32) for key, value in split.extras.items()}
     return tensors
 
@@ -110,18 +113,19 @@ def load(directory: Path, config: TaskConfig, device: str = "cpu") -> Splits:
     tensors = read_tensors(file)
     interface = config.interface()
     splits = []
-    lowest = -1 if config.at_every_step else 0
+    asked = config.asked()
+    lowest = -1 if asked is None else 0
     for name in Splits._fields:
         size, length = getattr(config, f"num_{name}"), interface["sequence_length"]
         missing = [key for key in (f"{name}.inputs", f"{name}.targets") if key not in tensors]
         if missing:
             raise DataError(f"{file}: {missing[0]}: missing; allowed: what `palimpsest data` writes")
         inputs, targets = tensors[f"{name}.inputs"].long(), tensors[f"{name}.targets"].long()
-        if config.at_every_step and inputs.dim() == 2:  # a split is as long as its own longest sequence
+        if asked is None and inputs.dim() == 2:  # a split is as long as its own longest sequence
             length = min(length, inputs.shape[1])
         for key, value, shape, least, limit in (
             ("inputs", inputs, (size, length), 0, interface["num_tokens"]),
-            ("targets", targets, (size, length) if config.at_every_step else (size,), lowest, config.num_answers()),
+            ("targets", targets, (size, length if asked is None else len(asked)), lowest, config.num_answers()),
         ):
             if tuple(value.shape) != shape:
                 raise DataError(f"{file}: {name}.{key}: shape {tuple(value.shape)}; allowed: {shape}")

@@ -36,7 +36,7 @@ class Cell(Protocol):
 
 
 class RecurrentModel(nn.Module):
-    """Tokens → cell → logits at every step; subclasses say which cell.
+    """Tokens → cell → logits at the asked steps; subclasses choose the cell.
 
     Args:
         config: sizes.
@@ -57,7 +57,7 @@ class RecurrentModel(nn.Module):
         raise NotImplementedError(f"{type(self).__module__}: a recurrent model says which cell it has")
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Any = None) -> ModelOutput:
-        """Logits (R, B, T, O) after every token.
+        """Logits (R, B, Q, O) at the asked steps.
 
         Args:
             batch: tokens of R × B sequences, or of parts of them.
@@ -71,7 +71,7 @@ class RecurrentModel(nn.Module):
         watch = None if batch.watch is None or batch.watch(carried) is None else batch.watch
         if unroll is not None and watch is None:
             outputs, carried = unroll(features, carried, batch.control)
-            return ModelOutput(self.head(outputs), {}, None, carried)
+            return ModelOutput(self.answer(outputs, batch), {}, None, carried)
         outputs, seen = [], []
         for x in features.unbind(2):
             y, carried = self.cell.step(x, carried, batch.control)
@@ -79,7 +79,11 @@ class RecurrentModel(nn.Module):
             if watch is not None:
                 seen.append(watch(carried))
         record = None if watch is None else StepwiseRecord(seen, carried)
-        return ModelOutput(self.head(torch.stack(outputs, 2)), {}, record, carried)
+        return ModelOutput(self.answer(torch.stack(outputs, 2), batch), {}, record, carried)
+
+    def answer(self, outputs: Float[Tensor, "runs batch time features"], batch: Batch) -> Tensor:
+        """Logits (R, B, Q, O) at the asked steps."""
+        return self.head(self.config.at_asked_steps(outputs, batch.start))
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile a step where the cell can; as one program, a whole sequence would take minutes to compile."""

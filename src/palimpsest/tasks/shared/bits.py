@@ -35,7 +35,7 @@ def score(logits: Float[Tensor, "runs batch steps bits"], examples: Examples) ->
 
     Args:
         logits: output i is the logit of bit i, the lowest first.
-        examples: their targets are numbers, (R, B, T), −1 where nothing is asked.
+        examples: their targets are numbers, (R, B, Q), −1 where nothing is asked.
     """
     asked, known = examples.targets >= 0, examples.targets.clamp_min(0)
     bits = (known[..., None] >> torch.arange(logits.shape[-1], device=known.device)) & 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from palimpsest.foundation.tensors import narrowed
 from palimpsest.tasks import Array, Examples, Metric, Scores
 from palimpsest.tasks.shared.scoring import cross_entropy, over_asked_steps
 
@@ -21,27 +21,21 @@ def score(logits: Float[Tensor, "runs batch steps classes"], examples: Examples)
 
     Args:
         logits: of every class at every step.
-        examples: their targets are classes, (R, B, T), −1 where nothing is asked.
+        examples: their targets are classes, (R, B, Q), −1 where nothing is asked.
     """
     asked, known = examples.targets >= 0, examples.targets.clamp_min(0)
     right = (logits.detach().argmax(-1) == known).to(logits.dtype)
     return over_asked_steps(cross_entropy(logits, known), right, asked)
 
 
-def score_once(logits: Float[Tensor, "runs batch classes"], examples: Examples) -> Scores:
-    """``loss`` (cross-entropy, nats) and ``accuracy`` of examples that ask for one class each.
-
-    Args:
-        logits: of every class.
-        examples: their targets are classes, (R, B).
-    """
-    right = (logits.detach().argmax(-1) == examples.targets).to(logits.dtype)
-    return {"loss": cross_entropy(logits, examples.targets), "accuracy": right}
+def score_once(logits: Float[Tensor, "runs batch 1 classes"], examples: Examples) -> Scores:
+    """:func:`score` of examples with a single asked step, of which ``sequence_accuracy`` would be the accuracy."""
+    return {name: value for name, value in score(logits, examples).items() if name != "sequence_accuracy"}
 
 
-def record(logits: Float[Tensor, "runs batch *steps classes"]) -> dict[str, Tensor]:
+def record(logits: Float[Tensor, "runs batch steps classes"]) -> dict[str, Tensor]:
     """The class of the largest logit."""
-    return {RECORD: logits.argmax(-1).to(torch.int16)}
+    return {RECORD: narrowed(logits.argmax(-1), 0, logits.shape[-1] - 1)}
 
 
 def picture(config: Any, tokens: Int[Array, " steps"], targets: Int[Array, " asked"]) -> dict[str, Array]:

@@ -13,9 +13,6 @@ from torch.nn import functional as F
 
 from palimpsest.tasks import TaskConfig
 
-MAX_TOKENS = 2**15
-"""Data sets are stored in 16 bits."""
-
 Size = Annotated[int, Field(ge=1, le=1000)]
 """How many vectors, items and the like a sequence has."""
 
@@ -28,7 +25,6 @@ class StreamConfig(TaskConfig):
     """
 
     extras: ClassVar[tuple[str, ...]] = ("length", "group", "slice")
-    at_every_step: ClassVar[bool] = True
 
     block: int = Field(32, ge=1, description="training examples in a row that have the same size; best the batch size")
     curriculum_start: int = Field(1, ge=1, description="largest size at the beginning of the training stream")
@@ -152,13 +148,3 @@ def check_tested(config: StreamConfig, tested: Sequence[object]) -> None:
         raise ValueError(f"the test asks for {repeated[0]} twice; allowed: each size once")
     if config.num_test < len(tested):
         raise ValueError(f"num_test {config.num_test} is too few for {len(tested)} tested sizes; allowed: that or more")
-
-
-def check_tokens(num_tokens: int) -> None:
-    """Make sure that tokens can be stored.
-
-    Raises:
-        ValueError: one line with the number and what is allowed.
-    """
-    if num_tokens > MAX_TOKENS:
-        raise ValueError(f"{num_tokens} tokens, flags included; allowed: at most {MAX_TOKENS}")

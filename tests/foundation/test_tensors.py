@@ -31,3 +31,16 @@ def test_tensors_come_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory,
     path = tmp_path_factory.mktemp("tensors") / "a.safetensors"
     tensors.write_tensors(path, {"x": torch.tensor(values, dtype=torch.float32)})
     assert torch.equal(tensors.read_tensors(path)["x"], torch.tensor(values, dtype=torch.float32))
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "kind"),
+    [
+        (0, 127, torch.int8), (-1, 127, torch.int8), (0, 255, torch.uint8), (-1, 255, torch.int16),
+        (0, 2**15 - 1, torch.int16), (0, 50_256, torch.int32), (0, 2**31, torch.int64),
+    ],
+)  # fmt: skip
+def test_integers_are_stored_in_the_smallest_type_that_holds_them(lowest: int, highest: int, kind: torch.dtype) -> None:
+    found = tensors.narrowed(torch.tensor([lowest, highest]), lowest, highest)
+    assert found.dtype == kind
+    assert found.tolist() == [lowest, highest]

@@ -65,7 +65,7 @@ def test_arbitrary_bytes_are_read_back_as_written(pairs: list[Pair]) -> None:
     with tempfile.TemporaryDirectory() as name:
         write(Path(name), release(pairs))
         for split in small(Path(name), max_bytes=300).build(0):
-            assert split.targets.tolist() == [label for label, _, _ in pairs]
+            assert split.targets[:, 0].tolist() == [label for label, _, _ in pairs]
             read = [(document(row[:300]), document(row[300:600])) for row in split.inputs.tolist()]
             assert read == [(first, second) for _, first, second in pairs]
 
@@ -74,14 +74,14 @@ def test_an_example_is_what_the_picture_shows(tmp_path: Path) -> None:
     write(tmp_path, line("1.0", r"b'We\tsay'", 'b"It\'s"'))
     inputs, targets, extras = small(tmp_path, max_bytes=5).build(0).train
     assert inputs.tolist() == [[88, 102, 10, 116, 98, 74, 117, 40, 116, 0, SEP, SEP, CLS]]
-    assert targets.tolist() == [1]
+    assert targets.tolist() == [[1]]
     assert extras["answer_position"].tolist() == [-1]
 
 
 def test_each_split_is_read_from_its_own_file(tmp_path: Path) -> None:
     write(tmp_path, release(PAIRS), release(PAIRS[:2]), release(PAIRS[1:2]))
     splits = small(tmp_path).build(0)
-    assert [split.targets.tolist() for split in splits] == [[1, 0, 1], [1, 0], [0]]
+    assert [split.targets[:, 0].tolist() for split in splits] == [[1, 0, 1], [1, 0], [0]]
     assert [path.name for path in small(tmp_path).files().values()] == list(NAMES)
 
 
@@ -92,7 +92,7 @@ def test_labels_and_line_ends_may_be_written_both_ways(tmp_path: Path, label: st
     content = release(PAIRS, label).replace("\n", end)
     write(tmp_path, content if last else content.removesuffix(end))
     train = small(tmp_path).build(0).train
-    assert train.targets.tolist() == [1, 0, 1]
+    assert train.targets[:, 0].tolist() == [1, 0, 1]
     assert document(train.inputs[2, 6:12].tolist()) == b"\x00\xff"
 
 
@@ -201,13 +201,15 @@ def test_sizes_are_known_without_data(max_bytes: int, question: int, size: int) 
         "num_tokens": 259,
         "num_outputs": 2,
         "sequence_length": length,
+        "asked": (length - 1,),
         "cls_position": length - 1,
     }
     inputs, targets, extras = config.sample(size)
     assert inputs.shape == (size, length)
     assert inputs[0].tolist() == [0] * 2 * max_bytes + [SEP] * (question - 1) + [CLS]
     assert inputs.dtype == targets.dtype == torch.int64
-    assert targets.shape == extras["answer_position"].shape == (size,)
+    assert targets.shape == (size, 1)
+    assert extras["answer_position"].shape == (size,)
 
 
 def test_blank_examples_have_the_shapes_of_those_that_are_read(tmp_path: Path) -> None:

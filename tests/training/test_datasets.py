@@ -72,7 +72,7 @@ def test_what_is_read_and_not_drawn_has_no_simulated_ceiling(tmp_path: Path) -> 
     assert card["ceiling_simulated"] is None
     assert card["examples"] == {"train": 4, "validation": 3, "test": 2}
     read = datasets.load(tmp_path / plan.data_directory("aan", "repaired"), lra_retrieval.Config.model_validate(config))
-    assert read.train.targets.tolist() == [0, 1, 1, 0]
+    assert read.train.targets.tolist() == [[0], [1], [1], [0]]
 
 
 # --- sequences --------------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_sequences_that_are_read_are_those_that_were_drawn(
         assert read.extras.keys() == drawn.extras.keys() == {"length", "group", "slice"}
         assert all(torch.equal(value, drawn.extras[key]) for key, value in read.extras.items())
     stored = load_file(directory / "examples.safetensors")
-    assert stored["train.inputs"].dtype == stored["train.targets"].dtype == torch.int16
+    assert stored["train.inputs"].dtype == stored["train.targets"].dtype == torch.int8
 
 
 @pytest.mark.parametrize(("name", "chance"), [("copy", 0.5), ("mqar", 1 / 6)])
@@ -179,3 +179,22 @@ def test_sequences_of_another_shape_or_alphabet_are_refused(
     with pytest.raises(DataError, match=message) as caught:
         loaded(tmp_path, name)
     assert "\n" not in str(caught.value)
+
+
+def test_an_alphabet_of_a_language_model_is_stored_whole(tmp_path: Path) -> None:
+    """50,257 tokens take 32 bits, and what is read is what was drawn."""
+    params = presets.read_sequences(tmp_path)
+    experiment = params.experiments["mqar"]
+    track = experiment.tracks["repaired"]
+    config = {**track.task.config, "vocabulary": 50_258}
+    task = track.task.model_copy(update={"config": config})
+    tracks = {"repaired": track.model_copy(update={"task": task})}
+    params = params.model_copy(update={"experiments": {"mqar": experiment.model_copy(update={"tracks": tracks})}})
+    datasets.generate(params, "mqar", "repaired", tmp_path)
+    directory = tmp_path / plan.data_directory("mqar", "repaired")
+    checked = specs.task_config(tracks["repaired"], "params", "here")
+    read, drawn = datasets.load(directory, checked).train, checked.build(task.seed).train
+    assert drawn.inputs.max() > 2**15
+    assert torch.equal(read.inputs, drawn.inputs)
+    assert torch.equal(read.targets, drawn.targets)
+    assert load_file(directory / "examples.safetensors")["train.inputs"].dtype == torch.int32

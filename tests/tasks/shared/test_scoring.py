@@ -79,14 +79,14 @@ def test_one_class_an_example_has_a_loss_and_an_accuracy_alone(classes: int, see
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(RUNS, 4, classes, generator=generator, dtype=torch.float64)
     targets = torch.randint(classes, (RUNS, 4), generator=generator)
-    found = scores(logits, targets, "class")
+    found = scores(logits[:, :, None], targets[..., None], "class")
     assert found.keys() == {"loss", "accuracy"}
     for run in range(RUNS):
         for example in range(4):
             loss, right = naive_step(logits[run, example].tolist(), int(targets[run, example]), "class")
             assert found["loss"][run, example].item() == pytest.approx(loss, rel=1e-9)
             assert found["accuracy"][run, example].item() == right
-    torch.testing.assert_close(mean_loss(logits, targets), found["loss"].mean(1))
+    torch.testing.assert_close(mean_loss(logits[:, :, None], targets[..., None]), found["loss"].mean(1))
 
 
 @pytest.mark.parametrize("scored", ["classes", "bits"])
@@ -164,7 +164,7 @@ def test_a_sequence_is_right_if_all_of_it_is() -> None:
 def test_the_loss_of_a_task_is_the_mean_over_the_examples_of_each_run(scored: str) -> None:
     logits, targets = drawn("classes" if scored == "class" else scored, 5, 4, 3)
     if scored == "class":
-        logits, targets = logits[:, :, 0], targets[:, :, 0].clamp_min(0)
+        logits, targets = logits[:, :, :1], targets[:, :, :1].clamp_min(0)
     expected = scores(logits, targets, scored)["loss"]
     assert mean_loss(logits, targets, scored).tolist() == pytest.approx(expected.mean(1).tolist())
 

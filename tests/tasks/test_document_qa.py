@@ -43,7 +43,7 @@ def test_a_document_is_distinct_sentences_and_a_question_about_one_of_them(confi
         "num_tokens": s + r + o + 3,
         "num_outputs": o,
         "sequence_length": 4 * config.num_sentences + 4,
-        "asked": (4 * config.num_sentences + 3,),
+        "asked": [4 * config.num_sentences + 3],
         "cls_position": 4 * config.num_sentences + 3,
     }
     for split in config.build(seed):

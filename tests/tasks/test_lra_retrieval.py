@@ -201,7 +201,7 @@ def test_sizes_are_known_without_data(max_bytes: int, question: int, size: int) 
         "num_tokens": 259,
         "num_outputs": 2,
         "sequence_length": length,
-        "asked": (length - 1,),
+        "asked": [length - 1],
         "cls_position": length - 1,
     }
     inputs, targets, extras = config.sample(size)

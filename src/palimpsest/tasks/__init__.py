@@ -89,7 +89,7 @@ class TaskConfig(Section):
         """Make the data set; the same seed gives the same examples on every machine."""
         raise NotImplementedError(f"{type(self).__module__}: a task defines build(seed)")
 
-    def asked(self) -> tuple[int, ...] | None:
+    def asked(self) -> list[int] | None:
         """The steps at which an answer is asked, as :meth:`interface` has them; ``None``: every step."""
         return self.interface().get("asked")
 

@@ -57,7 +57,7 @@ class Config(TaskConfig):
             "num_tokens": {"none": 0, "flag": self.num_digits + 1, "marker": 2}[self.question] + self.num_digits,
             "num_outputs": self.num_digits,
             "sequence_length": self.sequence_length,
-            "asked": (self.sequence_length - 1,),
+            "asked": [self.sequence_length - 1],
             "cls_position": 0 if self.question == "none" else self.sequence_length - 1,
         }
 

@@ -59,7 +59,7 @@ class Config(TaskConfig):
             "num_tokens": self.num_words + 2,
             "num_outputs": 2,
             "sequence_length": length,
-            "asked": (length - 1,),
+            "asked": [length - 1],
             "cls_position": length - 1,
         }
 

@@ -66,7 +66,7 @@ class Config(TaskConfig):
             "num_tokens": self.first_object + self.num_objects + 3,
             "num_outputs": self.num_objects,
             "sequence_length": length,
-            "asked": (length - 1,),
+            "asked": [length - 1],
             "cls_position": length - 1,
         }
 

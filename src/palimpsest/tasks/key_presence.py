@@ -67,7 +67,7 @@ class Config(TaskConfig):
             "num_tokens": self.vocabulary,
             "num_outputs": 2,
             "sequence_length": self.sequence_length,
-            "asked": (self.sequence_length - 1,),
+            "asked": [self.sequence_length - 1],
             "cls_position": 0 if self.cls == "first" else self.sequence_length - 1,
         }
 

@@ -54,7 +54,7 @@ class Config(TaskConfig):
             "num_tokens": 3 * self.num_keys + self.num_values + 1,
             "num_outputs": self.num_values,
             "sequence_length": length,
-            "asked": (length - 1,),
+            "asked": [length - 1],
             "cls_position": length - 1,
         }
 

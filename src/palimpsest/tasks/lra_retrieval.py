@@ -81,7 +81,7 @@ class Config(TaskConfig):
             "num_tokens": CLS + 1,
             "num_outputs": 2,
             "sequence_length": length,
-            "asked": (length - 1,),
+            "asked": [length - 1],
             "cls_position": length - 1,
         }
 

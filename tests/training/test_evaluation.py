@@ -29,7 +29,9 @@ def test_task_loss_is_the_mean_negative_log_probability_of_the_target() -> None:
     exponentials = np.exp(logits.double().numpy())
     probability = exponentials / exponentials.sum(-1, keepdims=True)
     picked = np.take_along_axis(probability, targets.numpy()[..., None], -1)
-    np.testing.assert_allclose(mean_loss(logits, targets).numpy(), -np.log(picked).mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(
+        mean_loss(logits[:, :, None], targets[..., None]).numpy(), -np.log(picked).mean((1, 2)), rtol=1e-5
+    )
 
 
 def test_sums_count_right_answers_writes_and_written_answers() -> None:
@@ -39,7 +41,7 @@ def test_sums_count_right_answers_writes_and_written_answers() -> None:
     log = episodic_log.log(record, torch.tensor([[0, 0, 3]]), 4)
     targets = torch.tensor([[0, 0, 0]])
     output = ModelOutput(logits, {"write": torch.tensor([0.25])}, record, None, log)
-    sums = batch_sums(output, scores(logits, targets, "class"))
+    sums = batch_sums(output, scores(logits[:, :, None], targets[..., None], "class"))
     assert sums["loss_write"].tolist() == [0.75]
     assert sums["accuracy"].tolist() == [2]
     assert sums["write_ratio"].tolist() == [0.75]
@@ -115,7 +117,7 @@ def test_evaluation_carries_the_memory_from_batch_to_batch_if_the_model_does(
         extras = {name: value[rows].expand(2, -1) for name, value in splits.test.extras.items()}
         batch = Batch(splits.test.inputs[rows].expand(2, -1, -1), key + start, extras)
         output = pack.model(batch, pack.hyper, narrowed(state, batch.inputs.shape[1]))
-        found = scores(output.logits, splits.test.targets[rows].expand(2, -1), "class")
+        found = scores(output.logits, splits.test.targets[rows].expand(2, -1, -1), "class")
         sums += found["loss"].detach().double().sum(1)
         state = output.state if carried else None
     assert torch.equal(together["on"]["loss"], sums / 20)

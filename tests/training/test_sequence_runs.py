@@ -202,5 +202,5 @@ def test_the_trace_of_classes_has_the_class_that_is_said_at_every_step(tmp_path:
     assert torch.equal(trace["inputs"], tokens[:1])  # no more than were asked for
     assert trace["slice"].tolist() == kinds[:1]
     assert trace["prediction"].shape == (1, 16)
-    assert trace["prediction"].dtype == torch.int16
+    assert trace["prediction"].dtype == torch.int8
     assert 0 <= trace["prediction"].min() <= trace["prediction"].max() < 12

@@ -19,6 +19,7 @@ from palimpsest.planning.parameters import Params
 from palimpsest.planning.specs import RunSpec, check
 from palimpsest.tasks import Splits
 from palimpsest.training import loop
+from palimpsest.training.pack import build_pack
 
 SPLITS = {"num_train": 4, "num_validation": 2, "num_test": 4}
 TASKS: dict[str, dict[str, object]] = {
@@ -74,7 +75,7 @@ def run(spec: RunSpec) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     task = tasks.load(spec.task["name"])
     config = checked(task.Config, {k: v for k, v in spec.task.items() if k not in ("name", "seed")}, "file")
     splits = config.build(0) if config.generated else Splits(*(config.sample(size) for size in SPLITS.values()))
-    pack = loop.build_pack([spec])
+    pack = build_pack([spec])
     means, _ = loop.train_epoch(pack, splits.train, 0)
     return means, loop.evaluate_pack(pack, splits.test, ["on"])["on"]
 

@@ -184,7 +184,7 @@ def test_the_trace_shows_one_example_of_each_difficulty_in_few_bytes(tmp_path: P
         assert trace[name].dtype == torch.float16, name
         assert trace[name].shape == shapes[name], name
         assert ((trace[name] >= 0) & (trace[name] <= 1)).all(), name
-    assert trace["inputs"].dtype == torch.int16
+    assert trace["inputs"].dtype == torch.int8
     assert "prediction" not in trace
     metrics = json.loads((tmp_path / pack.runs[1].directory / "final.json").read_text())["metrics"]
     for name in ("slots_written", "read_focus"):

@@ -19,8 +19,11 @@ from palimpsest.foundation.sections import Section, checked, per_run_fields
 from palimpsest.layers.encoding import SequenceConfig
 from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.layers.transformer import EncoderConfig
+from palimpsest.memory.control import Control
+from palimpsest.memory.stepwise import Watch
 from palimpsest.memory.stepwise_trace import look
 from palimpsest.models import CONTROLS, Batch, ModelOutput, full_attention, nema_lc, nema_lite, no_memory, window_only
+from palimpsest.models.shared.recurrent import RecurrentModel
 from palimpsest.tasks import copy, delayed_qa, mqar
 from palimpsest.training import seeding
 
@@ -78,6 +81,11 @@ PUBLISHED: dict[type[Section], dict[str, object]] = {window_only.Config: {"windo
 def is_of_sequences(name: str) -> bool:
     """Whether a model is walked over tasks that ask at every step; encoders are walked over those that ask once."""
     return not issubclass(models.load(name).Config, EncoderConfig)
+
+
+def is_recurrent(name: str) -> bool:
+    """Whether a model goes step by step over its tokens and writes nothing at random."""
+    return issubclass(models.load(name).Model, RecurrentModel)
 
 
 def build(name: str, track: str, runs: int = 2, **changes: object) -> Any:
@@ -194,10 +202,21 @@ def test_controls_together_are_the_controls_one_by_one(name: str, track: str) ->
     model, given = build(name, track).eval(), batch(track)._replace(watch=look)
     together = models.under_controls(model, given, hyper(model, 2), dict.fromkeys(CONTROLS))
     for control, output in zip(CONTROLS, together, strict=True):
-        alone = run(model, models.under(given, control))
+        same: Control = "on" if is_recurrent(name) and control == "random_writes" else control
+        alone = run(model, models.under(given, same))
         assert torch.equal(output.logits, alone.logits), control
         for field, value in alone.trace.present().items():
             assert torch.equal(getattr(output.trace, field), value), (control, field)
+
+
+@pytest.mark.parametrize(("name", "track"), [(name, track) for name, track in EVERY if is_recurrent(name)])
+@pytest.mark.parametrize("watch", [None, look])
+def test_where_nothing_is_written_at_random_that_control_is_on(name: str, track: str, watch: Watch | None) -> None:
+    model, given = build(name, track).eval(), batch(track)._replace(watch=watch)
+    together = models.under_controls(model, given, hyper(model, 2), dict.fromkeys(CONTROLS))
+    assert together[CONTROLS.index("random_writes")] is together[CONTROLS.index("on")]
+    unwatched = run(model, given._replace(watch=None)).logits
+    assert torch.equal(run(model, models.under(given, "random_writes")).logits, unwatched)
 
 
 @pytest.mark.parametrize(("name", "track"), EVERY)

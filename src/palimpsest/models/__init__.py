@@ -67,7 +67,8 @@ def under_controls(
     """What a model says under each control in turn, from the state that it carries under it.
 
     A model whose controls have work in common does that once if it has a method ``under_controls(batch, hyper,
-    states)``; what it says must be the same.
+    states)``. The outputs must be the same; only where the memory is watched, work that ``on`` shares with another
+    control is watched for both.
     """
     shared = getattr(model, "under_controls", None)
     if shared is not None:

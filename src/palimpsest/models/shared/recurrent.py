@@ -95,7 +95,11 @@ class RecurrentModel(nn.Module):
     def under_controls(
         self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
     ) -> list[ModelOutput]:
-        """Output under each control; nothing is written at random here, so that ``random_writes`` is ``on``."""
+        """Output under each control.
+
+        Nothing is written at random here, so that ``random_writes`` has the output of ``on`` itself: the same bits even
+        where the memory is watched under ``on`` and the cell goes step by step for it.
+        """
         outputs: dict[Control, ModelOutput] = {}
         for control in states:
             does: Control = "on" if control == "random_writes" else control

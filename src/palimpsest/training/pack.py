@@ -29,8 +29,8 @@ from palimpsest.training.optimiser import Optimiser, build_optimiser
 EVALUATION_STEP = 1 << 31
 """Steps of training stay below it, so that evaluation never reuses a noise key of training."""
 
-Log = dict[str, Float[Tensor, "steps runs"]]
-"""What was measured in each training step of an epoch."""
+Log = dict[str, Float[Tensor, "_steps runs"]]
+"""What was measured in each training step of an epoch; epochs may differ in their number of steps."""
 
 
 @dataclass

@@ -56,14 +56,6 @@ SOURCE = Source(
     section_needs=("copy",),
     templates="memory_library",
     notebooks=(Notebook(name="04_Memory_Architectures", experiments=("copy", "associative_recall")),),
-    metrics=(
-        *_ACCURACIES,
-        "test_write_ratio",
-        "test_sequence_accuracy",
-        "test_slots_written",
-        "test_read_focus",
-    ),
-    metrics_of_every_cell=("test_accuracy_on", "test_write_ratio"),
     words=Words(
         labels={
             "ntm": "NTM",

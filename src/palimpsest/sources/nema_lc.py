@@ -80,21 +80,6 @@ SOURCE = Source(
     templates="nema_lc",
     tables=(Lifecycle(), Ablations()),
     notebooks=(Notebook(name="02_NeMA_LC_Memory_Dynamics", experiments=("nema_lc",)),),
-    metrics=(
-        "test_accuracy_on",
-        "test_accuracy_off",
-        "test_accuracy_shuffled",
-        "test_write_ratio",
-        "test_answer_written",
-        "test_answer_kept",
-        "test_utilisation",
-        "test_age_steps",
-        "test_update_rate",
-        "test_forget_rate",
-        "test_operations_per_step",
-        "test_loss_stability",
-    ),
-    metrics_of_every_cell=("test_accuracy_on", "test_write_ratio"),
     words=Words(
         labels={
             "nema_lc": "NeMA-LC",

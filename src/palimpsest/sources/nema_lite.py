@@ -81,15 +81,6 @@ SOURCE = Source(
     section_needs=("nema_lite",),
     templates="nema_lite",
     notebooks=(Notebook(name="01_NeMA_Lite_Results_Summary", experiments=("nema_lite",)),),
-    metrics=(
-        "test_accuracy_on",
-        "test_accuracy_off",
-        "test_accuracy_shuffled",
-        "test_accuracy_random_writes",
-        "test_write_ratio",
-        "test_answer_written",
-    ),
-    metrics_of_every_cell=("test_accuracy_on", "test_write_ratio"),
     words=Words(
         labels={
             "nema_lite": "NeMA-Lite",

@@ -75,10 +75,6 @@ class Source:
     """Folder of its templates below ``paper/source``."""
     tables: tuple[Table, ...] = ()
     notebooks: tuple[Notebook, ...] = ()
-    metrics: tuple[str, ...] = ()
-    """Metrics of the final epoch that the prose may name at the cell that validation chose, and at every variant."""
-    metrics_of_every_cell: tuple[str, ...] = ()
-    """Metrics whose mean the prose may name at every cell."""
     words: Words = field(default_factory=Words)
     looks: Looks = field(default_factory=Looks)
 

@@ -26,7 +26,6 @@ SOURCE = Source(
     templates="toy",
     tables=(Scores(name="toy_scores", metrics=("test_accuracy_on", "test_accuracy_off")),),
     notebooks=(Notebook(name="09_Toy", experiments=("toy_echo",)),),
-    metrics=("test_accuracy_on",),
     words=Words(values={"memory": {"toy_register": "shift register"}}),
     looks=Looks(cells={("memory", "toy_register"): Look("#AA3377", "*")}),
 )

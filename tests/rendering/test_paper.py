@@ -14,6 +14,7 @@ from palimpsest.foundation.errors import DataError, ToolError
 from palimpsest.foundation.files import read_json, write_json
 from palimpsest.planning.parameters import Params
 from palimpsest.rendering import bench, figures, numbers, paper, tables
+from palimpsest.sources.shared.templates import REQUIRED
 from palimpsest.tasks import key_presence
 from tests.bench import made_up
 from tests.rendering import fake
@@ -453,6 +454,31 @@ def test_an_error_of_latex_is_one_line(body: str, message: str, products: Path) 
     with pytest.raises(ToolError, match=message) as caught:
         paper.typeset(text, numbers.macros([], {}), SOURCE, products)
     assert "\n" not in str(caught.value)
+
+
+def test_the_bibliographies_are_those_of_the_sources_that_are_shown(source: Path, products: Path) -> None:
+    (source / "nema_lc/references.bib").unlink()
+    names = "source/references,source/nema_lite/references,source/memory_library/references"
+    assert rf"\bibliography{{{names}}}" in paper.render(source, products)
+
+
+@needs_latex
+def test_two_bibliographies_may_have_the_same_entry(source: Path, products: Path) -> None:
+    own = source / "nema_lite/references.bib"
+    own.write_text((source / "references.bib").read_text(encoding="utf-8") + own.read_text(encoding="utf-8"))
+    text = (
+        "\\documentclass{article}\n\\begin{document}\\cite{graves2014,kingma2015}\n\\bibliographystyle{plain}\n"
+        "\\bibliography{source/references,source/nema_lite/references}\n\\end{document}\n"
+    )
+    assert paper.typeset(text, numbers.macros([], {}), source, products).startswith(b"%PDF")
+    with pytest.raises(DataError, match=r"toy/references.bib: no such file; paper/paper.tex uses it$"):
+        paper.typeset(text.replace("nema_lite", "toy"), numbers.macros([], {}), source, products)
+
+
+def test_shared_templates_include_every_role_that_a_source_must_have() -> None:
+    text = "".join(template.read_text(encoding="utf-8") for template in SHARED)
+    included = re.findall(r'include source\.templates ~ "/(\w+)\.tex\.j2" \}', text)
+    assert sorted(included) == sorted(REQUIRED)
 
 
 @needs_latex

@@ -42,7 +42,9 @@ def test_a_source_of_new_files_is_built_to_the_pdf(project: Project) -> None:
     ):
         assert (root / product).stat().st_size, product
     assert "shift register" in (root / "tables/toy_scores.tex").read_text(encoding="utf-8")
-    assert "\\section{A toy}" in (root / "paper/paper.tex").read_text(encoding="utf-8")
+    text = (root / "paper/paper.tex").read_text(encoding="utf-8")
+    assert "\\section{A toy}" in text
+    assert "\\bibliography{source/references,source/toy/references}" in text
     assert "999-a" in (root / "tables/claims.csv").read_text(encoding="utf-8")
 
 
@@ -100,7 +102,14 @@ WRONG = {
         "src/palimpsest/sources/toy.py",
         'templates="toy"',
         'templates="toys"',
-        "sources/toy.py: templates: 'toys'; no such file: paper/source/toys/section.tex.j2",
+        "sources/toy.py: templates: 'toys'; no such file: paper/source/toys/abstract_claims.tex.j2",
+    ),
+    "citation": (
+        "src/palimpsest/sources/toy.py",
+        'citations=("toy2026",)',
+        'citations=("toy2027",)',
+        "sources/toy.py: citations: 'toy2027' is not in paper/source/references.bib or paper/source/toy/"
+        "references.bib; allowed: toy2026, ",
     ),
     "notebook": (
         "src/palimpsest/sources/toy.py",

@@ -3,7 +3,7 @@
 
 rule paper:
     input:
-        sources=sources("paper/source", "**/*.tex.j2", "*.bib"),
+        sources=sources("paper/source", "**/*.tex.j2", "**/*.bib"),
         tables=TABLES,
         plots=[path for path in PLOTS if path.endswith(".pdf")],
         bench=[path for path in BENCH if not path.endswith(".png")],

@@ -5,8 +5,8 @@ Templates are LaTeX with jinja2 between ``\VAR{ }`` (a value; text is escaped), 
 
 Templates beside each other in ``paper/source`` are about all sources of the preset: they loop over the manifests in
 ``sources`` and name no source, experiment or model. What is about one source is in its folder, in files named by their
-role. Every source has ``abstract_claims``, ``abstract_findings``, ``introduction``, ``section``, ``limitations`` and
-``conclusion``; it may have ``appendix`` and what its ``section`` includes.
+role: those of :data:`palimpsest.sources.shared.templates.REQUIRED`; it may have ``appendix``, what its ``section``
+includes, and ``references.bib``, the works that only this source cites.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from palimpsest.rendering.latex import escape
 from palimpsest.rendering.numbers import MACROS, NUMBERS, macros, nearest, read_numbers
 from palimpsest.sources import sections_of
 from palimpsest.sources.shared.manifest import Source
+from palimpsest.sources.shared.templates import SUFFIX, bibliographies, entries
 
 MAIN = "paper.tex.j2"
 TARGET = Path("paper/paper.tex")
@@ -41,6 +42,7 @@ TEX = "apt-get install texlive-latex-recommended texlive-fonts-recommended latex
 SECONDS = 300
 
 _PNUM = re.compile(r"\\pnum\{([^{}\\]*)\}")
+_BIBLIOGRAPHY = re.compile(r"\\bibliography\{([^{}]+)\}")
 _USED = re.compile(r"\\(?:input|includegraphics)(?:\[[^\]]*\])?\{([^{}]+)\}")
 
 
@@ -56,7 +58,7 @@ def build(source: Path, root: Path) -> Path:
     ``numbers.tex`` defines the numbers that the text prints. The same products give the same bytes.
 
     Args:
-        source: directory of templates and ``references.bib``.
+        source: directory of templates and bibliographies.
         root: product directory.
 
     Returns:
@@ -88,7 +90,7 @@ def render(source: Path, root: Path) -> str:
     numbers = read_numbers(root / NUMBERS)
     shown = sections_of(set(read_index(root)["experiment"]))
     folders = {source, *(source / one.templates for one in shown.values())}
-    for template in sorted(source.rglob("*.tex.j2")):
+    for template in sorted(source.rglob(f"*{SUFFIX}")):
         text = template.read_text(encoding="utf-8")
         if template.parent in folders:
             _check_numbers(template, text, numbers)
@@ -110,7 +112,9 @@ def render(source: Path, root: Path) -> str:
     )
     environment.filters |= _FILTERS
     try:
-        text = environment.get_template(MAIN).render(_context(numbers, shown, root))
+        text = environment.get_template(MAIN).render(
+            _context(numbers, shown, root), bibliography=_bibliography(source, shown.values())
+        )
     except jinja2.TemplateNotFound as error:
         raise DataError(f"{source / str(error.name)}: no such template") from None
     except jinja2.TemplateSyntaxError as error:
@@ -126,7 +130,7 @@ class _Unknown(Exception):
 
 def may_have_digits(template: Path, source: Path) -> bool:
     """Whether a template describes a method, or is the document's frame of settings for LaTeX."""
-    role = template.name.removesuffix(".tex.j2")
+    role = template.name.removesuffix(SUFFIX)
     return template.name == MAIN if template.parent == source else role in METHOD
 
 
@@ -223,6 +227,12 @@ _FILTERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _bibliography(source: Path, shown: Iterable[Source]) -> Latex:
+    r"""What ``\bibliography`` has, as seen from ``paper/``."""
+    files = (file.relative_to(source).with_suffix("") for file in bibliographies(source, shown))
+    return Latex(",".join(str("source" / file) for file in files))
+
+
 def _plot(experiment: str, name: str) -> Latex:
     """Where a figure lies, as the paper sees it."""
     return Latex(f"../plots/{experiment}/{name}.pdf")
@@ -271,7 +281,7 @@ def typeset(text: str, defined: str, source: Path, root: Path) -> bytes:
     Args:
         text: LaTeX of ``paper/paper.tex`` below the product directory.
         defined: LaTeX of ``paper/numbers.tex``.
-        source: where ``references.bib`` lies.
+        source: directory of the bibliographies.
         root: product directory.
 
     Raises:
@@ -329,11 +339,22 @@ def _lay_out(text: str, defined: str, source: Path, root: Path, paper: Path) -> 
         target = paper / used
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(origin, target)
-    bibliography = source / "references.bib"
-    if not bibliography.is_file():
-        raise DataError(f"{bibliography}: no such file; {TARGET} uses it")
-    (paper / "source").mkdir(exist_ok=True)
-    shutil.copyfile(bibliography, paper / "source/references.bib")
+    for names in _BIBLIOGRAPHY.findall(text):
+        _lay_out_bibliographies([f"{name}.bib" for name in names.split(",")], source, paper)
+
+
+def _lay_out_bibliographies(names: list[str], source: Path, paper: Path) -> None:
+    """Write bibliographies, each without the entries of those before it: BibTeX allows a key once in all of them."""
+    seen: set[str] = set()
+    for name in names:
+        origin = source / Path(name).relative_to("source")
+        if not origin.is_file():
+            raise DataError(f"{origin}: no such file; {TARGET} uses it")
+        text = origin.read_text(encoding="utf-8")
+        for key, entry in entries(text).items():
+            text = text.replace(entry, "") if key in seen else text
+            seen.add(key)
+        write_text(paper / name, text)
 
 
 def _read(path: Path) -> str:
@@ -351,7 +372,7 @@ def _first_error(log: str, bibliography_log: str) -> str:
     if match := re.search(r"^! (.+)$", log, re.MULTILINE):
         return match[1]
     if match := re.search(r"^Warning--(I didn't find .+)$", bibliography_log, re.MULTILINE):
-        return f"references.bib: {match[1]}"
+        return f"bibliography: {match[1]}"
     if match := _UNRESOLVED.search(log) or re.search(
         r"^Package natbib Warning: (Citation) [`'](\S+)'", log, re.MULTILINE
     ):

@@ -64,7 +64,7 @@ class Source:
     phrase: str
     """Its name within a sentence and in the title of the paper."""
     citations: tuple[str, ...]
-    """Keys of ``paper/source/references.bib``; the first is the source itself."""
+    """Keys of ``references.bib`` in ``paper/source`` or in its own templates; the first is the source itself."""
     description: str
     """One sentence."""
     experiments: tuple[Experiment, ...]

@@ -25,17 +25,19 @@ KINDS = {
     "adaptive": "AdaptiveMemory",
     "gated": "GatedMemory",
 }
+"""Memories of source 004; a further one need not be listed."""
 
 
-def test_there_are_no_other_names() -> None:
-    assert set(KINDS) == set(names())
+def test_names_are_those_of_files() -> None:
+    assert set(KINDS) <= set(names())
+    for name, kind in KINDS.items():
+        assert type(named_memory(name, 1, 3, 7, 4)).__name__ == kind
 
 
-@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+@pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("num_slots", [1, 7])
-def test_a_name_gives_its_memory_in_the_sizes_asked_for(name: Any, kind: str, num_slots: int) -> None:
+def test_a_name_gives_its_memory_in_the_sizes_asked_for(name: Any, num_slots: int) -> None:
     cell = named_memory(name, 2, 3, num_slots, 4)
-    assert type(cell).__name__ == kind
     assert cell.num_slots == num_slots
     reset_parameters(cell, [torch.Generator().manual_seed(seed) for seed in range(2)])
     said, _ = cell.step(torch.ones(2, 5, 3), cell.initial_state(5))

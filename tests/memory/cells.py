@@ -16,7 +16,9 @@ from palimpsest.memory.dynamic import DynamicMemory
 from palimpsest.memory.gated import GatedMemory
 from palimpsest.memory.hierarchical import HierarchicalMemory
 from palimpsest.memory.least_recently_used import LeastRecentlyUsedAccess
+from palimpsest.memory.lifecycle_memory import LifecycleMemory
 from palimpsest.memory.memory_cell import MemoryCell
+from palimpsest.memory.selective_memory import SelectiveMemory
 from palimpsest.memory.sparse import SparseMemory
 
 D_IN, NUM_SLOTS, SLOT_DIM, HEADS = 3, 5, 4, 2
@@ -39,8 +41,18 @@ CELLS: dict[str, Callable[[int], Any]] = {
     "sparse_exact": lambda runs: SparseMemory(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS, top_k=2, search="exact"),
     "sparse_hashed": lambda runs: SparseMemory(runs, D_IN, 40, SLOT_DIM, HEADS, top_k=2, num_tables=2, bucket_size=4),
     "gated": lambda runs: GatedMemory(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS),
+    "selective": lambda runs: SelectiveMemory(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS),
+    "lifecycle": lambda runs: LifecycleMemory(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS, offsets=(0.0, 0.0, 0.0)),
 }
 """Each cell and each of its settings that changes the equations, by name, for a number of runs."""
+
+HARD = {
+    "selective": "a write is decided by a threshold, and its straight-through gradient is no derivative",
+    "lifecycle": "operations are decided by rank, and their straight-through gradients are no derivatives",
+}
+"""Cells whose gradients no difference of outputs can equal, each with the reason."""
+RECTIFIED = {f"controller.{name}.weight" for name in ("of_context", "of_slot", "hidden", "write_hidden")}
+"""Weights whose outputs go through a ReLU: a unit that is zero in every step has no gradient."""
 
 
 def drawn(name: str, runs: int = 2, dtype: torch.dtype = torch.float32) -> nn.Module:

@@ -24,8 +24,10 @@ KINDS = {
     "hierarchical": "HierarchicalMemory",
     "adaptive": "AdaptiveMemory",
     "gated": "GatedMemory",
+    "selective": "SelectiveMemory",
+    "lifecycle": "LifecycleMemory",
 }
-"""Memories of source 004; a further one need not be listed."""
+"""Memories of sources 000, 001 and 004; a further one need not be listed."""
 
 
 def test_names_are_those_of_files() -> None:

@@ -32,21 +32,26 @@ RUNS: dict[str, tuple[str, ...]] = {
     "segments": ("memory_transformer", "mqar"),
     "sparse": ("memory_rnn", "mqar", "palimpsest.memory.sparse"),
     "gated": ("memory_rnn", "mqar", "palimpsest.memory.gated"),
+    "selective": ("memory_rnn", "mqar", "palimpsest.memory.selective_memory"),
+    "lifecycle": ("memory_rnn", "mqar", "palimpsest.memory.lifecycle_memory"),
     "ewc": ("no_memory", "delayed_qa", "palimpsest.training.methods.ewc"),
 }
 """One run of each kind: its model, its task, and the memory or the method that it chooses by name."""
 ALL = set(RUNS)
-STREAMS = {"lstm", "ntm", "dnc", "transformer", "segments", "sparse", "gated"}
+STREAMS = {"lstm", "ntm", "dnc", "transformer", "segments", "sparse", "gated", "selective", "lifecycle"}
 CELLS = STREAMS - {"transformer"}
 LIFECYCLE = {"nema_lc", "fifo"}
 ENCODERS = {"nema_lite", "no_memory", "ewc", *LIFECYCLE}
 EDITS: list[tuple[str, set[str], set[str], set[str]]] = [
     # edited module, runs trained again, runs measured again that are not trained again, files of rules that run again
-    ("memory.lifecycle", LIFECYCLE, set(), set()),
-    ("memory.lifecycle_log", LIFECYCLE, set(), set()),
-    ("memory.lifecycle_trace", set(), LIFECYCLE, set()),
-    ("memory.episodic", {"nema_lite"}, set(), set()),
-    ("memory.episodic_trace", set(), {"nema_lite"}, set()),
+    ("memory.lifecycle", {*LIFECYCLE, "lifecycle"}, set(), set()),
+    ("memory.lifecycle_memory", {"lifecycle"}, set(), set()),
+    # The trace module of a memory is found by the memory's name: it is measured with every model that has the memory.
+    ("memory.lifecycle_log", LIFECYCLE, {"lifecycle"}, set()),
+    ("memory.lifecycle_trace", set(), {*LIFECYCLE, "lifecycle"}, set()),
+    ("memory.episodic", {"nema_lite", "selective"}, set(), set()),
+    ("memory.selective_memory", {"selective"}, set(), set()),
+    ("memory.episodic_trace", set(), {"nema_lite", "selective"}, set()),
     ("memory.ntm", {"ntm"}, set(), set()),
     ("memory.dnc", {"dnc"}, set(), set()),
     ("memory.sparse", {"sparse"}, set(), set()),
@@ -59,6 +64,7 @@ EDITS: list[tuple[str, set[str], set[str], set[str]]] = [
     ("measuring.probe", set(), ALL, set()),
     ("layers.attention", {*ENCODERS, "transformer", "segments"}, set(), set()),
     ("layers.linear", ALL, set(), set()),
+    ("memory.contract", CELLS, set(), set()),
     ("models.shared.recurrent", CELLS, set(), set()),
     ("models.ntm", {"ntm"}, set(), set()),
     ("models.nema_lc", LIFECYCLE, set(), set()),

@@ -252,10 +252,10 @@ def test_every_memory_has_a_name_and_a_look_of_its_own(others: dict[str, Product
     assert len({to_rgb(look.color) for look in looks}) == len({look.marker for look in looks}) == len(looks)
 
 
-def test_all_memories_of_the_library_are_told_apart() -> None:
+def test_all_memories_that_a_network_can_hold_are_told_apart() -> None:
     found = [look for (axis, _), look in looks().cells.items() if axis == "memory"]
     found += [looks().models[model] for model in ("mann", "memory_transformer", "lstm", "causal_transformer")]
-    assert len({look.color for look in found}) == len({look.marker for look in found}) == len(found) == 13
+    assert len({look.color for look in found}) == len({look.marker for look in found}) == len(found) == 15
     assert {value for axis, value in looks().cells if axis == "memory"} <= set(words().values["memory"])
 
 

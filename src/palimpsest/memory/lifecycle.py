@@ -155,8 +155,8 @@ class Controller(nn.Module):
         hidden = self.hidden(torch.relu(of_slot + of_context[:, :, None]), relu=True)
         logits = self.action(hidden)
         age = state.age[..., None] / self.age_unit
-        still = torch.tensor(self.offsets, device=logits.device)
-        with_age = torch.tensor((0.0, 0.0, self.ageing), device=logits.device)
+        still = logits.new_tensor(self.offsets)
+        with_age = logits.new_tensor((0.0, 0.0, self.ageing))
         return (logits + still + with_age * age).softmax(-1)
 
 

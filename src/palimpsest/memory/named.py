@@ -51,7 +51,7 @@ def module_of(name: MemoryName) -> str:
 
 
 def named_memory(name: MemoryName, runs: int, d_in: int, num_slots: int, slot_dim: int, num_read_heads: int = 1) -> Any:
-    """The cell (:class:`palimpsest.models.shared.recurrent.Cell`, an ``nn.Module``) of a name.
+    """The cell (:class:`palimpsest.memory.contract.Cell`, an ``nn.Module``) of a name.
 
     Args:
         name: one of :func:`names`.

@@ -147,7 +147,8 @@ class SigmoidRead(_ProjectedRead):
 
 
 LARGEST_EXPONENT = 30.0
-"""What the score of a slot that holds nothing exceeds the others' by at most: its gradient stays finite."""
+"""What the score of a slot that holds nothing exceeds the others' by at most: its gradient stays finite. In half
+precision it is less, so that e to this power is finite."""
 
 
 class AttentionRead(_ProjectedRead):
@@ -187,5 +188,6 @@ class AttentionRead(_ProjectedRead):
         # Nothing overflows, and the quotient stays what it is: the largest among the slots that hold something.
         alive = weight.detach()[:, :, None] > 0.5
         largest = score.detach().masked_fill(~alive, 0.0).amax(-1, keepdim=True).clamp_min(0)
-        strength = weight[:, :, None] * exponential((score - largest).clamp_max(LARGEST_EXPONENT))
+        most = min(LARGEST_EXPONENT, math.log(torch.finfo(score.dtype).max) - 1)
+        strength = weight[:, :, None] * exponential((score - largest).clamp_max(most))
         return strength / (exponential(-largest) + strength.sum(-1, keepdim=True))

@@ -106,7 +106,11 @@ SOURCE = Source(
                 "stability": "no stability loss",
             },
             "use_memory": {"true": "with memory", "false": "without memory"},
-            "memory": {"persistent": "memory kept", "episodic": "memory emptied for each sequence"},
+            "memory": {
+                "persistent": "memory kept",
+                "episodic": "memory emptied for each sequence",
+                "lifecycle": "lifecycle memory",
+            },
         },
     ),
     looks=Looks(
@@ -116,6 +120,7 @@ SOURCE = Source(
             "least_used": Look("#CC79A7", "D", (0, (8, 2))),
             "random_replacement": Look("#56B4E9", "P", (0, (2, 1))),
             "oracle_replacement": Look("#D55E00", "H", (0, (6, 1, 1, 1))),
-        }
+        },
+        cells={("memory", "lifecycle"): Look("#661100", "H", (0, (7, 2, 2, 2)))},
     ),
 )

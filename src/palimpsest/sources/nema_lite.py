@@ -95,6 +95,7 @@ SOURCE = Source(
             "validation_write_ratio": "write ratio (validation)",
         },
         symbols={"mem_lambda": r"$\lambda$", "write_threshold": r"$\tau$", "write_probability": "$p$"},
+        values={"memory": {"selective": "selective memory"}},
     ),
     looks=Looks(
         models={
@@ -102,6 +103,7 @@ SOURCE = Source(
             "write_none": Look("#000000", "X", (0, (1, 1))),
             "random_writer": Look("#CC79A7", "d", (0, (3, 1, 1, 1))),
             "oracle_writer": Look("#56B4E9", "H", (0, (8, 2))),
-        }
+        },
+        cells={("memory", "selective"): Look("#117733", "8", (0, (4, 2, 1, 2)))},
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,28 +11,10 @@ from torch import Tensor, nn
 
 from palimpsest.layers.encoding import SequenceConfig, TokenInput
 from palimpsest.layers.linear import Linear
+from palimpsest.memory.contract import CompiledCell, SequenceCell
 from palimpsest.memory.control import Control
 from palimpsest.memory.stepwise import StepwiseRecord
 from palimpsest.models import Batch, ModelOutput, under
-
-
-class Cell(Protocol):
-    """A network with a state: what is said at a step depends on that step's input and on the state.
-
-    A cell that is faster over many steps at once has a method ``unroll`` besides, from (R, B, T, features) to (R, B, T,
-    d_out) and the state after the last; it is used whenever nobody watches the memory.
-    """
-
-    d_out: int
-    """Features of what a step says."""
-
-    def initial_state(self, batch: int) -> Any:
-        """State before the first step, every tensor (R, B, …)."""
-        ...
-
-    def step(self, x: Tensor, state: Any, control: Control = "on") -> tuple[Tensor, Any]:
-        """One step: (R, B, features) in, (R, B, d_out) and the next state out."""
-        ...
 
 
 class RecurrentModel(nn.Module):
@@ -53,7 +35,7 @@ class RecurrentModel(nn.Module):
         self.head = Linear(runs, self.cell.d_out, config.num_outputs)
 
     def make_cell(self, runs: int, d_in: int) -> Any:
-        """The cell (:class:`Cell`, an ``nn.Module``) for inputs of ``d_in`` features."""
+        """The cell (:class:`palimpsest.memory.contract.Cell`, an ``nn.Module``) for inputs of ``d_in`` features."""
         raise NotImplementedError(f"{type(self).__module__}: a recurrent model says which cell it has")
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Any = None) -> ModelOutput:
@@ -67,10 +49,9 @@ class RecurrentModel(nn.Module):
         del hyper
         carried = self.cell.initial_state(batch.inputs.shape[1]) if state is None else state
         features: Float[Tensor, "runs batch time features"] = self.input(batch.inputs)
-        unroll = getattr(self.cell, "unroll", None)
         watch = None if batch.watch is None or batch.watch(carried) is None else batch.watch
-        if unroll is not None and watch is None:
-            outputs, carried = unroll(features, carried, batch.control)
+        if watch is None and isinstance(self.cell, SequenceCell):
+            outputs, carried = self.cell.unroll(features, carried, batch.control)
             return ModelOutput(self.answer(outputs, batch), {}, None, carried)
         outputs, seen = [], []
         for x in features.unbind(2):
@@ -87,7 +68,7 @@ class RecurrentModel(nn.Module):
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile a step where the cell can; as one program, a whole sequence would take minutes to compile."""
-        if hasattr(self.cell, "compiled"):
+        if isinstance(self.cell, CompiledCell):
             self.cell.compiled = True
         else:
             super().compile(*args, **kwargs)

@@ -71,7 +71,7 @@ def cases(options: argparse.Namespace) -> dict[tuple[str, int, int], list[RunSpe
         for length in options.length:
             change = {"sequence_length": length}
             specs = workload.grid(published, options.runs)
-            found["length", length, batch] = [sized(spec, task=change, config=change) for spec in specs]
+            found["length", length, batch] = [sized(spec, task=change) for spec in specs]
         for slots in options.slots:
             specs = workload.grid(repaired, options.runs)
             found["slots", slots, batch] = [sized(spec, config={"capacity": slots}) for spec in specs]

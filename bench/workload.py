@@ -79,14 +79,11 @@ def sized(
     train = steps // epochs * batch
     sizes = {"num_train": max(train, 2), "num_validation": max(train // 5, 2), "num_test": max(train // 5, 2)}
     training = spec.training.model_copy(update={"batch_size": batch, "num_epochs": epochs})
-    return spec.model_copy(
-        update={
-            "device": device,
-            "training": training,
-            "task": {**spec.task, **sizes, **(task or {})},
-            "config": {**spec.config, **(config or {})},
-        }
+    changed = spec.model_copy(
+        update={"device": device, "training": training, "task": {**spec.task, **sizes, **(task or {})}}
     )
+    interface = {key: value for key, value in task_config(changed).interface().items() if key in spec.config}
+    return changed.model_copy(update={"config": {**spec.config, **interface, **(config or {})}})
 
 
 def task_config(spec: RunSpec) -> Any:

@@ -218,4 +218,4 @@ def test_the_section_of_the_paper_is_typeset(root: Path, tmp_path: Path) -> None
     assert paper.typed_digits(section) == []
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     (tmp_path / "paper").mkdir()
-    assert paper.typeset(TEX % section, PROJECT / "paper/source", tmp_path).startswith(b"%PDF")
+    assert paper.typeset(TEX % section, "", PROJECT / "paper/source", tmp_path).startswith(b"%PDF")

@@ -65,7 +65,7 @@ def built(directory: Path) -> tuple[Pack, list[Splits]]:
 def rows(examples: Examples, run: int) -> list[tuple[int, ...]]:
     """Inputs and target of a run's examples."""
     pairs = zip(examples.inputs[run].tolist(), examples.targets[run].tolist(), strict=True)
-    return [(*inputs, target) for inputs, target in pairs]
+    return [(*inputs, *answers) for inputs, answers in pairs]
 
 
 def test_what_is_replayed_is_of_the_first_phase_and_stands_behind_the_batch(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ rule data:
         preset=params_file,
         values=lambda wildcards: data_of(wildcards).values,
         code=lambda wildcards: data_of(wildcards).code,
-        name=lambda wildcards: wildcards.part.removeprefix("/data="),
+        name=lambda wildcards: wildcards.part.rpartition("=")[2],  # empty for the data of the track itself
     shell:
         "python -m palimpsest data --params {params.preset:q} {wildcards.experiment} {wildcards.track} {params.name}"
         " > {log:q} 2>&1"

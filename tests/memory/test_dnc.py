@@ -492,6 +492,17 @@ def test_controls_silence_a_memory_and_swap_it_with_the_neighbours(form: Form, k
     assert not torch.isclose(swapped.reads, own.reads).all(-1).any()
 
 
+def test_under_off_a_whole_sequence_equals_its_steps_with_the_same_gradient() -> None:
+    cell = make_cell()
+    x, found = inputs(6).permute(1, 2, 0, 3), []
+    for form in (stepwise, DNCCell.unroll):
+        outputs, state = form(cell, x, begun(cell), "off")
+        loss = outputs.square().sum() + state.slots.square().sum() + state.read_weights.square().sum()
+        found.append((outputs, *tensors(state), *torch.autograd.grad(loss, list(cell.parameters()))))
+    for expected, part in zip(*found, strict=True):
+        torch.testing.assert_close(part, expected, rtol=1e-9, atol=1e-12)
+
+
 def product_of(weights: Tensor, slots: Tensor) -> Tensor:
     return (weights[..., None] * slots[:, :, None]).sum(3)
 

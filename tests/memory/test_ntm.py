@@ -324,6 +324,19 @@ def test_under_off_outputs_do_not_depend_on_the_memory(name: str) -> None:
 
 
 @EVERY
+def test_under_off_a_whole_sequence_equals_its_steps_with_the_same_gradient(name: str) -> None:
+    cell, xs = drawn(name, scale=2.0), inputs()
+    found = []
+    for outputs, state in (stepped(cell, xs, control="off"), cell.unroll(xs, cell.initial_state(3), "off")):
+        loss = outputs.square().sum() + state.slots.square().sum() + state.read_weights.square().sum()
+        found.append((outputs, *tensors(state), *torch.autograd.grad(loss, list(cell.parameters()), allow_unused=True)))
+    for expected, part in zip(*found, strict=True):
+        torch.testing.assert_close(
+            torch.zeros(()) if part is None else part, torch.zeros(()) if expected is None else expected
+        )
+
+
+@EVERY
 def test_shuffled_heads_read_the_neighbours_memory_and_write_their_own(name: str) -> None:
     cell, xs = drawn(name), inputs()
     _, state = stepped(cell, xs)

@@ -335,7 +335,7 @@ class DNCCell(nn.Module):
     ) -> tuple[Float[Tensor, "runs batch time d_out"], DNCState]:
         """Return the outputs of all steps of a sequence, (R, B, T, d_out), and the last state.
 
-        With dense links and a control that does not change the memory, it takes a fraction of the time of calls of
+        With dense links, and except under ``shuffled``, it takes a fraction of the time of calls of
         :meth:`step`, and rounds differently.
 
         Args:
@@ -343,8 +343,8 @@ class DNCCell(nn.Module):
             state: before the first step.
             control: as in :meth:`step`.
         """
-        if state.link is not None and control in ("on", "random_writes"):
-            return self._unroll_fast(xs, state)
+        if state.link is not None and control != "shuffled":
+            return self._unroll_fast(xs, state, reading=control != "off")
         outputs = []
         for x in xs.unbind(2):
             y, state = self.step(x, state, control)
@@ -352,7 +352,7 @@ class DNCCell(nn.Module):
         return torch.stack(outputs, 2), state
 
     def _unroll_fast(
-        self, xs: Float[Tensor, "runs batch time d_in"], state: DNCState
+        self, xs: Float[Tensor, "runs batch time d_in"], state: DNCState, *, reading: bool
     ) -> tuple[Float[Tensor, "runs batch time d_out"], DNCState]:
         """Compute all steps as one autograd node, see :mod:`palimpsest.memory.fast.sequence`."""
         assert state.link is not None
@@ -366,7 +366,7 @@ class DNCCell(nn.Module):
         )
         carried = Carried(*state.controller, state.reads.flatten(2), memory)
         access = DNCAccess(self.num_read_heads, self.slot_dim)
-        outputs, after = unrolled(access, xs, carried, self._weights(), compiled=self.compiled)
+        outputs, after = unrolled(access, xs, carried, self._weights(), reading=reading, compiled=self.compiled)
         state = state._replace(
             **DNCMemory(*after.memory)._asdict(),
             reads=after.reads.view_as(state.reads),

@@ -226,12 +226,13 @@ class NTMCell(nn.Module):
     ) -> tuple[Float[Tensor, "runs batch time d_out"], NTMState]:
         """Return the outputs of all steps of a sequence, (R, B, T, d_out), and the last state.
 
-        With an LSTM, cosine similarity and one write head it takes a fraction of the time of calls of :meth:`step`, and
-        rounds differently. Half precision always uses :meth:`step`, whose equations are safe for it.
+        Except under ``shuffled``, with an LSTM, cosine similarity and one write head it takes a fraction of the time of
+        calls of :meth:`step`, and rounds differently. Half precision always uses :meth:`step`, whose equations are safe
+        for it.
         """
         full_precision = xs.dtype in (torch.float32, torch.float64)
-        if self.has_fast_pass and full_precision and control in ("on", "random_writes"):
-            return self._unroll_fast(xs, state)
+        if self.has_fast_pass and full_precision and control != "shuffled":
+            return self._unroll_fast(xs, state, reading=control != "off")
         outputs = []
         for x in xs.unbind(2):
             y, state = self.step(x, state, control)
@@ -239,13 +240,14 @@ class NTMCell(nn.Module):
         return torch.stack(outputs, 2), state
 
     def _unroll_fast(
-        self, xs: Float[Tensor, "runs batch time d_in"], state: NTMState
+        self, xs: Float[Tensor, "runs batch time d_in"], state: NTMState, *, reading: bool
     ) -> tuple[Float[Tensor, "runs batch time d_out"], NTMState]:
         """Compute all steps as one autograd node, see :mod:`palimpsest.memory.fast.sequence`."""
         weights = torch.cat([state.read_weights, state.write_weights], 2)
         hidden, cell = state.controller
         carried = Carried(hidden, cell, state.reads, (state.slots, weights))
-        outputs, after = unrolled(NTMAccess(tuple(self.parts)), xs, carried, self._weights(), compiled=self.compiled)
+        access = NTMAccess(tuple(self.parts))
+        outputs, after = unrolled(access, xs, carried, self._weights(), reading=reading, compiled=self.compiled)
         slots, weights = after.memory
         read_weights, write_weights = weights.split(self._head_counts(), 2)
         controller = LSTMState(after.hidden, after.cell)

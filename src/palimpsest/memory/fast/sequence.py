@@ -117,6 +117,7 @@ def unrolled(
     carried: Carried,
     weights: Weights,
     *,
+    reading: bool = True,
     compiled: bool = False,
 ) -> tuple[Float[Tensor, "runs batch time d_out"], Carried]:
     """Return [h_t; r_t] after every step, and the state after the last step.
@@ -126,10 +127,11 @@ def unrolled(
         xs: the sequence, one step or more.
         carried: the state before the first step.
         weights: parameters.
+        reading: whether the memory is read; otherwise all reads are zeros, as under the control ``off``.
         compiled: whether torch.compile fuses a step and its gradient. It takes half a minute for each shape.
     """
     *lstm, memory = carried
-    outputs, hidden, cell, reads, *after = _Unrolled.apply(access, compiled, xs, *weights, *lstm, *memory)  # pyright: ignore[reportGeneralTypeIssues]
+    outputs, hidden, cell, reads, *after = _Unrolled.apply(access, reading, compiled, xs, *weights, *lstm, *memory)  # pyright: ignore[reportGeneralTypeIssues]
     return outputs, Carried(hidden, cell, reads, tuple(after))
 
 
@@ -137,10 +139,12 @@ class _Unrolled(torch.autograd.Function):
     """The pass forward through time and the pass back."""
 
     @staticmethod
-    def forward(ctx: Any, access: Access, compiled: bool, xs: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, access: Access, reading: bool, compiled: bool, xs: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
         """See :func:`unrolled`."""
         weights, (hidden, cell, reads, *before), width = Weights(*rest[:5]), rest[5:], xs.shape[-1]
-        step, _ = _passes(access, compiled, xs.device.type)
+        step, _ = _passes(access, reading, compiled, xs.device.type)
         xs_gates = product(xs.flatten(1, 2), weights.input_weight[:, :width]).add_(weights.gate_bias[:, None])
         recurrent = torch.cat([weights.recurrent_weight, weights.input_weight[:, width:]], 1)  # for [h; r]
         interface_weight, interface_bias = (F.pad(part, (0, access.padding)) for part in weights[3:])
@@ -154,7 +158,7 @@ class _Unrolled(torch.autograd.Function):
             saved.append(saved_step)
         ctx.save_for_backward(xs, recurrent, weights.input_weight, weights.interface_weight)
         ctx.saved, ctx.all_outputs = saved, torch.stack(all_outputs, 2)
-        ctx.access, ctx.compiled = access, compiled
+        ctx.passes = access, reading, compiled
         hidden, reads = outputs.split_with_sizes([hidden.shape[-1], reads.shape[-1]], -1)
         after = (part.view(like.shape) for part, like in zip(memory, before, strict=True))
         return ctx.all_outputs[:, :, 1:], hidden, cell, reads, *after
@@ -165,7 +169,7 @@ class _Unrolled(torch.autograd.Function):
         """Return the gradients of the sequence, the weights and the first state; steps run in reverse order."""
         xs, recurrent, input_weight, interface_weight = ctx.saved_tensors
         grad_hidden, grad_cell, grad_reads, *grad_last = grad_after
-        _, gradient = _passes(ctx.access, ctx.compiled, xs.device.type)
+        _, gradient = _passes(*ctx.passes, xs.device.type)
         grad_outputs = torch.cat([grad_hidden, grad_reads], -1)
         grad_memory = tuple(part.flatten(0, 1).contiguous() for part in grad_last)
         all_gates, all_interfaces, to_hidden, to_before = [], [], interface_weight.mT, recurrent.mT
@@ -182,7 +186,7 @@ class _Unrolled(torch.autograd.Function):
         grad_weights = _weight_gradients(xs, ctx.all_outputs, gates, interfaces, size)
         grad_before = (part.view(like.shape) for part, like in zip(grad_memory, grad_last, strict=True))
         grad_hidden, grad_reads = grad_outputs[..., :size], grad_outputs[..., size:]
-        return None, None, grad_xs, *grad_weights, grad_hidden, grad_cell, grad_reads, *grad_before
+        return None, None, None, grad_xs, *grad_weights, grad_hidden, grad_cell, grad_reads, *grad_before
 
 
 def _weight_gradients(
@@ -209,6 +213,7 @@ def _weight_gradients(
 
 def _step(
     access: Access,
+    reading: bool,
     outputs: Tensor,
     cell: Tensor,
     memory: Memory,
@@ -220,12 +225,14 @@ def _step(
     """Take one step; ``x_gates`` is the part of the gates that the input contributes."""
     hidden, cell, saved_controller = lstm_step(product(outputs, recurrent).add_(x_gates), cell)
     reads, memory, saved_access = access.step(product(hidden, interface_weight).add_(interface_bias), memory)
-    outputs = torch.cat([hidden, reads.reshape(*hidden.shape[:2], -1)], -1)
+    reads = reads.reshape(*hidden.shape[:2], -1)
+    outputs = torch.cat([hidden, reads if reading else torch.zeros_like(reads)], -1)
     return _Step(outputs, cell, memory, _SavedStep(saved_controller, saved_access))
 
 
 def _step_gradient(
     access: Access,
+    reading: bool,
     grad_outputs: Tensor,
     grad_y: Tensor,
     grad_cell: Tensor,
@@ -236,7 +243,8 @@ def _step_gradient(
 ) -> _StepGradient:
     """Go back one step; ``to_hidden`` and ``to_before`` are the transposed interface and recurrent weights."""
     grad_outputs, size = grad_outputs + grad_y, grad_cell.shape[-1]
-    grad_interface, grad_memory = access.gradient(grad_outputs[..., size:], grad_memory, saved.access)
+    grad_reads = grad_outputs[..., size:] if reading else torch.zeros_like(grad_outputs[..., size:])
+    grad_interface, grad_memory = access.gradient(grad_reads, grad_memory, saved.access)
     grad_interface = grad_interface.view(*grad_outputs.shape[:2], -1)
     grad_hidden = product(grad_interface, to_hidden).add_(grad_outputs[..., :size])
     grad_gates, grad_cell = lstm_gradient(grad_hidden, grad_cell, saved.controller)
@@ -244,14 +252,16 @@ def _step_gradient(
 
 
 @functools.cache
-def _passes(access: Access, compiled: bool, device: str) -> tuple[Callable[..., _Step], Callable[..., _StepGradient]]:
+def _passes(
+    access: Access, reading: bool, compiled: bool, device: str
+) -> tuple[Callable[..., _Step], Callable[..., _StepGradient]]:
     """Return a step and its gradient, compiled if asked for."""
 
     def step(*given: Any) -> _Step:
-        return _step(access, *given)
+        return _step(access, reading, *given)
 
     def gradient(*given: Any) -> _StepGradient:
-        return _step_gradient(access, *given)
+        return _step_gradient(access, reading, *given)
 
     if not compiled:
         return step, gradient

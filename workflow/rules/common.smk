@@ -187,6 +187,10 @@ def params_file(wildcards, input):
 
 
 onstart:
+    # No limit on jobs a second, because of a fault of Snakemake 9.27.1: with one, every round of the scheduler starts a
+    # timer that asks for another round a second later, so that rounds multiply with the number of finished jobs, and each
+    # reads the sizes of all inputs of all jobs that are ready. Scheduling a smoke build took 40 % of a core.
+    workflow.scheduler.job_rate_limiter = None
     # Jobs on a GPU, in a container or on another machine start by themselves; a forked job runs on this machine.
     elsewhere = GPUS or workflow.deployment_settings.deployment_method or not workflow.local_exec
     if workflow.is_main_process and not elsewhere:

@@ -46,21 +46,22 @@ def train_phase(pack: Pack, data: Sequence[Splits], *, after_epoch: AfterEpoch, 
     for epoch in range(pack.epochs_of_phase, epochs):
         means, steps = train_epoch(pack, splits.train, epoch)
         metrics = {f"train_{name}": value for name, value in means.items()}
-        if (epoch + 1) % pack.training.validate_every == 0 or epoch + 1 == epochs:
-            metrics |= _validation(pack, splits.validation)
+        last = epoch + 1 == epochs
+        if last or (epoch + 1) % pack.training.validate_every == 0:
+            metrics |= _validation(pack, splits.validation, ("on", "off") if last else ("on",))
         if pack.num_phases > 1:
             metrics["phase"] = torch.full((pack.runs,), pack.phase + 1.0)
         pack.history.append({name: value.cpu() for name, value in metrics.items()})
         pack.log.append({name: value.cpu() for name, value in steps.items()})
         progress(len(pack.history), pack.history[-1])
-        if epoch + 1 == epochs:
+        if last:
             _end_phase(pack, data)
         after_epoch(pack)
 
 
-def _validation(pack: Pack, examples: Examples) -> Metrics:
-    """Metrics of the validation split; the main ones with the memory on and off."""
-    measured = evaluate_pack(pack, examples, ("on", "off"))
+def _validation(pack: Pack, examples: Examples, controls: Sequence[models.Control]) -> Metrics:
+    """Metrics of the validation split; the main ones under each control."""
+    measured = evaluate_pack(pack, examples, controls)
     metrics = {}
     for control, values in measured.items():
         for name, value in values.items():

@@ -60,6 +60,16 @@ def test_an_experiment_of_another_source_is_one_line(params: Path) -> None:
         read_params(params / "default.yaml")
 
 
+def test_an_experiment_that_no_manifest_lists_is_read_from_the_file_of_any_source(params: Path) -> None:
+    file = params / "default/nema_lite.yaml"
+    own = read_yaml(file)
+    edit(file, {"experiments": {**own["experiments"], "another": own["experiments"]["nema_lite"]}})
+    found = read_params(params / "default.yaml").experiments
+    assert found["another"] == found["nema_lite"]
+    assert sources.source_of("another") is None
+    assert sources.experiment_of("another").figures == ()
+
+
 def test_an_experiment_that_two_files_give_is_one_line(params: Path) -> None:
     own = read_yaml(params / "default/nema_lite.yaml")
     edit(params / "default.yaml", read_yaml(params / "default.yaml") | own)

@@ -98,7 +98,8 @@ def read_parts(folder: Path, *keys: str, given: dict[str, dict[str, Path]] | Non
 
     Args:
         folder: whose files are read, in the order of the sources' numbers.
-        keys: top-level keys that a file may have, each a mapping; items of ``experiments`` must be the source's.
+        keys: top-level keys that a file may have, each a mapping; an experiment that a manifest lists must be in the
+            file of its source. One that no manifest lists is run and tabulated, and has no figures.
         given: key → name → file of what is given elsewhere.
 
     Returns:
@@ -106,7 +107,7 @@ def read_parts(folder: Path, *keys: str, given: dict[str, dict[str, Path]] | Non
 
     Raises:
         ParameterError: a file is named after no source, has another key, gives a name that another file gives, or has
-            an experiment that its source does not have.
+            an experiment of another source.
     """
     merged: dict[str, dict[str, Any]] = {key: {} for key in keys}
     origins = {key: dict((given or {}).get(key, {})) for key in keys}
@@ -116,7 +117,7 @@ def read_parts(folder: Path, *keys: str, given: dict[str, dict[str, Path]] | Non
             if key not in keys or not isinstance(part, dict):
                 raise ParameterError(f"{file}: {key}: {part!r}; allowed: a mapping below {' or '.join(keys)}")
             for name, value in part.items():
-                if key == "experiments" and name not in source.experiment_names:
+                if key == "experiments" and sources.source_of(name) not in (file.stem, None):
                     allowed = ", ".join(source.experiment_names)
                     raise ParameterError(f"{file}: {key}: {name!r} is not in {located(file.stem)}; allowed: {allowed}")
                 if name in origins[key]:

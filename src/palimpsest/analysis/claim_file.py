@@ -182,7 +182,7 @@ class Criterion(Section):
     another metric or cell, paired by seed; ``reduction``: by how much a metric lies below another metric or cell, as a
     share of the latter, 1 − a / b, paired by seed; ``spearman``: rank correlation of a metric with ``axis``, for every
     seed; ``count``: values of ``axis`` at which the metric lies strictly ``between`` two numbers, for every seed;
-    ``success_rate``: the share of seeds whose metric is as ``success`` says, with an exact binomial interval and test.
+    ``success_rate``: the share of seeds whose metric is as ``success`` asks, with an exact binomial interval and test.
     A run that diverged has not succeeded.
 
     Where b of a reduction is 0 or less there is nothing to lower: the seed has no number, and counts as failed, so that

@@ -174,7 +174,7 @@ class TrackRuns:
         if len(fitting) > 1 and not group.choose:
             raise ParameterError(
                 f"groups.{name}: {len(fitting)} cells of {group.model} on track {self.track!r}; allowed: one; "
-                "say which by where or choose"
+                "choose one by where or choose"
             )
         best = min(fitting, key=lambda cell: _rank(cell, group.choose))
         means = {metric: best.mean(metric) for metric in (*group.having, *(order.by for order in group.choose))}
@@ -334,7 +334,7 @@ def _along_axis(
     if not all(isinstance(point, float) and point == point for point in points) or len(set(points)) < len(points):
         raise ParameterError(
             f"groups.{criterion.group}: {len(cells)} cells on track {track.track!r}; allowed: one for each number on "
-            f"axis {axis!r}; say which by where"
+            f"axis {axis!r}; choose them by where"
         )
     values: dict[int, list[float]] = {seed: [] for seed in track.seeds}
     failed = []

@@ -33,7 +33,7 @@ class Row(Section):
         description="the model, where a table is about several: words of letters and digits, for numbers are named so",
     )
     cell: dict[str, float] = Field(description="axis: value")
-    runs: int | None = Field(None, ge=1, description="runs behind it, where the source says so")
+    runs: int | None = Field(None, ge=1, description="runs behind it, if the source gives their number")
     values: dict[str, Number]
 
 

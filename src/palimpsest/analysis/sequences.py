@@ -23,7 +23,7 @@ from palimpsest.planning.specs import RunSpec, task_config
 from palimpsest.tasks import Task, TaskConfig
 
 TRAINED = one_of("yes", "no", "unknown")
-"""Whether sequences of a size stood in the training stream; unknown where the task cannot tell."""
+"""Whether sequences of a size stood in the training stream; unknown where the task does not determine it."""
 SCORES = ("accuracy", "sequence_accuracy", "loss")
 GENERALISATION = Layout(
     IDENTITY,

@@ -22,7 +22,7 @@ DIGITS = 12
 
 
 class Interval(NamedTuple):
-    """A mean over seeds; what cannot be said is NaN."""
+    """A mean over seeds; what cannot be computed is NaN."""
 
     n: int
     mean: float
@@ -106,7 +106,7 @@ def proportion_beyond(successes: int, n: int, bound: float, *, above: bool) -> P
 
 
 def interquartile_mean(values: ArrayLike) -> float:
-    """Mean of the middle half; NaN for fewer than eight values, of which it says nothing."""
+    """Mean of the middle half; NaN for fewer than eight values, of which it is no summary."""
     sample = np.asarray(values, dtype=np.float64).reshape(-1)
     return float(scipy.stats.trim_mean(sample, 0.25)) if len(sample) >= LEAST_FOR_IQM else math.nan
 

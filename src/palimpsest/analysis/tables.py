@@ -247,7 +247,7 @@ def _read_summary(root: Path, experiment: str) -> DataFrame:
 
 
 def _of_experiment(frame: DataFrame, path: Path, experiment: str) -> None:
-    """Check that a file holds what its name says, so that no run is counted under two experiments."""
+    """Check that a file holds the experiment of its name, so that no run is counted under two experiments."""
     other = [name for name in frame["experiment"] if name != experiment]
     if other:
         raise DataError(f"{path}: column 'experiment': {other[0]!r}; allowed: {experiment}")

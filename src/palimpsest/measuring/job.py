@@ -136,7 +136,7 @@ def load_pack(runs: list[RunSpec], directories: list[Path]) -> Pack:
 
 
 def _metrics(pack: Pack, splits: Splits) -> dict[str, Tensor]:
-    """Metrics of the test split under every control, and what traces tell of the validation split, each (R,)."""
+    """Metrics of the test split under every control, and those of the traces of the validation split, each (R,)."""
     metrics = {}
     measured, of_trace = measure(pack, splits.test, models.CONTROLS)
     for control, values in measured.items():

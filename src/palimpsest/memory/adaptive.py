@@ -37,7 +37,7 @@ class AdaptiveMemory(nn.Module):
 
     k, v, q, β, β' and a are linear functions of x, followed by the function that brings each into its range; κ and b
     are parameters. The source names retention and an adaptive rate but gives no equation: these equations are ours. The
-    first memory M_0 is learned, because content addressing could never tell slots with equal initial content apart.
+    first memory M_0 is learned, because content addressing could never distinguish slots with equal initial content.
 
     Args:
         runs: size R of the pack.

@@ -78,7 +78,7 @@ def _softmax_read(similarity: Tensor, slots: Tensor) -> Read:
 
 
 class _ProjectedRead(nn.Module):
-    """q = W_q c, k_i = W_k m_i, v_i = W_v m_i: scores qᵀk_i/√D + b, from which subclasses say what is read.
+    """q = W_q c, k_i = W_k m_i, v_i = W_v m_i: scores qᵀk_i/√D + b, from which subclasses compute the read vector.
 
     Args:
         runs: size R of the pack.
@@ -155,7 +155,7 @@ class AttentionRead(_ProjectedRead):
     """r = Σ_i w_i v_i with w_i = a_i e^{s_i} / (1 + Σ_j a_j e^{s_j}) and s_i = qᵀk_i/√D − α·age_i + b.
 
     a_i is the weight of a slot. Slots compete, and the younger of two that are addressed alike may win, so that a
-    memory that holds two versions of a fact can tell which is the later one. The 1 is what is read from no slot: an
+    memory that holds two versions of a fact can read the later one. The 1 is what is read from no slot: an
     empty memory reads 0, and one without anything to the point reads little.
 
     Args:

@@ -1,4 +1,4 @@
-"""Baseline: a Transformer that looks back; all that was heard stays in sight, at a cost that grows with it."""
+"""Baseline: a Transformer that looks back; all earlier tokens stay in sight, at a cost that grows with their number."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Config(SequenceConfig):
         return self
 
 
-class Heard(NamedTuple):
+class Past(NamedTuple):
     """What a causal Transformer carries: everything."""
 
     tokens: Int[Tensor, "runs batch time"]
@@ -69,32 +69,32 @@ class Model(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(runs, layer, 4 * index) for index in range(config.num_layers))
         self.head = Linear(runs, config.width, config.num_outputs)
 
-    def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Heard | None = None) -> ModelOutput:
+    def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Past | None = None) -> ModelOutput:
         """Logits (R, B, Q, O) at the asked steps.
 
         Args:
             batch: tokens of R × B sequences, or of parts of them.
             hyper: not used.
             state: the tokens before, of the same R × B sequences; ``None``: at the beginning. They are gone through
-                again, so that a sequence in chunks says what it says as a whole, and takes longer. Dropout would draw
+                again, so that a sequence in chunks gives the outputs of the whole, and takes longer. Dropout would draw
                 other noise for it: a state is for evaluation, or for training without dropout.
 
         Raises:
             ValueError: with the tokens before there are more than ``sequence_length``.
         """
         del hyper
-        heard = batch.inputs if state is None else torch.cat([state.tokens, batch.inputs], 2)
-        runs, _, time = heard.shape
+        tokens = batch.inputs if state is None else torch.cat([state.tokens, batch.inputs], 2)
+        runs, _, time = tokens.shape
         if time > self.config.sequence_length:
             raise ValueError(f"{time} tokens; allowed: at most sequence_length = {self.config.sequence_length}")
-        x = self.input(heard)
+        x = self.input(tokens)
         x = (x if self.widen is None else self.widen(x)) + self._places(runs, time)
-        mask = causal_window(time, time, heard.device)
+        mask = causal_window(time, time, tokens.device)
         key = batch.noise_key if self.training else None
         for layer in self.layers:
             x = layer(x, mask, key)
-        said = self.head(self.config.at_asked_steps(x[:, :, time - batch.inputs.shape[2] :], batch.start))
-        return ModelOutput(said, {}, None, Heard(heard))
+        logits = self.head(self.config.at_asked_steps(x[:, :, time - batch.inputs.shape[2] :], batch.start))
+        return ModelOutput(logits, {}, None, Past(tokens))
 
     def _places(self, runs: int, time: int) -> Float[Tensor, "... time width"]:
         """What is added to the features of the first ``time`` tokens."""

@@ -38,7 +38,7 @@ class Model(RecurrentModel):
     config: Config
 
     def make_cell(self, runs: int, d_in: int) -> DNCCell:
-        """The cell for inputs of ``d_in`` features; it says (h, r), so that the head maps all steps at once."""
+        """The cell for inputs of ``d_in`` features; its output is (h, r), so that the head maps all steps at once."""
         config = self.config
         return DNCCell(
             runs,

@@ -32,7 +32,7 @@ class StackState(NamedTuple):
 
 
 class LSTMStack(nn.Module):
-    """LSTM cells, each of which sees what the one below says [Graves, Mohamed, Hinton 2013, eq. 10].
+    """LSTM cells, each of which takes the outputs of the one below [Graves, Mohamed, Hinton 2013, eq. 10].
 
     Args:
         runs: size R of the pack.
@@ -53,7 +53,7 @@ class LSTMStack(nn.Module):
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: StackState, control: Control = "on"
     ) -> tuple[Float[Tensor, "runs batch hidden"], StackState]:
-        """One step: what the uppermost layer says, and the state; there is no memory that a control could touch."""
+        """One step: the output of the uppermost layer, and the state; there is no memory that a control could touch."""
         del control
         after = []
         for cell, before in zip(self.layers, state.layers, strict=True):
@@ -89,11 +89,11 @@ class Model(RecurrentModel):
         carried = self.cell.initial_state(batch.inputs.shape[1]) if state is None else state
         after = []
         for cell, now in zip(self.cell.layers, carried.layers, strict=True):
-            said = []
+            outputs = []
             for of_input in cell.of_input(features).unbind(2):
                 y, now = cell.advance(of_input, now)
-                said.append(y)
-            features = torch.stack(said, 2)
+                outputs.append(y)
+            features = torch.stack(outputs, 2)
             after.append(now)
         return ModelOutput(self.answer(features, batch), {}, None, StackState(tuple(after)))
 

@@ -70,6 +70,6 @@ class Model(RecurrentModel):
         before = self.cell.initial_state(batch.inputs.shape[1]) if state is None else state
         features = self.input(batch.inputs)
         features = features if self.widen is None else self.widen(features)
-        said, after, weights = self.cell.observed(features, before, batch.control)
+        outputs, after, weights = self.cell.observed(features, before, batch.control)
         record = None if batch.watch is None else SegmentRecord(weights.detach())
-        return ModelOutput(self.answer(said, batch), {}, record, after)
+        return ModelOutput(self.answer(outputs, batch), {}, record, after)

@@ -1,4 +1,4 @@
-"""Upper bound: NeMA-LC's slots, told which chunk will be asked for; that one is written and no other."""
+"""Upper bound: NeMA-LC's slots, where only the chunk that will be asked for is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upper bound: NeMA-Lite told which token will be asked for; it writes that token and no other."""
+"""Upper bound: NeMA-Lite, where only the token that will be asked for is written."""
 
 from __future__ import annotations
 

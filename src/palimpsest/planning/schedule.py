@@ -139,7 +139,7 @@ def _resolve(params: Params, file: Path | str, known: dict[str, int]) -> tuple[S
 
 
 def _beside_the_path(spec: Any) -> dict[str, Any]:
-    """A run's specification without what its path says, so that it does not depend on who shares its pack."""
+    """A run's specification without what its path holds, so that it does not depend on who shares its pack."""
     from palimpsest.planning import specs
 
     return specs.without(spec.model_dump(mode="json", exclude={"seed", "cell"}), spec.cell)
@@ -151,9 +151,10 @@ def _plain(value: Any) -> str:
 
 
 def packs_for_children(packs: list[Pack], folder: Path) -> None:
-    """Keep a division into packs for the processes that Snakemake starts on other machines, and tell them where.
+    """Store a division into packs for the processes that Snakemake starts on other machines.
 
-    By then other runs are there than now: were they to divide anew, they would come to other packs.
+    They find the file by an environment variable. By then other runs are there than now: were they to divide anew, they
+    would come to other packs.
     """
     content = {pack.name: [str(run.directory) for run in pack.runs] for pack in packs}
     path = folder / f"packs-{digest(content)[:24]}.json"

@@ -79,7 +79,7 @@ def best_cells(summary: pd.DataFrame, apart: Sequence[str] = ()) -> pd.DataFrame
     """One row a track and model: the cell with the highest mean validation accuracy.
 
     A cell of which a run diverged comes last. Of several equal cells the one that writes least on validation is taken,
-    then the first. The test split has no say.
+    then the first. The test split is not used.
 
     Args:
         summary: the table of cells, or rows of it.

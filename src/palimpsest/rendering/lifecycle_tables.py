@@ -172,7 +172,7 @@ def _by_ablation(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _reduction(row: Mapping[str, Any], evidence: Sequence[Mapping[str, Any]]) -> str:
-    """What the evidence of a claim says about the loss that a row lacks; a dash where no claim asks."""
+    """The share of the loss that a row lacks, from the evidence of a claim; a dash where no claim asks."""
     base = f"results/{row['experiment']}/track={row['track']}/"
     for one in evidence:
         compared = {cell["cell"].get(ABLATION) for cell in one["cells"] if cell["model"] == row["model"]}

@@ -164,7 +164,7 @@ def _parameter_text(value: float | int) -> str:
 
 
 def _of_published(published: Path) -> Iterator[Number]:
-    """Every number that the sources printed; where a table is about several models, the name says of which."""
+    """Every number that the sources printed; where a table is about several models, the name holds the model."""
     file, content = f"params/{published.name}", read_published(published)
     hashed = digest(content.model_dump(mode="json"))
     for experiment, source in content.experiments.items():

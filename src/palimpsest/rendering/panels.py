@@ -56,7 +56,7 @@ class Products:
     weightings: pd.DataFrame
     """A head at a step of one sequence a row, a column a slot; empty where no memory is read and written softly."""
     experiment: Experiment
-    """What its manifest says about the experiment: how sizes are named and spelled."""
+    """The experiment in its source's manifest: how sizes are named and spelled."""
 
     @property
     def tracks(self) -> list[str]:

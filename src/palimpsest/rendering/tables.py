@@ -66,7 +66,7 @@ def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -
     Args:
         params: the preset.
         root: product directory.
-        claims: the claims as data, for what each says.
+        claims: the claims as data, for the statement of each.
         published: the sources' own numbers.
 
     Returns:
@@ -226,7 +226,7 @@ def claims_table(verdicts: pd.DataFrame, claims: Claims, titles: Mapping[str, st
 
     Args:
         verdicts: ``claims.csv``, or some of its rows.
-        claims: what each claim says; one that is not there is shown by its name alone.
+        claims: the statement of each claim; one that is not there is shown by its name alone.
         titles: experiment → title; a claim about another experiment stands below no heading.
     """
     header = ["claim", "track", "verdict", "$n$", "estimate", "reason"]
@@ -240,13 +240,13 @@ def claims_table(verdicts: pd.DataFrame, claims: Claims, titles: Mapping[str, st
         elif new and rows:
             rows.append(None)
         last = row["claim"]
-        said = rf"\textbf{{{escape(row['claim'])}}}" + (f" {escape(known.statement)}" if known else "")
+        statement = rf"\textbf{{{escape(row['claim'])}}}" + (f" {escape(known.statement)}" if known else "")
         shown = (
             f"{number(_float(row['estimate']))} {bounds(_float(row['low']), _float(row['high']))} {escape(row['unit'])}"
         )
         count = number(int(row["n"])) if not pd.isna(row["n"]) else "--"
         verdict = rf"\textbf{{{escape(row['verdict'])}}}"
-        rows.append([said if new else "", escape(row["track"]), verdict, count, shown, escape(row["reason"])])
+        rows.append([statement if new else "", escape(row["track"]), verdict, count, shown, escape(row["reason"])])
     columns = "@{}" + _ragged(0.2) + "llr" + _ragged(0.15) + _ragged(0.35) + "@{}"
     return tabular(columns, header, rows or [[spanning("no claim is decided", len(header))]])
 

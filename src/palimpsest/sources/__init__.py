@@ -72,7 +72,7 @@ def present(experiments: Collection[str]) -> dict[str, Source]:
 
 
 def experiment_of(name: str) -> Experiment:
-    """What the manifests say about an experiment; of one that no source has: nothing.
+    """An experiment as its source's manifest has it; one that no source has is empty.
 
     >>> [figure.name for figure in experiment_of("nema_lc_lra").figures], experiment_of("somebody_elses").figures
     (['baseline_vs_memory', 'training_curves'], ())

@@ -11,7 +11,7 @@ _POLICIES = ("nema_lc", "fifo", "lru", "least_used", "random_replacement", "orac
 _WITHOUT_MEMORY = ("no_memory", "window_only", "full_attention")
 _UNABLATED = {"ablation": "none"}
 _VARIANTS = {"memory": None}
-"""Cells that say nothing about how long the memory lasts: the ablations."""
+"""Cells that do not show how long the memory lasts: the ablations."""
 
 _FIGURES = (
     Trajectories(name="utilisation", clock="training", metrics=("utilisation",), models=_POLICIES, where=_UNABLATED),

@@ -40,7 +40,7 @@ class Examples(NamedTuple):
     """What an analysis or an oracle may know and a learner may not, e.g. ``answer_position`` (examples,).
 
     Of sequences that differ in length, padded at their end: ``length`` (examples,), tokens without padding; ``slice``
-    (examples,), a number that says how hard each is, by which metrics of the test are given, too; ``group``
+    (examples,), how hard each is, a number; metrics of the test are also computed for each of its values; ``group``
     (examples,), equal where examples may change places in a stream.
     """
 

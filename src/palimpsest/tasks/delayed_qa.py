@@ -1,6 +1,6 @@
 """Delayed question answering: name a digit that stood early in a sequence (source 000).
 
-``question: none`` is the task as published: nothing says which digit is meant, and CLS is the digit 0 in front::
+``question: none`` is the task as published: no token marks the digit that is meant, and CLS is the digit 0 in front::
 
     position   0    1  2  3  …  31   32 … 63
     token      0    7  3  1  …   4    9 …  2        target: the digit at one position of 1 … 31

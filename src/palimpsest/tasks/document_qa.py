@@ -4,7 +4,7 @@ A sentence is subject, relation, object, STOP; no two of a document have the sam
 comes last: subject and relation of one of them, ASK, CLS. The answer is that sentence's object. With two sentences::
 
     position   0   1   2   3      4   5   6   7      8   9   10   11
-    token      s3  r1  o5  STOP   s0  r1  o2  STOP   s3  r1  ASK  CLS      target: 5, what s3 r1 says
+    token      s3  r1  o5  STOP   s0  r1  o2  STOP   s3  r1  ASK  CLS      target: 5, the object of s3 r1
                sentence 1         sentence 2         question              answer_position: 2
 
 Which sentence is asked is not known before the question, so a memory that holds fewer sentences than the document has
@@ -107,7 +107,7 @@ def ceiling(config: Config) -> float:
 def slots_ceiling(config: Config, num_slots: int) -> float:
     """Best accuracy of a predictor that keeps ``num_slots`` sentences, whole, and forgets the others.
 
-    Sentences are asked uniformly and nothing before the question says which, so N of S sentences hold the answer with
+    Sentences are asked uniformly and nothing before the question shows which, so N of S sentences hold the answer with
     probability N/S whichever they are; else the objects are equally likely:
 
         N/S + (1 − N/S) / num_objects        (1 for N ≥ S)

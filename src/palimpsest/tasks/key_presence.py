@@ -1,8 +1,8 @@
 """Key presence: was the key put into this sequence? The toy task and the "LRA" task of source 001's code.
 
 Tokens are uniform over the vocabulary; with probability 1/2 the key (42) is put at a uniformly drawn position, and
-the label says whether it was; then CLS (token 1) replaces one token. ``negatives: chance`` with ``cls: first`` is the
-task as published. The key comes by chance as well (here at position 2), and CLS may overwrite it::
+the label is 1 if it was; then CLS (token 1) replaces one token. ``negatives: chance`` with ``cls: first`` is the task
+as published. The key comes by chance as well (here at position 2), and CLS may overwrite it::
 
     position   0    1   2   3  …  57  …  126  127
     token      CLS  77  42  9  …  42  …  200   13     target: 1, for the key was put at position 57
@@ -15,7 +15,7 @@ question come after everything::
     token      77   8   42  9  …  57  …  200  CLS     target: 1, for the key was put at position 2
 
 :func:`ceiling` is 1 for the repaired task, .802 for the toy (T 128, vocabulary 256) and .635 for the "LRA" task
-(T 1024, vocabulary 512), where the best rule asks for two keys: saying whether there is one at all is right in .568
+(T 1024, vocabulary 512), where the best rule asks for two keys: answering whether there is one at all is right in .568
 of the sequences (:func:`accuracy_of_presence`).
 """
 
@@ -104,7 +104,7 @@ def chance(config: Config) -> float:
 
 
 def threshold(config: Config) -> int:
-    """Fewest keys in a sequence at which a best predictor says that the key was put.
+    """Fewest keys in a sequence at which a best predictor answers that the key was put.
 
     With ``negatives: without`` that is 1. By chance, n = T − 1 tokens beside CLS are the key with probability 1/V
     each. Putting the key on CLS (probability 1/T) changes nothing; putting it on one of the others (1/T each) takes
@@ -121,8 +121,8 @@ def threshold(config: Config) -> int:
 def ceiling(config: Config) -> float:
     """Best accuracy that any predictor could reach: 1 with ``negatives: without``, else that of Bayes' rule.
 
-    The number of keys c is all that a sequence tells (:func:`threshold`), and c is binomial (n = T − 1, q = 1/V) when
-    the key was not put. With m the threshold, Bayes' rule is right with probability
+    The label depends on a sequence through its number of keys c alone (:func:`threshold`), and c is binomial
+    (n = T − 1, q = 1/V) when the key was not put. With m the threshold, Bayes' rule is right with probability
 
         1/2 + 1/2 Σ_{c<m} b(c; n, q) (1 − (1 + cV)/T)  =  1/2 + V/(2T) Σ_{c<m} (nq − c) b(c; n, q)
                                                        =  1/2 + m (V − 1)/(2T) · b(m; n, q)

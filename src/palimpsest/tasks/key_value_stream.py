@@ -68,7 +68,7 @@ def _draw(config: Config, size: int, seed: int) -> Examples:
 
     The asked key is uniform among the keys that occurred, and the other tagged keys are uniform among the rest, so a
     tagged key always occurs without a pair being forced: keys and values stay independent and uniform. Given stream
-    and tags, the asked key is uniform among the tagged keys that occurred: nothing before the question tells it.
+    and tags, the asked key is uniform among the tagged keys that occurred: nothing before the question shows which.
     """
     generator = torch.Generator().manual_seed(seed)
     keys = torch.randint(config.num_keys, (size, config.num_pairs), generator=generator)
@@ -116,7 +116,7 @@ def fifo_ceiling(config: Config, num_slots: int) -> float:
 
     The asked key is uniform among the keys that occurred, so its latest pair is among the newest N of P pairs with
     probability r = E[D_N / D_P], where D_n is the number of different keys in n pairs; otherwise the values that are
-    kept say nothing of it, and a guess is left:
+    kept are independent of the answer, and a guess is left:
 
         r + (1 − r) / V,    P(D_{n+1} = j | D_n = i) = i/K for j = i, 1 − i/K for j = i + 1
 

@@ -1,4 +1,4 @@
-"""Data sets on disk: one safetensors file with all splits, and a card that says what is in it."""
+"""Data sets on disk: one safetensors file with all splits, and a card that describes its content."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def load(directory: Path, config: TaskConfig, device: str = "cpu") -> Splits:
         device: where the tensors shall lie.
 
     Raises:
-        DataError: a file is missing, corrupt, or of another shape or alphabet than the task's parameters say.
+        DataError: a file is missing, corrupt, or of a shape or alphabet other than that of the task's parameters.
     """
     file = directory / "examples.safetensors"
     tensors = read_tensors(file)

@@ -16,7 +16,7 @@ Flat = Float[Tensor, "runs elements"]
 
 
 class Optimiser(ABC):
-    """θ ← θ − η_r δ_r θ − η_r Δ, on parameters whose first axis counts the runs; subclasses say what Δ is.
+    """θ ← θ − η_r δ_r θ − η_r Δ, on parameters whose first axis counts the runs; subclasses compute Δ.
 
     All parameters are one array (R, elements) to it. PyTorch's own optimisers take one learning rate for all, and their
     fused variants round an element differently according to its place in memory, so that a run would depend on its

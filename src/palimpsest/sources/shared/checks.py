@@ -22,7 +22,7 @@ def located(name: str) -> str:
 
 
 def check_alone(name: str, source: Source) -> None:
-    """Check what a manifest says without looking at files or at other sources.
+    """Check the content of a manifest without looking at files or at other sources.
 
     Raises:
         ParameterError: the number is no number, a name is no name, something is listed twice, or a notebook or a table

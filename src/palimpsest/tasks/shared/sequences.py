@@ -21,7 +21,7 @@ class StreamConfig(TaskConfig):
     """Sizes of a data set whose training split is a stream: it is gone through once, from short sequences to long ones.
 
     The largest size grows in equal steps from ``curriculum_start`` to its final value over the first
-    ``curriculum_share`` of the stream; sizes are uniform up to it. What the size of a sequence is, its task says.
+    ``curriculum_share`` of the stream; sizes are uniform up to it. Each task defines what the size of a sequence is.
     """
 
     extras: ClassVar[tuple[str, ...]] = ("length", "group", "slice")

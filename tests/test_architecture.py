@@ -1,4 +1,4 @@
-"""The shape of the house: imports run one way, modules say what lives in them, there is no drawer for odds and ends."""
+"""Imports run one way, modules state what lives in them, and no module is a drawer for odds and ends."""
 
 import ast
 from pathlib import Path
@@ -54,7 +54,7 @@ def imports(path: Path) -> list[str]:
 def storey(name: str) -> int:
     """How high a part stands."""
     heights = [height for height, names in enumerate(STOREYS) if name in names]
-    assert heights, f"palimpsest.{name} has no storey: say in this file where it stands"
+    assert heights, f"palimpsest.{name} has no storey: add to this file where it stands"
     return heights[0]
 
 
@@ -83,7 +83,7 @@ def test_there_is_no_drawer_for_odds_and_ends() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=identity)
-def test_a_module_says_first_what_lives_in_it(path: Path) -> None:
+def test_a_module_states_first_what_lives_in_it(path: Path) -> None:
     doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert doc, f"{identity(path)}: no docstring"
     first = doc.split("\n\n")[0]

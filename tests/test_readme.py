@@ -1,4 +1,4 @@
-"""The README says what the committed results say, and names only commands and files that exist."""
+"""The README agrees with the committed results, and names only commands and files that exist."""
 
 from __future__ import annotations
 

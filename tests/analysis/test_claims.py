@@ -159,7 +159,7 @@ class TestFailures:
         bound=st.sampled_from(["at_least", "more_than", "at_most", "less_than"]),
         limit=st.floats(0, 1),
     )
-    def test_never_hold_whatever_the_others_say(self, tmp_path, values, lost, bound, limit):
+    def test_never_hold_whatever_the_others_find(self, tmp_path, values, lost, bound, limit):
         runs = write_all([*values, 0.9])
         runs.loc[lost % len(runs), "test_accuracy_on"] = math.nan
         assert self.decide(tmp_path, runs, {bound: limit})["verdict"] != "holds"
@@ -537,17 +537,17 @@ class TestTracks:
         assert decided.table["verdict"].tolist() == ["holds", "holds"]
 
     @pytest.mark.parametrize(
-        ("tests", "said"),
+        ("tests", "problem"),
         [
             ([{**VALUE, "tracks": ["published"]}], "no test on track 'repaired'; allowed: at least one on each"),
             ([VALUE, {**VALUE, "tracks": []}], "'it' has tracks none; allowed: published, repaired"),
             ([VALUE, {**VALUE, "tracks": ["mended"]}], "tests.1.tracks.0: 'mended': input should be"),
         ],
     )
-    def test_that_leave_one_without_a_test_are_refused(self, tmp_path, tests, said):
+    def test_that_leave_one_without_a_test_are_refused(self, tmp_path, tests, problem):
         with pytest.raises(ParameterError) as caught:
             self.decide(tmp_path, *tests)
-        assert said in str(caught.value)
+        assert problem in str(caught.value)
         assert "\n" not in str(caught.value)
 
     def test_that_the_claim_does_not_have_are_refused(self, tmp_path):
@@ -843,7 +843,7 @@ class TestTheClaimsOfTheProject:
 
 class TestWrongClaims:
     @pytest.mark.parametrize(
-        ("test", "said"),
+        ("test", "problem"),
         [
             ({"boud": {"at_least": 1}}, "tests.0.boud: {'at_least': 1}: unknown key; allowed: absolute, axis, between"),
             ({"bound": {"at_lest": 1}}, "tests.0.bound.at_lest: 1: unknown key; allowed: at_least, at_most"),
@@ -887,15 +887,15 @@ class TestWrongClaims:
             ({"group": "al"}, "refers to group 'al'; allowed: all"),
         ],
     )
-    def test_are_named_on_one_line(self, tmp_path, test, said):
+    def test_are_named_on_one_line(self, tmp_path, test, problem):
         with pytest.raises(ParameterError) as caught:
             made_up.claims(tmp_path, ALL, {**VALUE, **test})
         assert str(caught.value).startswith(f"{tmp_path / 'claims.yaml'}: ")
-        assert said in str(caught.value)
+        assert problem in str(caught.value)
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
-        ("group", "said"),
+        ("group", "problem"),
         [
             ({"model": "nema_light"}, "model 'nema_light' is unknown; allowed: "),
             (
@@ -920,13 +920,13 @@ class TestWrongClaims:
             ),
         ],
     )
-    def test_wrong_groups_are_named(self, tmp_path, group, said):
+    def test_wrong_groups_are_named(self, tmp_path, group, problem):
         with pytest.raises(ParameterError) as caught:
             made_up.claims(tmp_path, {"all": group}, VALUE)
-        assert said in str(caught.value)
+        assert problem in str(caught.value)
 
     @pytest.mark.parametrize(
-        ("groups", "test", "said"),
+        ("groups", "test", "problem"),
         [
             (ALL, {"metric": "test_acuracy"}, "metric: 'test_acuracy': the runs have no such column; allowed: "),
             (ALL, {"relative_to": "seed"}, "relative_to: 'seed'.*allowed: chance, ceiling"),
@@ -940,7 +940,7 @@ class TestWrongClaims:
             (ALL, {"kind": "difference", "minus": {"group": "all", "each": "mem_lambda"}}, "no cell has axis"),
         ],
     )
-    def test_a_name_that_the_runs_lack_is_named(self, tmp_path, groups, test, said):
+    def test_a_name_that_the_runs_lack_is_named(self, tmp_path, groups, test, problem):
         asked = made_up.claims(tmp_path, groups, {**VALUE, **test})
-        with pytest.raises(ParameterError, match=rf"^c.yaml: claims.000-a: .*{said}"):
+        with pytest.raises(ParameterError, match=rf"^c.yaml: claims.000-a: .*{problem}"):
             claims.decide(write_all(around(0.9)), asked, 0.95, file="c.yaml")

@@ -221,8 +221,8 @@ def test_without_operations_there_is_a_header_alone(tmp_path: Path, name: str):
 def test_the_command_writes_every_table_and_each_reads_back(tmp_path: Path):
     stepped(tmp_path)
     arguments = ["dynamics", "tiny", "--params", str(tmp_path / "params.yaml"), "--root", str(tmp_path)]
-    said = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert said.exit_code == 0
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
     rows = {name: len(table) for name, table in experiment_tables.read(tmp_path, "tiny").items()}
     assert list(rows) == list(plan.EXPERIMENT_TABLES)
     assert set(rows) == {path.stem for path in (tmp_path / "results/tiny").glob("*.csv")}
@@ -237,7 +237,7 @@ PLACE, CODES, FIELD = ("write_positions", "lifecycle"), ("lifecycle", "within_se
 
 
 @pytest.mark.parametrize(
-    ("names", "changes", "said"),
+    ("names", "changes", "problem"),
     [
         (PLACE, {"answer_position": torch.tensor([1, 8, -1])}, "answer_position 8; allowed: 0 to 7, or -1 for none"),
         (PLACE, {"answer_position": torch.tensor([1, -2, -1])}, "answer_position -2; allowed: 0 to 7, or -1 for none"),
@@ -251,11 +251,11 @@ PLACE, CODES, FIELD = ("write_positions", "lifecycle"), ("lifecycle", "within_se
     ],
 )
 def test_a_trace_that_cannot_be_is_named_by_all_who_need_it(
-    tmp_path: Path, names: tuple[str, ...], changes: dict[str, Any], said: str
+    tmp_path: Path, names: tuple[str, ...], changes: dict[str, Any], problem: str
 ):
     params = stepped(tmp_path, **changes)
     for name in names:
         with pytest.raises(DataError) as caught:
             getattr(dynamics, name)(params, tmp_path, "tiny")
-        assert str(caught.value).startswith(f"{tmp_path / RUN / 'trace.safetensors'}: {said}")
+        assert str(caught.value).startswith(f"{tmp_path / RUN / 'trace.safetensors'}: {problem}")
         assert "\n" not in str(caught.value)

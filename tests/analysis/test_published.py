@@ -52,7 +52,7 @@ def test_one_cell_counts_a_stray_run():
     assert [row.cell for row in rows if row.runs != 3] == [{"mem_lambda": 0.1, "write_threshold": 0.5}]
 
 
-def test_every_table_says_where_it_stands():
+def test_every_table_names_its_origin():
     for table in published.read_published(FILE).experiments["nema_lite"].tables.values():
         assert "SN1604129/NeMA-paper-1" in table.origin
         assert "8e7f39fd9480468e9e4af3d7d7158f6132616121" in table.origin
@@ -82,7 +82,7 @@ def test_columns_do_not_depend_on_which_tracks_there_are(comparison):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "problem"),
     [
         ("tables", {}, "tables"),
         ("orign", "x", "experiments.nema_lite.orign: 'x': unknown key; allowed: model, ours, source, tables"),
@@ -90,7 +90,7 @@ def test_columns_do_not_depend_on_which_tracks_there_are(comparison):
         ("model", None, "table 'committed' names no model in `of`, nor is there a `model`; allowed: either"),
     ],
 )
-def test_a_wrong_file_is_named_on_one_line(tmp_path: Path, key: str, value: Any, said: str):
+def test_a_wrong_file_is_named_on_one_line(tmp_path: Path, key: str, value: Any, problem: str):
     content = read_parts(FILE, "experiments")
     content["experiments"]["nema_lite"][key] = value
     path = tmp_path / "published.yaml"
@@ -98,7 +98,7 @@ def test_a_wrong_file_is_named_on_one_line(tmp_path: Path, key: str, value: Any,
     with pytest.raises(ParameterError) as caught:
         published.read_published(path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert said in str(caught.value)
+    assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -200,7 +200,7 @@ def test_one_run_has_no_deviation_and_diverged_runs_no_mean():
     assert math.isnan(without["accuracy_mean"])
 
 
-def test_a_table_may_say_how_many_runs_and_lack_a_value(tmp_path: Path):
+def test_a_table_may_hold_how_many_runs_and_lack_a_value(tmp_path: Path):
     row = {"of": "A", "cell": {"width": 64}, "runs": 4, "values": {"accuracy": {"mean": 0.5, "sd": 0.125}}}
     other = {"of": "A", "cell": {}, "values": {"write_ratio": {"mean": 0.25}}}
     tables = {"one": {"origin": "x", "rows": [row, row | {"of": "B"}]}, "two": {"origin": "y", "rows": [other]}}
@@ -222,7 +222,7 @@ def written(tmp_path: Path, source: dict[str, Any]) -> published.Published:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "problem"),
     [
         ({"model": "nema_lc"}, "table 't' names models in `of`; allowed: that or `model`, not both"),
         ({"of": ["A", ""]}, "some rows name a model in `of` and some do not; allowed: all rows or none"),
@@ -234,7 +234,7 @@ def written(tmp_path: Path, source: dict[str, Any]) -> published.Published:
         ({"table": "repaired"}, "table 'repaired' has the name of a track of ours; allowed: any other"),
     ],
 )
-def test_models_are_named_in_all_rows_or_in_none(tmp_path: Path, change: dict[str, Any], said: str):
+def test_models_are_named_in_all_rows_or_in_none(tmp_path: Path, change: dict[str, Any], problem: str):
     values = {"accuracy": {"mean": 0.5}}
     rows = [{"of": of, "cell": {}, "values": values} for of in change.get("of", ["A", "B"])]
     source: dict[str, Any] = {"source": "001", "ours": {"accuracy": "test_accuracy_on"}}
@@ -242,7 +242,7 @@ def test_models_are_named_in_all_rows_or_in_none(tmp_path: Path, change: dict[st
     source |= {"model": change["model"]} if "model" in change else {}
     with pytest.raises(ParameterError) as caught:
         written(tmp_path, source)
-    assert said in str(caught.value)
+    assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

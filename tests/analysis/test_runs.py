@@ -167,7 +167,7 @@ class TestHistories:
         assert table["train_loss"].isna().sum() == 2
 
     @pytest.mark.parametrize(
-        ("content", "said"),
+        ("content", "problem"),
         [
             ("", "empty"),
             ("epoch,train_loss\n1,1\n2,1\n", "2 rows; allowed: epochs 1 to 3"),
@@ -176,13 +176,13 @@ class TestHistories:
             ("step,train_loss\n1,1\n2,1\n3,1\n", "column 'step'; allowed: 'epoch' first"),
         ],
     )
-    def test_a_corrupt_history_is_named(self, params, tmp_path, content, said):
+    def test_a_corrupt_history_is_named(self, params, tmp_path, content, problem):
         path = tmp_path / CELL / "seed=1/history.csv"
         path.write_text(content)
         with pytest.raises(DataError) as caught:
             runs.histories(params, tmp_path, "tiny")
         assert str(caught.value).startswith(f"{path}: ")
-        assert said in str(caught.value)
+        assert problem in str(caught.value)
 
     def test_an_unknown_experiment_is_refused(self, params, tmp_path):
         with pytest.raises(ParameterError, match=r"'tinny'.*allowed: tiny"):

@@ -45,7 +45,7 @@ def preset(seeds: tuple[int, ...] = (0, 1, 2, 3), task: str = "copy", **config: 
     return Params.model_validate({"preset": "smoke", "seeds": seeds, "experiments": {"tiny": experiment}})
 
 
-def heard(length: int, time: int = 7) -> list[int]:
+def copy_tokens(length: int, time: int = 7) -> list[int]:
     """Tokens of copy with two bits: 1, 2 and 3 in turn, END 4, then blanks 5."""
     return [*range(1, length + 1), 4, *[5] * (time - length - 1)]
 
@@ -54,7 +54,7 @@ def traced(remembers: bool) -> dict[str, torch.Tensor]:
     """A trace of three sequences of one, two and three vectors, padded to seven steps."""
     generator = torch.Generator().manual_seed(3)
     trace = {
-        "inputs": torch.tensor([heard(1), heard(2), heard(3)], dtype=torch.int16),
+        "inputs": torch.tensor([copy_tokens(1), copy_tokens(2), copy_tokens(3)], dtype=torch.int16),
         "length": torch.tensor([3, 5, 7]),
         "slice": torch.tensor([1, 2, 3]),
         "group": torch.tensor([0, 1, 2]),
@@ -245,7 +245,7 @@ class TestSaid:
         rows = table[table["line"] == line]
         return rows.pivot(index="step", columns="channel", values="value").to_numpy().tolist()
 
-    def test_is_bits_heard_wanted_and_said(self, tmp_path):
+    def test_is_bits_of_inputs_targets_and_outputs(self, tmp_path):
         params = preset()
         trace = write(tmp_path, params)
         table = of_model(sequences.outputs(params, tmp_path, "tiny"), "dnc")
@@ -376,7 +376,7 @@ def test_without_sequences_there_is_a_header_alone(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "said"),
+    ("name", "changes", "problem"),
     [
         ("outputs", {"length": None}, "length: missing; allowed: what a model of sequences records"),
         ("outputs", {"length": torch.tensor([3, 5])}, "slice (3,), length (2,), inputs (3, 7); allowed: (examples,)"),
@@ -406,13 +406,13 @@ def test_without_sequences_there_is_a_header_alone(tmp_path: Path, name: str):
         ),
     ],
 )
-def test_a_trace_that_cannot_be_is_named(tmp_path: Path, name: str, changes: dict[str, Any], said: str):
+def test_a_trace_that_cannot_be_is_named(tmp_path: Path, name: str, changes: dict[str, Any], problem: str):
     params = preset()
     write(tmp_path, params, **changes)
     with pytest.raises(DataError) as caught:
         getattr(sequences, name)(params, tmp_path, "tiny")
     path = tmp_path / "results/tiny/track=repaired/model=dnc/seed=2" / TRACE
-    assert str(caught.value).startswith(f"{path}: {said}")
+    assert str(caught.value).startswith(f"{path}: {problem}")
     assert "\n" not in str(caught.value)
 
 

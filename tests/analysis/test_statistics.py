@@ -182,7 +182,7 @@ class TestSummarise:
         made_up.cell("write_none", {"accuracy": [0.1, math.nan, 0.1], "ratio": [0.0, 0.0, 0.0]}),
     )
 
-    def test_means_are_over_completed_runs_and_say_so(self):
+    def test_means_are_over_completed_runs_and_count_them(self):
         summary = statistics.summarise(self.RUNS, made_up.AXES, 0.95).set_index("model")
         assert list(summary["n"]) == [3, 2, 3]
         assert list(summary["diverged"]) == [0, 1, 0]

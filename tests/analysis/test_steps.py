@@ -103,7 +103,7 @@ class TestSteps:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "problem"),
     [
         ("step,loss", "epoch,loss", "column 'epoch'; allowed: 'step' first"),
         ("write_ratio", "loss", "column 'loss': not a metric, or repeated"),
@@ -116,7 +116,7 @@ class TestSteps:
         ("\n5,3.5,5\n", "\n5,3.5,\n", "column 'write_ratio', step 5: ''; allowed: a number"),
     ],
 )
-def test_a_broken_log_is_named_on_one_line(tmp_path: Path, old: str, new: str, said: str):
+def test_a_broken_log_is_named_on_one_line(tmp_path: Path, old: str, new: str, problem: str):
     params = tree(tmp_path)
     path = tmp_path / RUN / "steps.csv"
     text = path.read_text()
@@ -125,7 +125,7 @@ def test_a_broken_log_is_named_on_one_line(tmp_path: Path, old: str, new: str, s
     with pytest.raises(DataError) as caught:
         steps.steps(params, tmp_path, "tiny")
     assert str(caught.value).startswith(f"{path}: ")
-    assert said in str(caught.value)
+    assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -34,11 +34,11 @@ class EncapsulatedNTM(torch.nn.Module):
     def __init__(self, num_inputs, num_outputs, size, layers, heads, N, M):
         super().__init__()
         assert (num_inputs, num_outputs, size, layers, heads, N, M) == (9, 8, 100, 1, 1, 128, 20)
-        self.map, self.heard = torch.nn.Linear(num_inputs, num_outputs), []
+        self.map, self.seen = torch.nn.Linear(num_inputs, num_outputs), []
     def init_sequence(self, batch):
         self.batch = batch
     def forward(self, x=None):
-        self.heard.append(x is not None)
+        self.seen.append(x is not None)
         x = torch.zeros(self.batch, 9) if x is None else x
         return torch.sigmoid(self.map(x)), None
 """
@@ -51,7 +51,7 @@ class DNC(torch.nn.Module):
         assert (size, hidden, num_hidden_layers, nr_cells, cell_size, read_heads) == (9, 64, 1, 16, 16, 4)
         self.map = torch.nn.Linear(size, size)
     def forward(self, x, state, reset_experience):
-        self.heard = x
+        self.seen = x
         return self.map(x).transpose(0, 1), state
 """
 
@@ -156,7 +156,7 @@ def spread(layout: list[tuple[Any, int]], together: Any) -> None:
         put(linear, weight, bias)
 
 
-def said(ours: nn.Module, theirs: nn.Module, steps: int = 9) -> tuple[Tensor, Tensor]:
+def both_logits(ours: nn.Module, theirs: nn.Module, steps: int = 9) -> tuple[Tensor, Tensor]:
     """Logits (time, batch, outputs) of both for the same random tokens."""
     tokens = torch.randint(6, (1, 3, steps), generator=torch.Generator().manual_seed(1))
     output = ours(Batch(tokens, torch.zeros(1, dtype=torch.int64), {}), {})
@@ -170,14 +170,14 @@ CASES = [("ntm", {}), ("ntm", HEADS["ntm"]), ("dnc", {}), ("dnc", HEADS["dnc"])]
 @pytest.mark.parametrize(("cell", "heads"), CASES)
 def test_the_same_weights_give_the_same_outputs(cell: str, heads: dict[str, int], training: bool) -> None:
     ours, theirs = pair(cell, **heads)
-    first, second = said(ours.train(training), theirs)
+    first, second = both_logits(ours.train(training), theirs)
     assert torch.allclose(first, second, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("cell", "heads"), CASES)
 def test_the_same_weights_have_the_same_gradients(cell: str, heads: dict[str, int]) -> None:
     ours, theirs = pair(cell, **heads)
-    first, second = said(ours.train(), theirs)
+    first, second = both_logits(ours.train(), theirs)
     for logits in (first, second):
         (logits * torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view(logits.shape)).sum().backward()
     gradients = [parameter.grad for parameter in ours.parameters()]
@@ -195,12 +195,12 @@ def test_the_same_weights_have_the_same_gradients(cell: str, heads: dict[str, in
 
 
 @pytest.mark.parametrize("cell", ["ntm", "dnc"])
-def test_what_is_compared_depends_on_what_was_heard_before(cell: str) -> None:
+def test_what_is_compared_depends_on_earlier_inputs(cell: str) -> None:
     ours, theirs = pair(cell)
     with torch.no_grad():
-        logits = said(ours, theirs)[1]
+        logits = both_logits(ours, theirs)[1]
         theirs.output.weight[:, : SMALL[cell]["hidden"]] = 0  # what was read, alone
-        reads = said(ours, theirs)[1]
+        reads = both_logits(ours, theirs)[1]
     assert logits.std(0).min() > 1e-2
     assert reads.std(0).min() > 1e-4
 
@@ -249,7 +249,7 @@ def test_another_clone_is_another_network(tmp_path: Path) -> None:
     assert first is not references.load("pytorch-ntm", tmp_path / "a/pytorch-ntm")
 
 
-def test_public_code_hears_the_whole_sequence_and_is_trained(tmp_path: Path) -> None:
+def test_public_code_gets_the_whole_sequence_and_is_trained(tmp_path: Path) -> None:
     bits = torch.randint(2, (5, 3, 8)).float()
     for name, folder in (("pytorch-ntm", ntm_clone(tmp_path)), ("pytorch-dnc", dnc_clone(tmp_path))):
         model, loss = references.PUBLIC[name].build(references.load(name, folder), bits)
@@ -257,10 +257,10 @@ def test_public_code_hears_the_whole_sequence_and_is_trained(tmp_path: Path) -> 
         references.step_of(model, loss, Training.model_validate(cells.TRAINING))()
         assert not all(map(torch.equal, before, model.parameters()))
         if name == "pytorch-ntm":
-            assert model.heard == [True] * 6 + [False] * 5
+            assert model.seen == [True] * 6 + [False] * 5
         else:
-            assert model.heard.shape == (3, 11, 9)
-            assert model.heard[:, :5, :8].equal(bits.transpose(0, 1))
+            assert model.seen.shape == (3, 11, 9)
+            assert model.seen[:, :5, :8].equal(bits.transpose(0, 1))
 
 
 @pytest.mark.parametrize("name", ["pytorch-ntm", "pytorch-dnc"])

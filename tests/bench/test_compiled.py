@@ -1,4 +1,4 @@
-"""What is said of torch.compile follows from the times."""
+"""The text on torch.compile follows from the times."""
 
 from __future__ import annotations
 

@@ -64,9 +64,9 @@ def test_the_preset_of_many_runs_asks_for_ten_thousand(tmp_path: Path) -> None:
     assert [len(values) for values in grid.axes.values()] == [10, 10]
 
 
-@pytest.mark.parametrize("said", ["", "Job stats: train 36", "pipeline:\n\tchanged deps: src"])
-def test_what_is_out_of_date_is_not_timed(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overhead, "output", lambda command, project: said)
+@pytest.mark.parametrize("stdout", ["", "Job stats: train 36", "pipeline:\n\tchanged deps: src"])
+def test_what_is_out_of_date_is_not_timed(stdout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overhead, "output", lambda command, project: stdout)
     with pytest.raises(DataError, match=r"something is out of date; allowed: after `make paper`$"):
         overhead.check_up_to_date(tmp_path)
 

@@ -39,7 +39,7 @@ def test_a_file_with_other_columns_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "made_up.csv").read_text() == "a,b\n1,2\n"
 
 
-def test_the_notes_say_the_machine_but_neither_host_nor_user_nor_path() -> None:
+def test_the_notes_name_the_machine_but_neither_host_nor_user_nor_path() -> None:
     about = record.about("python -m bench made_up", "cpu")
     assert about["command"] == "python -m bench made_up"
     assert 0 <= about["busy"] <= 1

@@ -97,7 +97,7 @@ def test_a_run_that_goes_missing_is_an_error() -> None:
         sweep.run(method, SPECS, "cpu")
 
 
-def test_a_process_that_fails_says_why_in_one_line() -> None:
+def test_a_process_that_fails_names_the_reason_in_one_line() -> None:
     failing = ["-c", "raise SystemExit('first\\nno more paper')"]
     with pytest.raises(ToolError, match=r"^bench: .*: exit status 1: no more paper$"):
         processes.run_all([failing], at_a_time=1, one_thread=True)

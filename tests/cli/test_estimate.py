@@ -1,4 +1,4 @@
-"""What a preset is said to cost: steps as they are taken, files as they are written, and nothing read for it."""
+"""The estimated cost of a preset: steps as they are taken, files as they are written, and nothing read for it."""
 
 from __future__ import annotations
 

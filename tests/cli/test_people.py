@@ -64,7 +64,7 @@ def test_nema_lc_is_trained_on_a_task_with_and_without_its_memory(
     ]
 
 
-def test_nema_lc_is_trained_where_it_is_at_home_if_nothing_else_is_said(
+def test_nema_lc_is_trained_where_it_is_at_home_if_nothing_else_is_asked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert train_lifecycle(monkeypatch, tmp_path, "--num-epochs", "1", "--ablation", "write") == 0

@@ -88,7 +88,7 @@ def test_a_loss_reaches_every_parameter(name: str) -> None:
 def test_under_autocast_the_memory_keeps_the_precision_of_its_parameters(name: str) -> None:
     model = made(name)
     network, x = nn.Sequential(nn.Linear(FEATURES, FEATURES), model), inputs(time=6).bfloat16().float()
-    with torch.no_grad():  # nothing is rounded on the way in: a memory may tell nearly equal things apart
+    with torch.no_grad():  # nothing is rounded on the way in: a memory may distinguish nearly equal things
         network[0].weight.copy_(torch.eye(FEATURES))
         network[0].bias.zero_()
     expected = network(x)

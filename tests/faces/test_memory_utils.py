@@ -1,4 +1,4 @@
-"""Pictures show the numbers that they are given; each number about a memory means what its docstring says."""
+"""Pictures show the numbers that they are given; each number about a memory agrees with its docstring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from palimpsest.faces.memory_utils import MemoryAnalyzer, MemoryVisualizer
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.memory.stepwise_trace import slots_written
 
-draw, say = MemoryVisualizer(), MemoryAnalyzer()
+draw, measure = MemoryVisualizer(), MemoryAnalyzer()
 USAGE = np.array([[0.0, 0.2, 0.4], [0.6, 0.2, 1.0]])
 SHARES = st.floats(0, 1, width=32)
 NUMBERS = st.floats(-10, 10, width=32)
@@ -89,7 +89,7 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(values: Any, message: str) 
 @given(arrays(np.float64, (4, 3), elements=SHARES))
 def test_efficiency_is_the_share_of_slots_above_one_half(usage: Any) -> None:
     expected = sum(u > 0.5 for step in usage.tolist() for u in step) / 12
-    assert say.compute_memory_efficiency(usage) == pytest.approx(expected)
+    assert measure.compute_memory_efficiency(usage) == pytest.approx(expected)
 
 
 def test_efficiency_of_what_was_never_freed_is_the_metric_of_experiments() -> None:
@@ -102,7 +102,7 @@ def test_efficiency_of_what_was_never_freed_is_the_metric_of_experiments() -> No
         usage = usage + (1 - usage) * written[:, 0]
     shares = slots_written(weights[None]).double()
     assert 0 < shares.mean() < 1
-    assert say.compute_memory_efficiency(usage) == pytest.approx(shares.mean().item())
+    assert measure.compute_memory_efficiency(usage) == pytest.approx(shares.mean().item())
 
 
 @given(arrays(np.float64, (5, 3, 2), elements=NUMBERS))
@@ -115,18 +115,18 @@ def test_stability_is_what_the_equation_says(content: Any) -> None:
                 changed += math.dist(before, after)
                 most += math.hypot(*before) + math.hypot(*after)
     expected = 1 - changed / most if most else 1.0
-    found = say.compute_memory_stability(content)
+    found = measure.compute_memory_stability(content)
     assert found == pytest.approx(expected, abs=1e-9)
     assert -1e-9 <= found <= 1
-    assert say.compute_memory_stability(content[None]) == pytest.approx(found)
+    assert measure.compute_memory_stability(content[None]) == pytest.approx(found)
 
 
 def test_stability_is_one_without_changes_and_zero_when_contents_are_reversed() -> None:
     held = np.ones((1, 3, 2))
-    assert say.compute_memory_stability(np.repeat(held, 4, 0)) == 1
-    assert say.compute_memory_stability(np.concatenate([held, -held, held])) == 0
-    assert say.compute_memory_stability(np.concatenate([0 * held, held])) == 1  # where nothing was, nothing is lost
-    assert say.compute_memory_stability(np.zeros((4, 3, 2))) == 1
+    assert measure.compute_memory_stability(np.repeat(held, 4, 0)) == 1
+    assert measure.compute_memory_stability(np.concatenate([held, -held, held])) == 0
+    assert measure.compute_memory_stability(np.concatenate([0 * held, held])) == 1  # where nothing was, nothing is lost
+    assert measure.compute_memory_stability(np.zeros((4, 3, 2))) == 1
 
 
 @given(arrays(np.float64, (4, 3), elements=NUMBERS), arrays(np.float64, (5, 3), elements=NUMBERS))
@@ -140,36 +140,36 @@ def test_accuracy_counts_queries_whose_most_similar_memory_is_the_target(queries
         if alike[0] - alike[1] < 1e-9:  # tied but for rounding: whichever
             return
         nearest.append(max(range(5), key=lambda slot: cosine(query, memories[slot])))
-    assert say.compute_retrieval_accuracy(queries, memories, nearest) == 1
+    assert measure.compute_retrieval_accuracy(queries, memories, nearest) == 1
     wrong = [(slot + 1) % 5 for slot in nearest[:1]] + nearest[1:]
-    assert say.compute_retrieval_accuracy(queries, memories, torch.tensor(wrong)) == 0.75
+    assert measure.compute_retrieval_accuracy(queries, memories, torch.tensor(wrong)) == 0.75
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (
-            lambda: say.compute_memory_efficiency([1.5]),
+            lambda: measure.compute_memory_efficiency([1.5]),
             r"memory_usage: shape \(1,\), values from 1.5 to 1.5; allowed: \(…, slots\), numbers in",
         ),
-        (lambda: say.compute_memory_efficiency(np.array(0.5)), r"memory_usage: shape \(\), values from 0.5 to 0.5"),
-        (lambda: say.compute_memory_efficiency([math.inf]), "memory_usage: not all finite"),
-        (lambda: say.compute_memory_stability(np.ones((1, 3, 2))), "memory_content: a single step; allowed: 2"),
-        (lambda: say.compute_memory_stability(np.ones((4, 3))), r"memory_content: shape \(4, 3\); allowed: \(time"),
+        (lambda: measure.compute_memory_efficiency(np.array(0.5)), r"memory_usage: shape \(\), values from 0.5 to 0.5"),
+        (lambda: measure.compute_memory_efficiency([math.inf]), "memory_usage: not all finite"),
+        (lambda: measure.compute_memory_stability(np.ones((1, 3, 2))), "memory_content: a single step; allowed: 2"),
+        (lambda: measure.compute_memory_stability(np.ones((4, 3))), r"memory_content: shape \(4, 3\); allowed: \(time"),
         (
-            lambda: say.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 2)), [0, 1]),
+            lambda: measure.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 2)), [0, 1]),
             "memories: 2 features; allowed: 3, as the queries",
         ),
         (
-            lambda: say.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 3)), [0]),
+            lambda: measure.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 3)), [0]),
             "targets: 1; allowed: 2, one a query",
         ),
         (
-            lambda: say.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 3)), [0, 4]),
+            lambda: measure.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 3)), [0, 4]),
             "targets: no numbers of memories; allowed: integers from 0 to 3",
         ),
-        (lambda: say.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 3)), [0.5, 1]), "targets: no numbers"),
-        (lambda: say.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 3)), [-1, 1]), "targets: no numbers"),
+        (lambda: measure.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 3)), [0.5, 1]), "targets: no numbers"),
+        (lambda: measure.compute_retrieval_accuracy(np.ones((2, 3)), np.ones((4, 3)), [-1, 1]), "targets: no numbers"),
     ],
 )
 def test_numbers_that_cannot_be_computed_are_refused_in_one_line(call: Any, message: str) -> None:

@@ -33,7 +33,7 @@ def inputs(
 
 
 def unrolled(cell: Any, xs: Tensor) -> Tensor:
-    """What a cell says after each step."""
+    """The output of a cell after each step."""
     state, outputs = cell.initial_state(xs.shape[2]), []
     for x in xs:
         y, state = cell.step(x, state)

@@ -177,7 +177,7 @@ def test_a_module_that_cannot_draw_its_parameters_is_refused() -> None:
 
 
 class Nameless(nn.Module):
-    """Owns a parameter and says nothing about it."""
+    """Owns a parameter and has no rule to initialise it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ def tensors_of(state: Any) -> dict[str, Tensor]:
 
 
 def scored(cell: Any, xs: Tensor) -> Tensor:
-    """Any smooth number that depends on everything that a cell says."""
+    """Any smooth number that depends on all outputs of a cell."""
     return (unroll(cell, xs)[0] * torch.linspace(-1, 2, cell.d_out, dtype=xs.dtype)).square().sum()
 
 

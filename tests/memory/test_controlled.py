@@ -1,4 +1,4 @@
-"""A controller and a memory hear each other as the equations say, whatever the memory is."""
+"""A controller and a memory exchange outputs as in the equations, whatever the memory is."""
 
 from __future__ import annotations
 

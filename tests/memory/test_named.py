@@ -1,4 +1,4 @@
-"""Every name gives its memory in the sizes that are asked for, and says what it does not come in."""
+"""Every name gives its memory in the sizes that are asked for, and names the sizes that it does not come in."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_a_name_gives_its_memory_in_the_sizes_asked_for(name: Any, num_slots: in
     cell = named_memory(name, 2, 3, num_slots, 4)
     assert cell.num_slots == num_slots
     reset_parameters(cell, [torch.Generator().manual_seed(seed) for seed in range(2)])
-    said, _ = cell.step(torch.ones(2, 5, 3), cell.initial_state(5))
-    assert said.shape == (2, 5, cell.d_out)
-    assert torch.isfinite(said).all()
+    outputs, _ = cell.step(torch.ones(2, 5, 3), cell.initial_state(5))
+    assert outputs.shape == (2, 5, cell.d_out)
+    assert torch.isfinite(outputs).all()
 
 
 def test_a_name_that_no_file_has_is_one_line() -> None:
@@ -70,7 +70,7 @@ def test_slots_are_dealt_out_to_levels_the_faster_first(num_slots: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes", "said"),
+    ("name", "sizes", "problem"),
     [
         ("cell", {"num_read_heads": 2}, "num_read_heads: 2; allowed of memory 'cell': 1"),
         ("hierarchical", {"num_slots": 0}, "num_slots: 0 is too small; allowed: 1 or more"),
@@ -80,7 +80,7 @@ def test_slots_are_dealt_out_to_levels_the_faster_first(num_slots: int) -> None:
         ("gated", {"slot_dim": 0}, "slot_dim: 0 is too small; allowed: 1 or more"),
     ],
 )
-def test_sizes_that_a_memory_does_not_come_in_are_refused_in_one_line(name: Any, sizes: Any, said: str) -> None:
-    with pytest.raises(ParameterError, match=f"^{said}") as caught:
+def test_sizes_that_a_memory_does_not_come_in_are_refused_in_one_line(name: Any, sizes: Any, problem: str) -> None:
+    with pytest.raises(ParameterError, match=f"^{problem}") as caught:
         named_memory(name, **{"runs": 1, "d_in": 3, "num_slots": 7, "slot_dim": 4, **sizes})
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""States come back from disk bit for bit, and whatever is wrong is said on one line."""
+"""States come back from disk bit for bit, and whatever is wrong is named on one line."""
 
 from __future__ import annotations
 

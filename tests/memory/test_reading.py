@@ -173,7 +173,7 @@ def test_attention_does_not_overflow_at_large_scores(scale: float) -> None:
         assert tensor.grad is None or torch.isfinite(tensor.grad).all()
 
 
-def test_a_slot_of_weight_zero_is_not_read_but_hears_what_reading_it_would_have_been_worth() -> None:
+def test_a_slot_of_weight_zero_is_not_read_but_its_gradient_shows_what_reading_it_would_have_been_worth() -> None:
     reader = attention_read()
     weight = WEIGHT.clone().requires_grad_()
     read = reader(QUERY, SLOTS, weight, AGE)
@@ -182,7 +182,7 @@ def test_a_slot_of_weight_zero_is_not_read_but_hears_what_reading_it_would_have_
     assert torch.isfinite(weight.grad).all()
     assert (weight.grad != 0).all()
     step = 1e-3
-    for slot in (1, 5):  # a small weight does what the gradient at 0 says
+    for slot in (1, 5):  # a small weight changes the output as the gradient at 0 predicts
         more = WEIGHT.clone()
         more[0, 0, slot] = step
         gain = (reader(QUERY, SLOTS, more, AGE).vector.sum() - read.vector.sum()) / step

@@ -23,7 +23,7 @@ def table(generator: torch.Generator) -> tuple[Version, dict[str, Tensor]]:
 
 
 def holds(version: Version, copy: dict[str, Tensor]) -> bool:
-    """Whether a version is what its copy says."""
+    """Whether a version equals its copy."""
     return all(torch.equal(version.whole(name), column) for name, column in copy.items())
 
 

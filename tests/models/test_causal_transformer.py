@@ -57,7 +57,7 @@ def torchs(model: causal_transformer.Model, run: int) -> nn.TransformerEncoder:
 
 
 @pytest.mark.parametrize(("code", "positions"), KINDS)
-def test_every_run_says_what_pytorchs_encoder_says_under_a_causal_mask(code: str, positions: str) -> None:
+def test_every_run_gives_the_outputs_of_pytorchs_encoder_under_a_causal_mask(code: str, positions: str) -> None:
     model = build(code=code, positions=positions)
     output = model(batch(), {})
     assert output.logits.shape == (2, 3, 9, 3)
@@ -154,7 +154,7 @@ def test_some_feedforward_width_matches_any_number_of_parameters_to_two_in_a_hun
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         ({"num_heads": 3}, "num_heads 3 does not divide width 32; allowed: a divisor"),
         ({"num_layers": 0}, "num_layers"),
@@ -164,7 +164,7 @@ def test_some_feedforward_width_matches_any_number_of_parameters_to_two_in_a_hun
         ({"mem_lamda": 0.1}, "unknown key; allowed: .*num_heads"),
     ],
 )
-def test_bad_parameters_are_refused_in_one_line(content: dict[str, object], said: str) -> None:
-    with pytest.raises(ParameterError, match=said) as caught:
+def test_bad_parameters_are_refused_in_one_line(content: dict[str, object], problem: str) -> None:
+    with pytest.raises(ParameterError, match=problem) as caught:
         checked(causal_transformer.Config, content, "file")
     assert "\n" not in str(caught.value)

@@ -74,7 +74,7 @@ REPAIRED: dict[type[Section], dict[str, object]] = {
         "exploration_steps": 20,
     },
 }
-"""Sizes and the repaired reading of each kind of model; what it says goes before what those say that it is of."""
+"""Sizes and the repaired reading of each kind of model; its own values replace those of its kind."""
 PUBLISHED: dict[type[Section], dict[str, object]] = {window_only.Config: {"window": 3, "cls_position": 15}}
 
 
@@ -123,7 +123,7 @@ def run(model: torch.nn.Module, given: Batch) -> ModelOutput:
 
 
 def objective(output: ModelOutput) -> Tensor:
-    """Any smooth number that depends on everything that a model says."""
+    """Any smooth number that depends on all outputs of a model."""
     return output.logits.square().sum() + sum(loss.sum() for loss in output.losses.values())
 
 
@@ -304,7 +304,7 @@ OF_SEQUENCES = [(name, track) for name, track in EVERY if is_of_sequences(name)]
 
 @pytest.mark.parametrize(("name", "track"), OF_SEQUENCES)
 @pytest.mark.parametrize("training", [True, False])
-def test_what_is_said_at_a_step_does_not_depend_on_what_comes_later(name: str, track: str, training: bool) -> None:
+def test_the_output_at_a_step_does_not_depend_on_what_comes_later(name: str, track: str, training: bool) -> None:
     model, whole = build(name, track).train(training), batch(track)
     tokens, time = TASKS[track].interface()["num_tokens"], whole.inputs.shape[2]
     before = run(model, whole).logits
@@ -318,7 +318,7 @@ def test_what_is_said_at_a_step_does_not_depend_on_what_comes_later(name: str, t
 
 @pytest.mark.parametrize(("name", "track"), OF_SEQUENCES)
 @pytest.mark.parametrize("training", [True, False])
-def test_double_precision_says_the_same_more_exactly(name: str, track: str, training: bool) -> None:
+def test_double_precision_gives_the_same_more_exactly(name: str, track: str, training: bool) -> None:
     single, double = (build(name, track).train(training) for _ in range(2))
     double.double()
     one, other = run(single, batch(track)).logits, run(double, batch(track)).logits

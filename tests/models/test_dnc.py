@@ -42,9 +42,9 @@ def test_a_watched_memory_and_an_unwatched_one_give_the_same(sparse_links: int |
 def test_logits_are_a_map_of_controller_and_reads(training: bool) -> None:
     model = build().train(training)
     assert model.cell.output is None
-    said, _ = model.cell.unroll(model.input(tokens().inputs), model.cell.initial_state(3))
-    assert said.shape == (2, 3, 7, 5 + 2 * 3)
-    torch.testing.assert_close(model(tokens(), {}).logits, model.head(said), rtol=1e-7, atol=1e-9)
+    outputs, _ = model.cell.unroll(model.input(tokens().inputs), model.cell.initial_state(3))
+    assert outputs.shape == (2, 3, 7, 5 + 2 * 3)
+    torch.testing.assert_close(model(tokens(), {}).logits, model.head(outputs), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -52,15 +52,15 @@ def torchs(model: lstm.Model, run: int) -> nn.LSTM:
 
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_every_run_says_what_pytorchs_lstm_says(num_layers: int, dtype: torch.dtype) -> None:
+def test_every_run_gives_the_outputs_of_pytorchs_lstm(num_layers: int, dtype: torch.dtype) -> None:
     model = build(num_layers=num_layers).to(dtype)
     output = model(batch(), {})
     assert output.logits.shape == (2, 3, 9, 3)
     assert output.logits.dtype == dtype
     features = model.input(batch().inputs)
     for run in range(2):
-        said, (hidden, memory) = torchs(model, run)(features[run])
-        expected = said @ model.head.weight[run] + model.head.bias[run]
+        outputs, (hidden, memory) = torchs(model, run)(features[run])
+        expected = outputs @ model.head.weight[run] + model.head.bias[run]
         torch.testing.assert_close(output.logits[run], expected, rtol=1e-5, atol=1e-6)
         for index, layer in enumerate(output.state.layers):
             torch.testing.assert_close(layer.hidden[run], hidden[index], rtol=1e-5, atol=1e-6)

@@ -44,9 +44,9 @@ def naive(parameters: dict[str, Any], features: Any, decay: float) -> list[Any]:
         i, f, o, g = np.split(gates, 4)
         kept = sigmoid(f) * kept + sigmoid(i) * np.tanh(g)
         hidden = sigmoid(o) * np.tanh(kept)
-        told = hidden @ parameters["cell.memory.project.weight"] + parameters["cell.memory.project.bias"]
-        keys = told[: HEADS * DIM].reshape(HEADS, DIM)
-        gate, strength = told[HEADS * DIM : -HEADS], told[-HEADS:]
+        interface = hidden @ parameters["cell.memory.project.weight"] + parameters["cell.memory.project.bias"]
+        keys = interface[: HEADS * DIM].reshape(HEADS, DIM)
+        gate, strength = interface[HEADS * DIM : -HEADS], interface[-HEADS:]
         least = sorted(range(SLOTS), key=lambda slot: usage[slot])[:HEADS]  # sorted keeps the order of equals
         for slot in least:
             memory[slot] = 0  # "the least used memory location is set to zero"
@@ -72,7 +72,7 @@ def naive(parameters: dict[str, Any], features: Any, decay: float) -> list[Any]:
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.95])
-def test_it_says_what_the_papers_equations_say(decay: float) -> None:
+def test_outputs_follow_the_papers_equations(decay: float) -> None:
     model = build(decay=decay).double()
     batch = Batch(INPUTS.expand(2, -1, -1), torch.arange(2), {})
     found = model(batch, {}).logits.detach().numpy()
@@ -101,7 +101,7 @@ def test_sizes_by_default_are_the_papers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         ({"num_read_heads": 129}, "num_read_heads 129 exceeds num_slots 128; allowed: up to it"),
         ({"hidden": 0}, "hidden"),
@@ -112,7 +112,7 @@ def test_sizes_by_default_are_the_papers() -> None:
         ({"heads": 2}, "unknown key; allowed: .*num_read_heads"),
     ],
 )
-def test_bad_parameters_are_refused_in_one_line(content: dict[str, object], said: str) -> None:
-    with pytest.raises(ParameterError, match=said) as caught:
+def test_bad_parameters_are_refused_in_one_line(content: dict[str, object], problem: str) -> None:
+    with pytest.raises(ParameterError, match=problem) as caught:
         checked(mann.Config, content, "file")
     assert "\n" not in str(caught.value)

@@ -109,7 +109,7 @@ def test_the_trace_has_what_the_memory_has(memory: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         ({"memory": "none"}, "memory"),
         ({"hidden": 0}, "hidden"),
@@ -122,8 +122,8 @@ def test_the_trace_has_what_the_memory_has(memory: str) -> None:
         ({"mem_lamda": 0.1}, "unknown key; allowed: .*memory"),
     ],
 )
-def test_bad_parameters_are_refused_in_one_line(content: dict[str, object], said: str) -> None:
-    with pytest.raises(ParameterError, match=said) as caught:
+def test_bad_parameters_are_refused_in_one_line(content: dict[str, object], problem: str) -> None:
+    with pytest.raises(ParameterError, match=problem) as caught:
         checked(memory_rnn.Config, content, "file")
     assert "\n" not in str(caught.value)
 

@@ -111,7 +111,7 @@ def test_the_trace_shows_where_every_token_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         ({"num_heads": 3}, "num_heads 3 does not divide width 32; allowed: a divisor"),
         ({"num_layers": 0}, "num_layers"),
@@ -121,7 +121,7 @@ def test_the_trace_shows_where_every_token_read() -> None:
         ({"mem_lamda": 0.1}, "unknown key; allowed: .*num_heads"),
     ],
 )
-def test_bad_parameters_are_refused_in_one_line(content: dict[str, object], said: str) -> None:
-    with pytest.raises(ParameterError, match=said) as caught:
+def test_bad_parameters_are_refused_in_one_line(content: dict[str, object], problem: str) -> None:
+    with pytest.raises(ParameterError, match=problem) as caught:
         checked(memory_transformer.Config, content, "file")
     assert "\n" not in str(caught.value)

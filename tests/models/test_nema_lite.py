@@ -28,7 +28,7 @@ def test_on_the_repaired_track_the_task_loss_alone_reaches_every_gate_parameter(
             assert (gradient.flatten(1).abs().sum(1) > 0).all(), name
 
 
-def test_on_the_repaired_track_a_closed_gate_still_hears_the_task() -> None:
+def test_on_the_repaired_track_a_closed_gate_still_gets_the_gradient_of_the_task() -> None:
     gradients = gradients_from_task_loss("repaired", write_threshold=0.999)
     assert gradients["gate.logit.weight"] is not None
     assert (gradients["gate.logit.weight"].abs().sum((1, 2)) > 0).all()
@@ -158,5 +158,5 @@ def test_the_oracle_writes_the_answer_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(("name", "ratio"), [("write_all", 1.0), ("write_none", 0.0)])
-def test_fixed_writers_write_what_they_say(name: str, ratio: float) -> None:
+def test_fixed_writers_write_the_shares_of_their_names(name: str, ratio: float) -> None:
     assert run(build(name, "repaired"), batch("repaired")).trace.writes.mean() == ratio

@@ -82,6 +82,6 @@ def test_larger_batches_take_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("max_runs", "memory_mb", "expected"), [(7, 1, 7), ("auto", 10, 5), ("auto", 1, 1)])
-def test_packs_hold_what_is_said_or_what_fits(max_runs: int | str, memory_mb: float, expected: int) -> None:
+def test_packs_hold_what_is_set_or_what_fits(max_runs: int | str, memory_mb: float, expected: int) -> None:
     packing = Packing.model_validate({"max_runs": max_runs, "memory_mb": memory_mb})
     assert footprint.runs_per_pack(2 * 2**20, packing) == expected

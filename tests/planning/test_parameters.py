@@ -120,7 +120,7 @@ def test_a_mistake_in_what_a_model_or_task_takes_is_one_line(tmp_path: Path, cha
         ({"precision": "bfloat16"}, "precision: 'bfloat16' on device 'cpu'; allowed there: float32"),
     ],
 )
-def test_a_mistake_about_packs_and_precision_is_said(tmp_path: Path, changes: Any, line: str) -> None:
+def test_a_mistake_about_packs_and_precision_is_named(tmp_path: Path, changes: Any, line: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump({**presets.content(), **changes}))
     with pytest.raises(ParameterError) as caught:
@@ -166,7 +166,7 @@ def test_the_default_preset_is_what_its_models_write() -> None:
         assert file.read_text() == text, file.name
 
 
-def test_the_schema_is_what_the_models_say() -> None:
+def test_the_schema_is_that_of_the_models() -> None:
     for name, text in params_file.schemas().items():
         assert (presets.PROJECT / "params" / name).read_text() == text, name
 

@@ -36,9 +36,9 @@ def test_a_start_that_changes_nothing_imports_no_torch(tmp_path: Path) -> None:
         "print(len(s.packs(p, lambda run: False)), 'torch' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(file), str(tmp_path / "kept")]
-    said = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(2)]
-    assert [torch for _, torch in said] == ["True", "False"]
-    assert said[0][0] == said[1][0]
+    printed = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(2)]
+    assert [torch for _, torch in printed] == ["True", "False"]
+    assert printed[0][0] == printed[1][0]
 
 
 def test_another_preset_or_other_code_is_resolved_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

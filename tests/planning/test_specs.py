@@ -16,7 +16,7 @@ from palimpsest.planning.specs import RunSpec
 from tests.training import presets
 
 
-def test_a_spec_says_everything(tmp_path: Path) -> None:
+def test_a_spec_holds_everything(tmp_path: Path) -> None:
     params = presets.read(tmp_path)
     cell = next(cell for cell in plan.cells(params) if "mem_lambda=0.1" in cell.base)
     spec = specs.resolve(params, cell)[1]
@@ -140,10 +140,10 @@ def test_a_word_may_be_what_packs_go_along(tmp_path: Path) -> None:
     assert specs.check(params.model_copy(update={"packing": packing}))
 
 
-def test_a_model_of_sequences_is_told_its_task(tmp_path: Path) -> None:
+def test_a_model_of_sequences_gets_the_sizes_of_its_task(tmp_path: Path) -> None:
     params = presets.read_sequences(tmp_path)
-    told = {cell.base: specs.resolve(params, cell)[0] for cell in plan.cells(params)}
-    for base, spec in told.items():
+    resolved = {cell.base: specs.resolve(params, cell)[0] for cell in plan.cells(params)}
+    for base, spec in resolved.items():
         of_bits = base.startswith("results/copy")
         expected = ("bits", 4, 18, 4, 13) if of_bits else ("learned", 0, 12, 12, 16)
         names = ("code", "code_bits", "num_tokens", "num_outputs", "sequence_length")

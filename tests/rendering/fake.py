@@ -242,8 +242,8 @@ def outputs(table: pd.DataFrame) -> pd.DataFrame:
         channels = 1 if run["experiment"] == "mqar" else 2
         for step in range(STEPS):
             for channel in range(channels):
-                heard = float((step + channel) % 2) if step < ASKED_FROM else 0.0
-                rows.append({**head, "line": "input", "step": step, "channel": channel, "value": heard})
+                bit = float((step + channel) % 2) if step < ASKED_FROM else 0.0
+                rows.append({**head, "line": "input", "step": step, "channel": channel, "value": bit})
                 if run["experiment"] == "priority_sort" and channel == 0:
                     rows.append({**head, "line": "level", "step": step, "channel": 0, "value": step / 3 - 1})
                 if step >= ASKED_FROM:
@@ -374,7 +374,7 @@ def _flags(metrics: dict[str, float], cell: plan.Cell) -> str:
 
 
 def runs(preset: Params, diverged: bool = True) -> pd.DataFrame:
-    """The runs of all experiments; one run of the repaired track has diverged unless told otherwise."""
+    """The runs of all experiments; one run of the repaired track has diverged unless asked otherwise."""
     cells = plan.cells(preset)
     axes = sorted({axis for cell in cells for axis in cell.values})
     rows = []

@@ -70,7 +70,7 @@ def test_ratios_are_those_of_the_file_and_a_missing_one_is_a_dash(root: Path) ->
     assert any("packs of 20" in line and "$6.00$ & $5.50$" in line for line in lines)
 
 
-def test_every_table_says_machine_and_command(root: Path) -> None:
+def test_every_table_names_machine_and_command(root: Path) -> None:
     for table, name in zip(tables(root), ("sweep", "peak", "compiled", "cells", "overhead"), strict=True):
         for device in ("cpu", "cuda"):
             assert rf"\texttt{{python -m bench {name} -{{}}-device {device}}}" in table
@@ -78,21 +78,21 @@ def test_every_table_says_machine_and_command(root: Path) -> None:
         assert "Loom 1, Abacus 2000" in table
 
 
-def test_a_machine_that_others_kept_busy_is_said_to_be(results: Path) -> None:
+def test_a_machine_that_others_kept_busy_is_marked_so(results: Path) -> None:
     measured = bench_parts.read(results)
-    for busy, said in ((0.0, "Linux"), (0.1, "Linux"), (0.37, "Linux, 37 % busy with other work")):
+    for busy, text in ((0.0, "Linux"), (0.1, "Linux"), (0.37, "Linux, 37 % busy with other work")):
         measured.notes["cells"]["cpu"] = {**measured.notes["cells"]["cpu"], "busy": busy}
-        assert bench_parts.made_with(measured, "cells")[0][0].endswith(said)
+        assert bench_parts.made_with(measured, "cells")[0][0].endswith(text)
 
 
 @pytest.mark.parametrize("name", bench.FIGURES)
-def test_every_figure_says_machine_and_command(name: str, results: Path) -> None:
+def test_every_figure_names_machine_and_command(name: str, results: Path) -> None:
     with style.sized_for_print():
         figure = bench.FIGURES[name](bench_parts.read(results))
-    said = figure.get_supxlabel().replace("\n", " ")
-    assert f"python -m bench {name} --device cpu" in said
-    assert f"python -m bench {name} --device cuda" in said
-    assert "Abacus 2000" in said
+    text = figure.get_supxlabel().replace("\n", " ")
+    assert f"python -m bench {name} --device cpu" in text
+    assert f"python -m bench {name} --device cuda" in text
+    assert "Abacus 2000" in text
 
 
 def test_every_method_is_a_bar_with_its_rate(results: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a step of a memory costs: ratios, goals and growth are those of the files, and a goal missed is said."""
+"""What a step of a memory costs: ratios, goals and growth are those of the files, and a goal missed is named."""
 
 from __future__ import annotations
 
@@ -84,15 +84,15 @@ def test_without_compiled_rows_only_eager_ones_are_shown_and_counted(measured: M
 
 def test_reached_goals_are_counted_eager_and_compiled(measured: Measured) -> None:
     """At 3 and 15 only the packs of batch 16 reach theirs; at 6 and 30 one run of the NTM at batch 16 does not."""
-    said = r"$2$ of $8$ as PyTorch runs our models and $7$ of $8$ after \texttt{torch.compile}"
-    assert bench_memories.goals_macro(measured) == rf"\newcommand{{\benchgoals}}{{{said}}}" + "\n"
+    text = r"$2$ of $8$ as PyTorch runs our models and $7$ of $8$ after \texttt{torch.compile}"
+    assert bench_memories.goals_macro(measured) == rf"\newcommand{{\benchgoals}}{{{text}}}" + "\n"
 
 
-def test_the_table_says_yes_as_often_as_goals_are_counted(measured: Measured) -> None:
-    said = re.findall(r"\$(\d)\$ of", bench_memories.goals_macro(measured))
+def test_the_table_has_yes_as_often_as_goals_are_counted(measured: Measured) -> None:
+    counts = re.findall(r"\$(\d)\$ of", bench_memories.goals_macro(measured))
     verdicts = [line.rsplit(" & ", 1)[1] for line in lines(bench_memories.cells_table(measured)) if " & " in line]
-    assert verdicts.count("yes") == sum(map(int, said))
-    assert verdicts.count("no") == 2 * len(bench_memories.GOALS) - sum(map(int, said))
+    assert verdicts.count("yes") == sum(map(int, counts))
+    assert verdicts.count("no") == 2 * len(bench_memories.GOALS) - sum(map(int, counts))
 
 
 @pytest.mark.parametrize(("shift", "reached"), [(0.0, 8), (-0.001, 0)])
@@ -109,7 +109,7 @@ def test_goals_hold_for_what_they_were_set_for_only(changes: dict[str, object], 
     assert "{none was measured}" in bench_memories.goals_macro(measured)
 
 
-def test_growth_and_its_goal_are_said_of_every_device(measured: Measured) -> None:
+def test_growth_and_its_goal_are_given_for_every_device(measured: Measured) -> None:
     assert bench_memories.growth_macro(measured) == (
         "\\newcommand{\\benchgrowth}{"
         "cpu: $N^{0.1}$ forward and backward, $N^{0.05}$ forward alone; goal: less than $N^{0.3}$, reached. "

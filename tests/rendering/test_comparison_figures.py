@@ -81,7 +81,7 @@ def test_names_and_labels_lie_within_the_figure_and_apart(key: tuple[str, str], 
         assert not any(one.shrunk(0.98, 0.98).overlaps(other.shrunk(0.98, 0.98)) for other in boxes[:index])
 
 
-def test_what_a_model_lacks_is_a_dash_and_what_all_lack_is_said(products: Path) -> None:
+def test_what_a_model_lacks_is_a_dash_and_what_all_lack_is_stated(products: Path) -> None:
     figure = drawn(("nema_lc", "replacement_policies"), products)
     published, repaired = figure.axes[1], figure.axes[3]
     assert [text.get_text() for text in published.texts] == ["no model of\nthis track has it"]

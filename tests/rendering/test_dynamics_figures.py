@@ -1,4 +1,4 @@
-"""Figures of what happens over time: every run is a line, every slot is painted, what is missing is said."""
+"""Figures of what happens over time: every run is a line, every slot is painted, what is missing is stated."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -151,7 +151,7 @@ def test_without_a_known_place_of_the_answer_none_is_marked(tables: Products) ->
     assert legend(figure) == list(OPERATIONS)
 
 
-def test_a_model_that_is_not_run_on_a_track_is_said_so(tables: Products) -> None:
+def test_a_model_that_is_not_run_on_a_track_is_marked_so(tables: Products) -> None:
     drawing = Raster(name="x", models=("nema_lc", "fifo"), where={"ablation": "none"})
     repaired = tables.lifecycle[tables.lifecycle["track"] == "repaired"]
     both = pd.concat([repaired, repaired[repaired["model"] == "nema_lc"].assign(track="published")])
@@ -178,7 +178,7 @@ def test_epochs_are_a_clock_too(tables: Products, preset: Params) -> None:
     assert figure.axes[0].get_xlabel() == "epoch"
 
 
-def test_a_metric_that_no_model_of_a_track_has_is_said_so(tables: Products) -> None:
+def test_a_metric_that_no_model_of_a_track_has_is_marked_so(tables: Products) -> None:
     steps = tables.steps.assign(age_steps=tables.steps["age_steps"].where(tables.steps["track"] == "repaired"))
     figure = drawn(LC["retention_age"], Products(**{**vars(tables), "steps": steps}))
     assert [text.get_text() for text in figure.axes[0].texts] == ["no model of this track has it"]

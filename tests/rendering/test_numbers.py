@@ -66,9 +66,9 @@ def test_variants_have_all_numbers_and_a_name_by_their_words(products: Path) -> 
 
 def test_a_number_of_a_variant_is_explained(products: Path) -> None:
     name = "nema_lc/repaired/nema_lc/ablation=write/test_forget_rate/mean"
-    said = numbers.explain(name, products / numbers.NUMBERS, products)
-    assert "ablation = write" in said
-    assert said.count("results/nema_lc/track=repaired/model=nema_lc/ablation=write/seed=") == 3
+    explained = numbers.explain(name, products / numbers.NUMBERS, products)
+    assert "ablation = write" in explained
+    assert explained.count("results/nema_lc/track=repaired/model=nema_lc/ablation=write/seed=") == 3
 
 
 def test_sizes_have_names_of_their_own_and_by_their_place(products: Path) -> None:
@@ -85,9 +85,9 @@ def test_sizes_have_names_of_their_own_and_by_their_place(products: Path) -> Non
 
 
 def test_a_number_of_a_size_is_explained(products: Path) -> None:
-    said = numbers.explain("sizes/copy/repaired/dnc/at_8/accuracy/mean", products / numbers.NUMBERS, products)
-    assert "slice = 8" in said
-    assert said.count("results/copy/track=repaired/model=dnc/seed=") == 3
+    explained = numbers.explain("sizes/copy/repaired/dnc/at_8/accuracy/mean", products / numbers.NUMBERS, products)
+    assert "slice = 8" in explained
+    assert explained.count("results/copy/track=repaired/model=dnc/seed=") == 3
 
 
 def test_every_number_from_a_card_is_what_its_key_holds(products: Path) -> None:
@@ -119,8 +119,8 @@ def test_numbers_of_several_models_are_named_by_their_model(products: Path) -> N
         for key in item["column"].split("."):
             value = value[int(key)] if isinstance(value, list) else value[key]
         assert value == item["value"]
-    said = numbers.explain("published/nema_lc_aan/s4/s4/accuracy/mean", products / numbers.NUMBERS, products)
-    assert "row     of = S4" in said
+    explained = numbers.explain("published/nema_lc_aan/s4/s4/accuracy/mean", products / numbers.NUMBERS, products)
+    assert "row     of = S4" in explained
 
 
 def test_models_whose_names_become_one_are_refused(tmp_path: Path, preset: Params, products: Path) -> None:
@@ -169,26 +169,26 @@ def test_explain_names_file_row_column_hash_runs_and_commit(tmp_path: Path, pres
         ["-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-qm", "Tables of today"],
     ):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    said = numbers.explain(BEST, tmp_path / numbers.NUMBERS, tmp_path)
-    assert "tables/summary/nema_lite.csv" in said
-    assert "model = nema_lite" in said
-    assert "metric = test_accuracy_on" in said
-    assert "column  mean" in said
-    assert sha256(tmp_path / "tables/summary/nema_lite.csv") in said
-    assert "results/nema_lite/track=repaired/model=nema_lite/mem_lambda=" in said
-    assert said.count("/seed=") == len(preset.seeds)
-    assert "Tables of today" in said
-    assert "changed since" not in said
+    explained = numbers.explain(BEST, tmp_path / numbers.NUMBERS, tmp_path)
+    assert "tables/summary/nema_lite.csv" in explained
+    assert "model = nema_lite" in explained
+    assert "metric = test_accuracy_on" in explained
+    assert "column  mean" in explained
+    assert sha256(tmp_path / "tables/summary/nema_lite.csv") in explained
+    assert "results/nema_lite/track=repaired/model=nema_lite/mem_lambda=" in explained
+    assert explained.count("/seed=") == len(preset.seeds)
+    assert "Tables of today" in explained
+    assert "changed since" not in explained
 
 
-def test_explain_says_when_the_file_has_changed(tmp_path: Path, preset: Params) -> None:
+def test_explain_shows_when_the_file_has_changed(tmp_path: Path, preset: Params) -> None:
     fake.write(tmp_path, preset)
     numbers.write_numbers(preset, tmp_path, published=PUBLISHED)
     with (tmp_path / "tables/claims.csv").open("a", encoding="utf-8") as file:
         file.write("000-z,repaired,holds,,,,1,,\n")
-    said = numbers.explain("claims/all", tmp_path / numbers.NUMBERS, tmp_path)
-    assert "the file has changed since" in said
-    assert "commit  " in said
+    explained = numbers.explain("claims/all", tmp_path / numbers.NUMBERS, tmp_path)
+    assert "the file has changed since" in explained
+    assert "commit  " in explained
 
 
 def test_explain_of_an_unknown_number_names_the_nearest(products: Path) -> None:

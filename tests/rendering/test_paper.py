@@ -116,26 +116,26 @@ def test_every_line_of_the_paper_finds_its_numbers(products: Path) -> None:
 
 
 def test_text_follows_the_verdicts(tmp_path: Path, preset: Params) -> None:
-    said = {}
+    texts = {}
     for verdict in ("holds", "fails", "undecided"):
         root = tmp_path / verdict
         write_products(root, preset)
         claims = fake.CLAIMS.assign(verdict=verdict)
         (root / "tables/claims.csv").write_text(claims.to_csv(index=False), encoding="utf-8")
         numbers.write_numbers(preset, root, published=PUBLISHED)
-        said[verdict] = paper.render(SOURCE, root)
-    assert said["holds"].count("every claim holds") == 3
-    assert said["fails"].count("no claim is shown to hold") == 3
-    assert "does not reach high accuracy" in said["fails"]
-    assert "does not beat every rule" in said["fails"]
-    assert "not all memories of the library copy" in said["fails"]
-    assert said["undecided"].count("these runs do not decide") == 3
+        texts[verdict] = paper.render(SOURCE, root)
+    assert texts["holds"].count("every claim holds") == 3
+    assert texts["fails"].count("no claim is shown to hold") == 3
+    assert "does not reach high accuracy" in texts["fails"]
+    assert "does not beat every rule" in texts["fails"]
+    assert "not all memories of the library copy" in texts["fails"]
+    assert texts["undecided"].count("these runs do not decide") == 3
     for verdict, words in (
         ("holds", r"It \textbf{holds}."),
         ("fails", r"It \textbf{fails}."),
         ("undecided", r"It is \textbf{undecided}."),
     ):
-        assert said[verdict].count(words) == len(fake.CLAIMS)
+        assert texts[verdict].count(words) == len(fake.CLAIMS)
 
 
 def test_each_source_tells_its_own_verdicts(products: Path) -> None:
@@ -182,7 +182,7 @@ def with_numbers(root: Path, target: Path, **changed: float | None) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "sentence"),
     [
         ({}, "The learned lifecycle lies above the best of the rules (random replacement), with intervals apart."),
         ({"nema_lc_low": 0.0, "nema_lc_high": 0.1}, "The learned lifecycle lies below the best of the rules"),
@@ -199,10 +199,10 @@ def with_numbers(root: Path, target: Path, **changed: float | None) -> Path:
         ({"nema_lc_high": 0.99}, "The intervals of oracle and learned lifecycle overlap."),
     ],
 )
-def test_text_says_how_learned_rules_and_oracle_compare(
-    changed: dict[str, float], said: str, products: Path, tmp_path: Path
+def test_text_states_how_learned_rules_and_oracle_compare(
+    changed: dict[str, float], sentence: str, products: Path, tmp_path: Path
 ) -> None:
-    assert said in paper.render(SOURCE, with_numbers(products, tmp_path / "products", **changed))
+    assert sentence in paper.render(SOURCE, with_numbers(products, tmp_path / "products", **changed))
 
 
 def test_one_seed_has_no_intervals_to_compare(products: Path, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_the_library_is_told_where_a_preset_has_it_and_with_all_its_tasks(produc
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "sentence"),
     [
         ({}, "the NTM copies better than an LSTM of as many parameters, with intervals apart"),
         ({"ntm/high": 0.1}, "the NTM copies worse than an LSTM of as many parameters, with intervals apart"),
@@ -287,8 +287,8 @@ def test_the_library_is_told_where_a_preset_has_it_and_with_all_its_tasks(produc
         ({"ntm/low": None}, ""),
     ],
 )
-def test_text_says_how_memory_and_lstm_compare(
-    changed: dict[str, float | None], said: str, products: Path, tmp_path: Path
+def test_text_states_how_memory_and_lstm_compare(
+    changed: dict[str, float | None], sentence: str, products: Path, tmp_path: Path
 ) -> None:
     root = shutil.copytree(products, tmp_path / "products")
     content = entries(root)
@@ -302,8 +302,8 @@ def test_text_says_how_memory_and_lstm_compare(
             del content[key]
     write_entries(root, content)
     text = paper.render(SOURCE, root)
-    assert said in text
-    assert ("of an LSTM of as many parameters" in text or "than an LSTM" in text) == bool(said)
+    assert sentence in text
+    assert ("of an LSTM of as many parameters" in text or "than an LSTM" in text) == bool(sentence)
 
 
 def _library(products: Path, root: Path, changed: dict[str, float]) -> str:
@@ -317,7 +317,7 @@ def _library(products: Path, root: Path, changed: dict[str, float]) -> str:
 
 
 @pytest.mark.parametrize("succeeded", [0, 1])
-def test_text_says_that_no_memory_has_learnt_a_task(succeeded: int, products: Path, tmp_path: Path) -> None:
+def test_text_states_that_no_memory_has_learnt_a_task(succeeded: int, products: Path, tmp_path: Path) -> None:
     changed = {"sizes/associative_recall/repaired/ntm/largest_trained/succeeded": succeeded}
     text = _library(products, tmp_path / "products", changed)
     recalled = text.partition("Associative recall, repaired.")[2].partition(r"\paragraph")[0]
@@ -327,19 +327,19 @@ def test_text_says_that_no_memory_has_learnt_a_task(succeeded: int, products: Pa
 SLOTS = "params/experiments.copy.tracks.repaired.grids.dnc.config.num_slots"
 
 
-@pytest.mark.parametrize(("slots", "said"), [(24, True), (128, False)])
-def test_text_says_where_the_dnc_has_fewer_slots_than_vectors(
-    slots: int, said: bool, products: Path, tmp_path: Path
+@pytest.mark.parametrize(("slots", "expected"), [(24, True), (128, False)])
+def test_text_states_where_the_dnc_has_fewer_slots_than_vectors(
+    slots: int, expected: bool, products: Path, tmp_path: Path
 ) -> None:
     tested = {f"sizes/copy/repaired/ntm/at_100/{end}": 1 for end in ("succeeded", "runs", "accuracy/mean")}
     text = _library(products, tmp_path / "products", {SLOTS: slots, **tested})
-    assert ("The DNC fails by the size that we gave it" in text) == said
+    assert ("The DNC fails by the size that we gave it" in text) == expected
     assert "Of the NTM's seeds" in text
 
 
-@pytest.mark.parametrize(("off", "said"), [(0.0, True), (0.01, False)])
-def test_text_says_where_the_use_of_the_memory_follows_from_sizes(
-    off: float, said: bool, products: Path, tmp_path: Path
+@pytest.mark.parametrize(("off", "expected"), [(0.0, True), (0.01, False)])
+def test_text_states_where_the_use_of_the_memory_follows_from_sizes(
+    off: float, expected: bool, products: Path, tmp_path: Path
 ) -> None:
     claimed = next(
         row.estimate for row in read_verdicts(products / "tables/claims.csv").itertuples() if row.claim == "004-f"
@@ -349,17 +349,17 @@ def test_text_says_where_the_use_of_the_memory_follows_from_sizes(
     each = (claimed + off) * slots - 1  # as many vectors, and the end mark, in every sequence
     text = _library(products, tmp_path / "products", {SLOTS: slots, **dict.fromkeys(known, each)})
     assert known
-    assert ("This is what follows from sizes alone" in text) == said
+    assert ("This is what follows from sizes alone" in text) == expected
 
 
 def test_reasons_do_not_end_in_a_group_s_name(products: Path) -> None:
     text = paper.render(SOURCE, products)
-    told = text.partition(r"\label{sec:ml_results}")[2].partition("What the use of the memory")[0]
-    assert told.count("The test that decided: ") == told.count(r"\paragraph{Claim 004-") > 0
-    assert not re.search(r"; (ntm|dnc)\b", told)
+    section = text.partition(r"\label{sec:ml_results}")[2].partition("What the use of the memory")[0]
+    assert section.count("The test that decided: ") == section.count(r"\paragraph{Claim 004-") > 0
+    assert not re.search(r"; (ntm|dnc)\b", section)
 
 
-def test_what_is_said_of_the_sources_long_task_is_computed() -> None:
+def test_the_text_on_the_sources_long_task_is_computed() -> None:
     config = key_presence.Config.model_validate({"sequence_length": 1024, "vocabulary": 512})
     text = (SOURCE / "nema_lc/tasks.tex.j2").read_text(encoding="utf-8")
     assert key_presence.threshold(config) == 2
@@ -421,7 +421,7 @@ def test_a_missing_template_is_one_line(source: Path, products: Path) -> None:
         paper.render(source, products)
 
 
-def test_missing_latex_says_what_to_install(products: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_latex_names_what_to_install(products: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ToolError) as caught:
         paper.typeset("", "", SOURCE, products)
@@ -436,7 +436,7 @@ needs_latex = pytest.mark.usefixtures("latex")
 
 @pytest.fixture(scope="session")
 def latex() -> None:
-    """LaTeX is a requirement of the tests: without it they fail, and say what to install."""
+    """LaTeX is a requirement of the tests: without it they fail, and name what to install."""
     assert shutil.which("latexmk"), f"latexmk is missing; to install it, as root: {paper.TEX}"
 
 

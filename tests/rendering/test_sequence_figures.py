@@ -1,4 +1,4 @@
-"""Figures of sequences: every seed is a point, bits and weights are painted as the tables have them, gaps are said."""
+"""Figures of sequences: every seed is a point, bits and weights are painted as in the tables, gaps are marked."""
 
 from pathlib import Path
 
@@ -96,14 +96,14 @@ class TestBySize:
 
 
 class TestPictures:
-    def test_are_what_is_heard_wanted_and_said(self, tables: Products) -> None:
+    def test_are_inputs_targets_and_outputs(self, tables: Products) -> None:
         figure = drawn(COPY["pictures"], tables)
         names = [panel.get_ylabel().replace("\n", " ") for panel in figure.axes[::2]]
         assert names == ["input", "target", "NTM", "NTM, without the defect", "DNC", "LSTM", "causal Transformer"]
         published, repaired = figure.axes[::2], figure.axes[1::2]
-        heard = np.asarray(repaired[0].images[0].get_array())
-        assert heard.shape == (2, fake.STEPS)
-        assert heard[:, : fake.ASKED_FROM].tolist() == [[0, 1, 0, 1], [1, 0, 1, 0]]
+        inputs = np.asarray(repaired[0].images[0].get_array())
+        assert inputs.shape == (2, fake.STEPS)
+        assert inputs[:, : fake.ASKED_FROM].tolist() == [[0, 1, 0, 1], [1, 0, 1, 0]]
         wanted = np.asarray(repaired[1].images[0].get_array().filled(np.nan))
         assert np.isnan(wanted[:, : fake.ASKED_FROM]).all()
         assert wanted[:, fake.ASKED_FROM :].tolist() == [[0, 1, 0], [1, 0, 1]]
@@ -111,7 +111,7 @@ class TestPictures:
             spoken = np.asarray(panel.images[0].get_array().filled(np.nan))
             assert np.allclose(spoken[:, fake.ASKED_FROM :], 0.1 + 0.8 * wanted[:, fake.ASKED_FROM :])
 
-    def test_say_what_was_not_run(self, tables: Products) -> None:
+    def test_name_what_was_not_run(self, tables: Products) -> None:
         figure = drawn(COPY["pictures"], tables)
         published = {panel.get_ylabel().replace("\n", " "): panel for panel in figure.axes[::2]}
         assert [text.get_text() for text in published["DNC"].texts] == ["not run on this track"]
@@ -135,9 +135,9 @@ class TestPictures:
 
     def test_have_the_level_above_the_bits(self, others: dict[str, Products]) -> None:
         (drawing,) = (one for one in experiment_of("priority_sort").figures if one.name == "pictures")
-        heard = np.asarray(drawn(drawing, others["priority_sort"]).axes[0].images[0].get_array())
-        assert heard.shape == (3, fake.STEPS)
-        assert np.allclose(heard[2], np.linspace(0, 1, fake.STEPS))  # levels from −1 to 1, as shades from 0 to 1
+        inputs = np.asarray(drawn(drawing, others["priority_sort"]).axes[0].images[0].get_array())
+        assert inputs.shape == (3, fake.STEPS)
+        assert np.allclose(inputs[2], np.linspace(0, 1, fake.STEPS))  # levels from −1 to 1, as shades from 0 to 1
 
     def test_without_a_sequence_there_is_nothing_to_draw(self, tables: Products) -> None:
         with pytest.raises(DataError, match=r"^outputs.csv: no row; allowed: "):
@@ -191,11 +191,11 @@ class TestWeightings:
         assert np.array_equal(link, np.where(np.eye(4), 0.9, 0.02))
         assert figure.axes[0].get_ylabel() == "DNC\nslot"
 
-    def test_a_memory_with_a_usage_and_no_links_says_so(self, tables: Products) -> None:
+    def test_a_memory_with_a_usage_and_no_links_is_marked_so(self, tables: Products) -> None:
         figure = drawn(COPY["usage_and_links"], part(tables, weightings=tables.weightings.query("kind != 'link'")))
         assert [text.get_text() for text in figure.axes[1].texts] == ["no links"]
 
-    def test_a_memory_that_is_only_read_says_so(self, tables: Products) -> None:
+    def test_a_memory_that_is_only_read_is_marked_so(self, tables: Products) -> None:
         figure = drawn(COPY["weightings"], part(tables, weightings=tables.weightings.query("kind == 'read'")))
         assert [text.get_text() for text in figure.axes[0].texts] == ["no write weights"]
 

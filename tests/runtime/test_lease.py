@@ -30,16 +30,16 @@ import os, subprocess, sys
 from pathlib import Path
 from palimpsest.runtime.lease import devices, lease, lease_folder
 assert "torch" not in sys.modules
-def say(*words):
+def emit(*words):
     print(*words, flush=True)
 def hold(packs):
-    return lease(devices(os.environ), packs, lease_folder(), lambda line: say("report:", line))
+    return lease(devices(os.environ), packs, lease_folder(), lambda line: emit("report:", line))
 """
 HOLDER = """
 with hold(int(sys.argv[1])) as device:
-    say("held", device, os.environ["CUDA_VISIBLE_DEVICES"])
+    emit("held", device, os.environ["CUDA_VISIBLE_DEVICES"])
     sys.stdin.readline()
-say("released", os.environ.get("CUDA_VISIBLE_DEVICES"))
+emit("released", os.environ.get("CUDA_VISIBLE_DEVICES"))
 """
 
 
@@ -125,7 +125,7 @@ for turn in range(int(sys.argv[3])):
     with hold(int(sys.argv[1])) as device:
         mark = Path(sys.argv[2]) / device / str(os.getpid())
         mark.touch()
-        say("held", device, len(os.listdir(mark.parent)))
+        emit("held", device, len(os.listdir(mark.parent)))
         if turn == 0:
             sys.stdin.readline()
         mark.unlink()
@@ -136,8 +136,8 @@ for turn in range(int(sys.argv[3])):
 def test_no_device_ever_has_more_holders_than_allowed(tmp_path: Path, processes: Processes, packs: int) -> None:
     """Each of twelve processes leaves a mark while it holds a device, and counts the marks of the others.
 
-    All of them wait at first; then as many as there are slots hold at once until they are told to give back, and take
-    two more leases each, as fast as they can.
+    All of them wait at first; then as many as there are slots hold at once until a line on stdin lets them go on, and
+    take two more leases each, as fast as they can.
     """
     names, marks = ("a", "b"), tmp_path / "marks"
     for name in names:
@@ -268,11 +268,11 @@ def test_a_process_sets_its_own_environment(processes: Processes) -> None:
 def test_what_a_holder_starts_works_under_the_same_lease(tmp_path: Path, processes: Processes) -> None:
     nested = """
 with hold(1) as outer, hold(1) as inner:
-    say(outer, inner)
+    emit(outer, inner)
     subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
-say("released")
+emit("released")
 """
-    holder = processes.python(nested, PREAMBLE + "with hold(1) as device: say(device)", PALIMPSEST_GPUS="a")
+    holder = processes.python(nested, PREAMBLE + "with hold(1) as device: emit(device)", PALIMPSEST_GPUS="a")
     assert [read_line(holder) for _ in range(3)] == ["a a", "a", "released"]
     assert count_held(tmp_path, "a") == [0]
 
@@ -340,7 +340,7 @@ def test_lock_files_left_behind_mean_nothing(tmp_path: Path) -> None:
     "child",
     [
         "subprocess.Popen(['sh', '-c', 'echo started; read line'], close_fds=False)",
-        "os.fork() or say('started') or sys.stdin.readline() or os._exit(0)",
+        "os.fork() or emit('started') or sys.stdin.readline() or os._exit(0)",
     ],
     ids=["another program", "a fork"],
 )
@@ -359,7 +359,7 @@ def test_a_forked_child_that_ends_first_leaves_the_slot_to_its_holder(tmp_path: 
 with hold(1) as device:
     child = os.fork()
     if child:
-        say("ended", os.waitpid(child, 0)[1])
+        emit("ended", os.waitpid(child, 0)[1])
         sys.stdin.readline()
 """
     holder = processes.python(source)
@@ -450,7 +450,7 @@ def test_a_gpu_whose_node_is_missing_belongs_to_somebody_else(tmp_path: Path) ->
     assert leases.listed_by_driver(*driver(tmp_path, None, 1, None)) == (UUIDS[1],)
 
 
-def test_the_tool_is_asked_where_the_driver_does_not_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_tool_is_asked_where_the_driver_does_not_know(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lines = "\n".join(f"echo 'GPU {n}: NVIDIA (any) (UUID: {uuid})'" for n, uuid in enumerate(UUIDS[:2]))
     tool(monkeypatch, tmp_path, f"{lines}\necho '  MIG 1g.5gb Device 0: (UUID: MIG-{UUIDS[2]}/1/0)'")
     assert leases.listed_by_driver(tmp_path / "no folder", tmp_path) == UUIDS[:2]
@@ -592,7 +592,7 @@ def test_a_killed_command_frees_its_slot(tmp_path: Path, processes: Processes) -
     assert count_held(tmp_path, "a") == [0]
 
 
-def test_commands_share_a_gpu_and_the_listing_says_which_slots_are_taken(processes: Processes) -> None:
+def test_commands_share_a_gpu_and_the_listing_shows_which_slots_are_taken(processes: Processes) -> None:
     for _ in range(3):
         assert read_line(processes.lease("--packs-per-gpu", "2", "--", "sh", "-c", "echo ready; read line")) == "ready"
     listing = processes.lease()

@@ -59,7 +59,7 @@ def parent(process: int) -> int:
 
 
 @pytest.mark.parametrize("words", [["describe", "nema_lite"], ["describe", "nothing"]])
-def test_a_forked_job_says_and_returns_what_a_started_one_does(words: list[str], monkeypatch) -> None:
+def test_a_forked_job_prints_and_returns_what_a_started_one_does(words: list[str], monkeypatch) -> None:
     forked = subprocess.run([*PALIMPSEST, *words], capture_output=True, text=True, check=False)
     monkeypatch.delenv(prefork.VARIABLE)
     started = subprocess.run([*PALIMPSEST, *words], capture_output=True, text=True, check=False)

@@ -102,6 +102,6 @@ def test_what_belongs_to_one_source_is_refused_in_another(change: dict, message:
     assert "\n" not in str(error.value)
 
 
-def test_sources_may_say_the_same_of_what_they_share() -> None:
+def test_sources_may_agree_on_what_they_share() -> None:
     same = Words(labels={"ntm": "NTM"})
     check_together({**sources.manifests(), "toy": dataclasses.replace(TOY, words=same)})

@@ -1,4 +1,4 @@
-"""Every task keeps the contract: sizes, tokens, what is said, extras, generators, ceiling, no unknown key."""
+"""Every task keeps the contract: sizes, tokens, targets, extras, generators, ceiling, no unknown key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEYS = {
     "class": {"num_tokens", "num_outputs", "sequence_length", "asked", "cls_position"},
     "sequence": {"num_tokens", "num_outputs", "sequence_length", "code", "code_bits", "code_levels"},
 }
-"""What a model is told of a task, by what is asked: one class an example, or something at every step."""
+"""What a model gets of a task, by what is asked: one class an example, or something at every step."""
 Small = Callable[..., Any]
 
 
@@ -125,13 +125,13 @@ def test_the_docstring_shows_an_example(module: Task) -> None:
     assert "::\n\n    " in module.__doc__
 
 
-def test_a_task_tells_a_model_what_all_tasks_of_its_kind_tell(small: Small, name: str) -> None:
-    told = set(small().interface())
+def test_a_task_gives_a_model_what_all_tasks_of_its_kind_give(small: Small, name: str) -> None:
+    keys = set(small().interface())
     if name in OF_SEQUENCES:
-        assert told == KEYS["sequence"]
+        assert keys == KEYS["sequence"]
     else:
-        assert told <= KEYS["class"]
-        assert told >= {"num_tokens", "num_outputs", "sequence_length"}
+        assert keys <= KEYS["class"]
+        assert keys >= {"num_tokens", "num_outputs", "sequence_length"}
 
 
 def test_examples_have_the_sizes_that_the_interface_promises(small: Small, module: Task) -> None:
@@ -155,7 +155,7 @@ def test_examples_have_the_sizes_that_the_interface_promises(small: Small, modul
 
 
 @pytest.mark.parametrize("name", OF_SEQUENCES)
-def test_sequences_say_how_long_and_how_hard_they_are_and_ask_for_something_before_they_end(small: Small) -> None:
+def test_sequences_hold_how_long_and_how_hard_they_are_and_ask_for_something_before_they_end(small: Small) -> None:
     config = small()
     for inputs, targets, extras in config.build(1):
         assert extras.keys() == {"length", "group", "slice"}

@@ -37,7 +37,7 @@ def test_cls_stands_where_the_interface_says(question: str) -> None:
 
 
 @pytest.mark.parametrize("question", ["flag", "marker"])
-def test_one_token_asks_and_the_last_half_says_nothing(question: str) -> None:
+def test_one_token_asks_and_the_last_half_holds_no_answer(question: str) -> None:
     config = delayed_qa.Config(question=question, **SMALL)
     inputs = config.build(0).train.inputs
     assert ((inputs >= 10).sum(1) == 2).all()  # the flag or marker, and CLS

@@ -1,4 +1,4 @@
-"""The proxy of LRA Retrieval: words as its topics say, labels that follow them, a ceiling that enumeration confirms."""
+"""The proxy of LRA Retrieval: words of topics, labels that follow them, a ceiling that enumeration confirms."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_default_sequence_is_whole_chunks_of_eight() -> None:
     assert 136 % 8 == 0
 
 
-def test_when_nearly_every_word_is_its_topics_own_the_label_says_whether_the_topics_agree() -> None:
+def test_when_nearly_every_word_is_its_topics_own_the_label_is_whether_the_topics_agree() -> None:
     config = Config(topic_share=0.999, num_train=500)
     inputs, targets, _ = config.build(2).train
     targets = targets[:, 0]

@@ -49,15 +49,15 @@ def test_a_document_is_distinct_sentences_and_a_question_about_one_of_them(confi
     for split in config.build(seed):
         position = split.extras["answer_position"].tolist()
         for row, target, place in zip(split.inputs.tolist(), split.targets[:, 0].tolist(), position, strict=True):
-            *told, question = sentences(row)
-            assert len(told) == config.num_sentences
-            for subject, relation, obj, stop in told:
+            *facts, question = sentences(row)
+            assert len(facts) == config.num_sentences
+            for subject, relation, obj, stop in facts:
                 assert 0 <= subject < s <= relation < s + r <= obj < s + r + o == stop
-            assert len({(subject, relation) for subject, relation, _, _ in told}) == len(told)
+            assert len({(subject, relation) for subject, relation, _, _ in facts}) == len(facts)
             assert question[2:] == [s + r + o + 1, s + r + o + 2]
-            (answer,) = [sentence for sentence in told if sentence[:2] == question[:2]]
+            (answer,) = [sentence for sentence in facts if sentence[:2] == question[:2]]
             assert answer[2] == s + r + target
-            assert place == 4 * told.index(answer) + 2
+            assert place == 4 * facts.index(answer) + 2
             assert row[place] == s + r + target
 
 
@@ -100,10 +100,10 @@ def test_a_memory_of_few_slots_reaches_its_ceiling_whichever_sentences_it_keeps(
     inputs, targets, _ = config.build(7).train
     targets = targets[:, 0]
     for row, target in zip(inputs.tolist(), targets.tolist(), strict=True):
-        *told, question = sentences(row)
+        *facts, question = sentences(row)
         if keep == "random":
-            generator.shuffle(told)
-        held = told[::-1][:num_slots] if keep == "last" else told[:num_slots]
+            generator.shuffle(facts)
+        held = facts[::-1][:num_slots] if keep == "last" else facts[:num_slots]
         known = {(subject, relation): obj - config.first_object for subject, relation, obj, _ in held}
         right += known.get((question[0], question[1]), generator.randrange(config.num_objects)) == target
     expected = document_qa.slots_ceiling(config, num_slots)

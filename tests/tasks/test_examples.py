@@ -14,7 +14,7 @@ from palimpsest.tasks import Examples, drawn
 
 
 def sequences(count: int = 6, time: int = 5) -> Examples:
-    """Examples that say which they are: token 10 e + t at step t, all of it asked for."""
+    """Examples that hold their own number: token 10 e + t at step t, all of it asked for."""
     tokens = 10 * torch.arange(count)[:, None] + torch.arange(time)
     extras = {"length": torch.arange(count) % time + 1, "slice": torch.arange(count)}
     return Examples(tokens, tokens + 1, extras)

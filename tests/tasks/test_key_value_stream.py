@@ -85,7 +85,7 @@ def test_keys_and_values_are_uniform_and_independent_of_one_another() -> None:
     assert (counts - 1000).abs().max() < 5 * 1000**0.5
 
 
-def test_the_stream_does_not_say_which_of_the_tagged_keys_is_asked() -> None:
+def test_the_stream_does_not_show_which_of_the_tagged_keys_is_asked() -> None:
     config = key_value_stream.Config(num_train=20_000)
     recency, occurrences = torch.zeros(3), torch.zeros(3)
     for row in config.build(1).train.inputs.tolist():

@@ -119,7 +119,7 @@ def test_literal_text_is_the_characters_of_the_file_whatever_they_are(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "problem"),
     [
         ("1.0\ta\tb\tb'x'\n", "4 fields; allowed: 5, split by tabs: label, 2 ids, 2 texts"),
         ("1.0\ta\tb\tb'x'\tb'y\tz'\n", "6 fields; allowed: 5"),
@@ -143,13 +143,13 @@ def test_literal_text_is_the_characters_of_the_file_whatever_they_are(tmp_path: 
     ],
 )
 @pytest.mark.parametrize("file", [0, 1, 2])
-def test_a_malformed_line_is_named_by_file_and_number(tmp_path: Path, bad: str, said: str, file: int) -> None:
+def test_a_malformed_line_is_named_by_file_and_number(tmp_path: Path, bad: str, problem: str, file: int) -> None:
     good = release(PAIRS)
     write(tmp_path, *(good + bad + good if index == file else good for index in range(3)))
     with pytest.raises(DataError) as caught:
         small(tmp_path).build(0)
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path / NAMES[file]}: line 4: {said}")
+    assert message.startswith(f"{tmp_path / NAMES[file]}: line 4: {problem}")
     assert "; allowed: " in message
     assert len(message.splitlines()) == 1
     assert len(message) < 200 + len(str(tmp_path))

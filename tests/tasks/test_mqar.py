@@ -36,7 +36,7 @@ def contents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def naive_answers(half: int, tokens: list[int], pairs: int) -> list[int]:
-    """What is to be said at each step, by looking every later token up among the keys of the pairs."""
+    """The right answer at each step, by looking every later token up among the keys of the pairs."""
     keys, values = tokens[: 2 * pairs : 2], tokens[1 : 2 * pairs : 2]
     assert len(set(keys)) == len(set(values)) == pairs
     assert all(0 < key < half for key in keys)
@@ -49,7 +49,7 @@ def naive_answers(half: int, tokens: list[int], pairs: int) -> list[int]:
 
 
 @given(contents(), st.integers(0, 1000))
-def test_every_key_is_asked_once_and_its_value_is_to_be_said_there(content: dict[str, Any], seed: int) -> None:
+def test_every_key_is_asked_once_and_its_value_is_the_answer_there(content: dict[str, Any], seed: int) -> None:
     config = mqar.Config(**content)
     half = config.vocabulary // 2
     fillers = {0} if config.filler == "blank" else set(range(half, 2 * half))
@@ -100,9 +100,9 @@ def test_chance_is_the_accuracy_of_any_constant_value() -> None:
     settings = ((8, 1), (16, 3))
     config = mqar.Config(vocabulary=16, train_settings=settings, test_settings=settings, num_train=4000)
     targets = config.build(0).train.targets
-    said = targets[targets >= 0]
-    shares = torch.bincount(said, minlength=16)[8:].double() / len(said)
-    assert ((shares - mqar.chance(config)).abs() < 4.5 * (mqar.chance(config) / len(said)) ** 0.5).all()
+    answers = targets[targets >= 0]
+    shares = torch.bincount(answers, minlength=16)[8:].double() / len(answers)
+    assert ((shares - mqar.chance(config)).abs() < 4.5 * (mqar.chance(config) / len(answers)) ** 0.5).all()
 
 
 @pytest.mark.parametrize("setting", [(64, 4), (128, 8), (256, 16), (512, 64)])

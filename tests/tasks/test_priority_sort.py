@@ -38,16 +38,16 @@ def test_targets_are_vectors_from_the_highest_priority_down(config: priority_sor
     for inputs, targets, extras in config.build(seed):
         for row, (tokens, wanted) in enumerate(zip(inputs.tolist(), targets.tolist(), strict=True)):
             count = int(extras["slice"][row])
-            heard = [divmod(token, 2**config.bits) for token in tokens[:count]]
-            levels = [level for level, _ in heard]
+            pairs = [divmod(token, 2**config.bits) for token in tokens[:count]]
+            levels = [level for level, _ in pairs]
             assert len(set(levels)) == count
             assert max(levels) < config.num_levels
             assert tokens[count:] == [end] + [end + 1] * (len(tokens) - count - 1)
-            said: list[int] = []
-            while heard and len(said) < config.num_sorted:
-                said.append(heard.pop(max(range(len(heard)), key=lambda place: heard[place][0]))[1])
-            assert extras["length"][row] == count + 1 + len(said)
-            assert wanted == [-1] * (count + 1) + said + [-1] * (len(tokens) - count - 1 - len(said))
+            answers: list[int] = []
+            while pairs and len(answers) < config.num_sorted:
+                answers.append(pairs.pop(max(range(len(pairs)), key=lambda place: pairs[place][0]))[1])
+            assert extras["length"][row] == count + 1 + len(answers)
+            assert wanted == [-1] * (count + 1) + answers + [-1] * (len(tokens) - count - 1 - len(answers))
         assert torch.equal(priority_sort.best_guess(config, inputs), targets)
 
 
@@ -77,10 +77,10 @@ def test_every_level_and_every_bit_is_as_likely_as_the_others() -> None:
     inputs, targets, _ = config.build(0).train
     levels = torch.bincount(inputs[:, :8].flatten() // 8, minlength=10)
     assert ((levels - 3200).abs() < 4.5 * 3200**0.5).all()
-    said = targets[targets >= 0]
+    answers = targets[targets >= 0]
     for bit in range(3):
-        share = ((said >> bit) & 1).double().mean().item()
-        assert abs(share - priority_sort.chance(config)) < 4 * (0.25 / len(said)) ** 0.5
+        share = ((answers >> bit) & 1).double().mean().item()
+        assert abs(share - priority_sort.chance(config)) < 4 * (0.25 / len(answers)) ** 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Repeat copy: as often as the number says, then END; what the code makes of the number; chance."""
+"""Repeat copy: as often as the number asks, then END; what the code makes of the number; chance."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def configs(draw: st.DrawFn) -> repeat_copy.Config:
 
 
 @given(configs(), st.integers(0, 1000))
-def test_vectors_are_to_be_said_as_often_as_asked_and_then_the_end(config: repeat_copy.Config, seed: int) -> None:
+def test_vectors_are_repeated_as_often_as_asked_and_then_the_end(config: repeat_copy.Config, seed: int) -> None:
     vectors_below = 2**config.bits
     for inputs, targets, extras in config.build(seed):
         for row, (tokens, wanted) in enumerate(zip(inputs.tolist(), targets.tolist(), strict=True)):
@@ -41,9 +41,9 @@ def test_vectors_are_to_be_said_as_often_as_asked_and_then_the_end(config: repea
             assert all(token < vectors_below for token in tokens[:length])
             assert tokens[length] == vectors_below * repeats
             assert set(tokens[length + 1 :]) == {config.blank}
-            said = tokens[:length] * repeats + [vectors_below]
-            assert extras["length"][row] == length + 1 + len(said)
-            assert wanted == [-1] * (length + 1) + said + [-1] * (len(tokens) - length - 1 - len(said))
+            answers = tokens[:length] * repeats + [vectors_below]
+            assert extras["length"][row] == length + 1 + len(answers)
+            assert wanted == [-1] * (length + 1) + answers + [-1] * (len(tokens) - length - 1 - len(answers))
         assert torch.equal(repeat_copy.best_guess(config, inputs), targets)
 
 

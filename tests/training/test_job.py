@@ -101,7 +101,7 @@ def train_all(params: Params, root: Path, packs: list[tuple[plan.Run, ...]]) -> 
 def test_a_pack_that_does_not_fit_is_trained_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = presets.read(tmp_path)
     train(params, tmp_path / "whole", "nema_lite")
-    build, sizes, said = build_pack, [], []
+    build, sizes, reports = build_pack, [], []
 
     def small(runs: list[Any]) -> Pack:
         sizes.append(len(runs))
@@ -113,12 +113,12 @@ def test_a_pack_that_does_not_fit_is_trained_in_halves(tmp_path: Path, monkeypat
         monkeypatch.setattr(module, "build_pack", small)
     datasets.generate(params, "tiny", "repaired", tmp_path / "halves")
     job.train_pack(
-        params, pack_of(params, "nema_lite"), tmp_path / "halves", file="p", progress=quiet, report=said.append
+        params, pack_of(params, "nema_lite"), tmp_path / "halves", file="p", progress=quiet, report=reports.append
     )
-    measuring.measure_pack(params, pack_of(params, "nema_lite"), tmp_path / "halves", file="p", report=said.append)
+    measuring.measure_pack(params, pack_of(params, "nema_lite"), tmp_path / "halves", file="p", report=reports.append)
     assert sizes == [6, 3, 1, 2, 3, 1, 2] * 2
     for number, doing in ((0, "training"), (3, "measuring")):
-        assert said[number] == f"6 runs do not fit into the memory of cpu: {doing} them in halves"
+        assert reports[number] == f"6 runs do not fit into the memory of cpu: {doing} them in halves"
     assert contents(tmp_path / "halves") == contents(tmp_path / "whole")
 
 
@@ -290,7 +290,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     assert not contents(tmp_path)
 
 
-def test_a_gpu_that_is_not_there_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_there_is_reports_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     params = presets.read(tmp_path).model_copy(update={"device": "cuda"})
     runs = specs.resolve(params, plan.cells(params)[0])

@@ -57,7 +57,7 @@ def test_epochs_of_a_stream_share_its_steps_as_evenly_as_they_can(tmp_path: Path
         assert max(counts) - min(counts) <= 1
 
 
-def test_a_stream_that_says_nothing_about_groups_is_one_group(tmp_path: Path) -> None:
+def test_a_stream_without_groups_is_one_group(tmp_path: Path) -> None:
     pack, splits = built(tmp_path)
     split = splits.train._replace(extras={})
     together = torch.cat([places for epoch in range(3) for places in batches(pack, split, epoch)], 1)

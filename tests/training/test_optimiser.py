@@ -95,7 +95,7 @@ def test_every_run_takes_the_steps_of_pytorchs_rmsprop(momentum: float, clips: C
 
 
 @pytest.mark.parametrize("clips", CLIPS)
-def test_rmsprop_with_decay_is_what_its_equations_say_element_by_element(clips: Clips) -> None:
+def test_rmsprop_with_decay_follows_its_equations_element_by_element(clips: Clips) -> None:
     """In float64: clip values, then the norm; v, b and θ as written; decay is no part of the gradient."""
     ours = packed(RMSprop, **clips)
     weights = [np.concatenate([p[run].detach().double().numpy().ravel() for p in ours.parameters]) for run in range(3)]

@@ -143,7 +143,7 @@ def test_the_files_of_a_run_tell_its_scores_by_difficulty(tmp_path: Path, data: 
 
 
 def test_bits_are_learned_from_a_longer_stream(tmp_path: Path) -> None:
-    """One bit is to be said again, after a step: no more than an LSTM learns in a second."""
+    """One bit is the answer again, after a step: no more than an LSTM learns in a second."""
     content = presets.sequence_content(num_epochs=2, learning_rate=0.01)
     easy = {"bits": 1, "max_length": 1, "test_lengths": [1], "num_train": 1600, "curriculum_share": 0.0}
     content["experiments"]["copy"]["tracks"]["repaired"]["task"]["config"] |= easy
@@ -193,7 +193,7 @@ def test_the_trace_shows_one_example_of_each_difficulty_in_few_bytes(tmp_path: P
         assert f"train_{name}" not in metrics  # training has no time to look
 
 
-def test_the_trace_of_classes_has_the_class_that_is_said_at_every_step(tmp_path: Path, data: Path) -> None:
+def test_the_trace_of_classes_has_the_class_that_is_the_output_at_every_step(tmp_path: Path, data: Path) -> None:
     params = presets.read_sequences(tmp_path, num_epochs=1).model_copy(update={"trace_examples": 1})
     pack = train(params, data, tmp_path, RECALL)
     trace = load_file(tmp_path / pack.runs[0].directory / "trace.safetensors")

@@ -42,7 +42,7 @@ def naive_step(logits: list[float], target: int, scored: str) -> tuple[float, fl
 def naive_sequence(logits: Tensor, targets: Tensor, scored: str) -> dict[str, float]:
     """Scores of one sequence, step by step."""
     steps = zip(logits.tolist(), targets.tolist(), strict=True)
-    found = [naive_step(said, wanted, scored) for said, wanted in steps if wanted != -1]
+    found = [naive_step(answer, wanted, scored) for answer, wanted in steps if wanted != -1]
     return {
         "loss": sum(loss for loss, _ in found) / max(1, len(found)),
         "accuracy": sum(right for _, right in found) / max(1, len(found)),
@@ -193,8 +193,8 @@ def test_cross_entropy_has_the_shape_of_the_targets(shape: list[int], seed: int)
     targets = torch.randint(3, tuple(shape), generator=generator)
     found = cross_entropy(logits, targets)
     assert found.shape == targets.shape
-    for said, wanted, value in zip(logits.reshape(-1, 3).tolist(), targets.flatten(), found.flatten(), strict=True):
-        assert value.item() == pytest.approx(naive_cross_entropy(said, int(wanted)))
+    for answer, wanted, value in zip(logits.reshape(-1, 3).tolist(), targets.flatten(), found.flatten(), strict=True):
+        assert value.item() == pytest.approx(naive_cross_entropy(answer, int(wanted)))
 
 
 def test_the_gradient_of_bits_is_that_of_their_mean() -> None:

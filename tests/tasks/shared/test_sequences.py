@@ -169,7 +169,7 @@ def same(one: Examples, other: Examples) -> bool:
     return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(*tensors, strict=True))
 
 
-def test_a_task_of_sequences_says_what_is_scored_and_what_its_tokens_are(name: str, module: ModuleType) -> None:
+def test_a_task_of_sequences_defines_what_is_scored_and_what_its_tokens_are(name: str, module: ModuleType) -> None:
     interface = config_of(name).interface()
     assert module.score is (classes if name == "mqar" else bits).score
     assert list(interface) == ["num_tokens", "num_outputs", "sequence_length", "code", "code_bits", "code_levels"]
@@ -254,7 +254,7 @@ def test_a_longer_stream_leaves_the_other_splits_as_they_are_and_no_global_gener
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_best_guess_is_right_wherever_something_is_scored_and_says_nothing_elsewhere(
+def test_the_best_guess_is_right_wherever_something_is_scored_and_absent_elsewhere(
     name: str, module: ModuleType
 ) -> None:
     config = config_of(name, curriculum_share=0.3)
@@ -269,7 +269,7 @@ def test_a_sample_of_two_examples_can_be_drawn_for_its_shapes(module: ModuleType
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         ({"block": 0}, "block"),
         ({"curriculum_start": 0}, "curriculum_start"),
@@ -279,14 +279,14 @@ def test_a_sample_of_two_examples_can_be_drawn_for_its_shapes(module: ModuleType
         ({"lenght": 3}, "unknown key; allowed: .*block"),
     ],
 )
-def test_bad_parameters_of_a_stream_are_refused_in_one_line(module: ModuleType, content: Sizes, said: str) -> None:
-    with pytest.raises(ParameterError, match=said) as caught:
+def test_bad_parameters_of_a_stream_are_refused_in_one_line(module: ModuleType, content: Sizes, problem: str) -> None:
+    with pytest.raises(ParameterError, match=problem) as caught:
         checked(module.Config, content, "file")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("module", "content", "said"),
+    ("module", "content", "problem"),
     [
         (copy, {"test_lengths": [5, 7, 5]}, "the test asks for 5 twice; allowed: each size once"),
         (copy, {"num_test": 4}, "num_test 4 is too few for 5 tested sizes; allowed: that or more"),
@@ -299,8 +299,8 @@ def test_bad_parameters_of_a_stream_are_refused_in_one_line(module: ModuleType, 
     ],
 )
 def test_sizes_that_contradict_each_other_are_refused_in_one_line(
-    module: ModuleType, content: Sizes, said: str
+    module: ModuleType, content: Sizes, problem: str
 ) -> None:
-    with pytest.raises(ParameterError, match=said) as caught:
+    with pytest.raises(ParameterError, match=problem) as caught:
         checked(module.Config, content, "file")
     assert "\n" not in str(caught.value)

@@ -30,7 +30,7 @@ from palimpsest.foundation.files import write_bytes, write_text
 from palimpsest.rendering.frames import CLAIMS, records
 from palimpsest.rendering.latex import escape
 from palimpsest.rendering.numbers import MACROS, NUMBERS, macros, nearest, read_numbers
-from palimpsest.sources import sections_of
+from palimpsest.sources import experiment_of, sections_of
 from palimpsest.sources.shared.manifest import Source
 from palimpsest.sources.shared.templates import SUFFIX, bibliographies, entries
 
@@ -204,6 +204,8 @@ def _context(numbers: dict[str, Any], shown: dict[str, Source], root: Path) -> d
         "verdict": _verdict_of(claims),
         "has": experiments.__contains__,
         "plot": _plot,
+        "has_figure": lambda name, figure: any(one.name == figure for one in experiment_of(name).figures),
+        "experiment_of": experiment_of,
         "listed": _listed,
         **_number_functions(numbers),
     }

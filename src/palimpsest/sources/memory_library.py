@@ -48,10 +48,22 @@ SOURCE = Source(
     description="A library of cells, layers and networks with external memories, and the standard tasks for them.",
     experiments=(
         Experiment(name="copy", figures=(*_BITS, UsageAndLinks(name="usage_and_links")), size="vectors of a sequence"),
-        Experiment(name="repeat_copy", figures=_BITS, size="vectors × repeats", spell_size=_vectors_and_repeats),
+        Experiment(
+            name="repeat_copy",
+            figures=_BITS,
+            size="vectors × repeats",
+            spell_size=_vectors_and_repeats,
+            picture_lines="The top line of the input is the number of repeats, the top line of the target is the end "
+            "mark.",
+        ),
         Experiment(name="associative_recall", figures=_BITS, size="items of a sequence"),
         Experiment(name="mqar", figures=_SEQUENCES, size="pairs of a sequence"),
-        Experiment(name="priority_sort", figures=_BITS, size="vectors of a sequence"),
+        Experiment(
+            name="priority_sort",
+            figures=_BITS,
+            size="vectors of a sequence",
+            picture_lines="The top line of the input is the priority.",
+        ),
     ),
     section_needs=("copy",),
     templates="memory_library",

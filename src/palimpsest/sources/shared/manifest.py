@@ -21,6 +21,8 @@ class Experiment:
     """What the sizes of its task count, as an axis of a figure names it."""
     spell_size: Callable[[int], str] = str
     """How the text shows a size, e.g. 2010 → ``20 × 10``."""
+    picture_lines: str = ""
+    """A sentence for captions: which lines of a picture of its sequences are no bits of vectors; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

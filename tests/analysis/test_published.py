@@ -27,7 +27,9 @@ def ours(track: str, mem_lambda: float) -> list[dict[str, Any]]:
 @pytest.fixture
 def comparison() -> dict[tuple[float, float], dict[str, float]]:
     runs = made_up.table(ours("published", 0), ours("published", 0.1), ours("repaired", 0.1), ours("repaired", 0.3))
-    frame = published.compare(statistics.summarise(runs, made_up.AXES, 0.95), published.read_published(FILE))
+    frame = published.compare(
+        statistics.summarise(runs, made_up.AXES, 0.95), published.read_published(FILE), "nema_lite"
+    )
     return {(row["mem_lambda"], row["write_threshold"]): row for row in frame.to_dict("records")}
 
 
@@ -77,7 +79,9 @@ def test_a_cell_that_a_track_lacks_is_empty(comparison):
 
 def test_columns_do_not_depend_on_which_tracks_there_are(comparison):
     runs = made_up.table(ours("published", 0))
-    frame = published.compare(statistics.summarise(runs, made_up.AXES, 0.95), published.read_published(FILE))
+    frame = published.compare(
+        statistics.summarise(runs, made_up.AXES, 0.95), published.read_published(FILE), "nema_lite"
+    )
     assert list(frame.columns) == list(comparison[0, 0.5])
 
 
@@ -121,7 +125,7 @@ def test_what_is_not_there_is_named():
     with pytest.raises(
         ParameterError, match="'train_write_ratio': unknown; allowed: test_accuracy_off, test_accuracy_on"
     ):
-        published.compare(summary.drop(columns="train_write_ratio_mean"), numbers)
+        published.compare(summary.drop(columns="train_write_ratio_mean"), numbers, "nema_lite")
 
 
 AAN = "nema_lc_aan"

@@ -121,7 +121,7 @@ def read_published(path: Path) -> Published:
     return checked(Published, read_parts(path, "experiments") if path.is_dir() else read_yaml(path), path)
 
 
-def compare(summary: DataFrame, published: Published, experiment: str = "nema_lite") -> DataFrame:
+def compare(summary: DataFrame, published: Published, experiment: str) -> DataFrame:
     """Return the source's tables and ours side by side, one row for each cell of the source's finest table.
 
     Columns: the axes; then, for each table of the source, ``<table>_n`` (if it gives the number of runs) and

@@ -96,7 +96,7 @@ def plan(
 
 @app.command(rich_help_panel=PANEL)
 def sweep(
-    experiment: Annotated[str, typer.Argument(help="an experiment of the preset")] = "nema_lite",
+    experiment: Annotated[str, typer.Argument(help="an experiment of the preset")],
     params: ParamsOption = DEFAULT_PARAMS,
     root: RootOption = Path("build/sweep"),
 ) -> None:

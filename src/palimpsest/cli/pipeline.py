@@ -159,7 +159,7 @@ def tables(
 
 @app.command(rich_help_panel=PANEL)
 def plot(
-    experiment: Annotated[str, typer.Argument(help="an experiment of the preset")] = "nema_lite",
+    experiment: Annotated[str, typer.Argument(help="an experiment of the preset")],
     params: ParamsOption = DEFAULT_PARAMS,
     root: RootOption = HERE,
 ) -> None:

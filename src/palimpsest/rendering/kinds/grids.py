@@ -6,8 +6,8 @@ summary table, and chance and ceiling.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -74,10 +74,8 @@ def _baseline_points(panel: Any, products: Products, track: str, models: Sequenc
     """Draw every run of each baseline, and its means with intervals in both directions."""
     keys = []
     for position, model in enumerate(models):
-        runs, cells = (
-            select(products.runs, track=track, model=model),
-            select(products.summary, track=track, model=model),
-        )
+        runs = select(products.runs, track=track, model=model)
+        cells = select(products.summary, track=track, model=model)
         if runs.empty or not np.isfinite(cells[f"{x}_mean"]).any():
             continue
         look = style.model_look(model, position)
@@ -109,16 +107,43 @@ def _ratio_axis(panel: Any, runs: pd.DataFrame, x: str) -> None:
     panel.set_xlim(-0.006, max(1.5, float(np.nanmax(runs[x].to_numpy())) * 1.2))
 
 
+class _Part(NamedTuple):
+    """What the panels of one track show of a model."""
+
+    panel: Any
+    """The uppermost panel, which has the title of the track."""
+    track: str
+    everything: pd.DataFrame
+    """Runs of all models on the track."""
+    runs: pd.DataFrame
+    cells: pd.DataFrame
+
+
+def _parts(products: Products, model: str, uppermost: Sequence[Any]) -> Iterator[_Part]:
+    """One part for each track, from left to right."""
+    for panel, track in zip(uppermost, products.tracks, strict=True):
+        panels.head(panel, products, track, model)
+        everything, cells = select(products.runs, track=track), select(products.summary, track=track, model=model)
+        yield _Part(panel, track, everything, select(everything, model=model), cells)
+
+
+def _label_row(panels_of_row: Sequence[Any], y: str, rows: str, value: float, x: str | None) -> None:
+    """Label a row of panels with its value of the axis ``rows``; only the lowest row has an x axis, named ``x``."""
+    panels_of_row[0].set_ylabel(f"{y}\n{style.symbol(rows)} = {format_value(float(value))}")
+    for panel in panels_of_row:
+        if x is None:
+            panel.tick_params(labelbottom=False)
+        else:
+            panel.set_xlabel(x)
+
+
 def scatter(products: Products, about: Scatter) -> Figure:
     """Draw a metric against another metric, with one series for each value of the axis ``by``."""
     model, x, y, by = about.model, about.x, about.y, about.by
     figure, grid = style.panels(1, len(products.tracks), 2.15)
     values = panels.values_of(select(products.runs, model=model), by)
     looks, more = style.SERIES[: len(values)], []
-    for panel, track in zip(grid[0], products.tracks, strict=True):
-        everything = select(products.runs, track=track)
-        runs, cells = select(everything, model=model), select(products.summary, track=track, model=model)
-        panels.head(panel, products, track, model)
+    for panel, track, everything, runs, cells in _parts(products, model, grid[0]):
         _ratio_axis(panel, everything, x)
         for value, look in zip(values, looks, strict=True):
             _points(panel, select(runs, **{by: value}), select(cells, **{by: value}), x, y, look)
@@ -137,10 +162,7 @@ def against_axis(products: Products, about: AgainstAxis) -> Figure:
     figure, grid = style.panels(1, len(products.tracks), 2.15)
     values = panels.values_of(select(products.runs, model=model), by)
     looks, more = style.SERIES[: len(values)], []
-    for panel, track in zip(grid[0], products.tracks, strict=True):
-        everything = select(products.runs, track=track)
-        runs, cells = select(everything, model=model), select(products.summary, track=track, model=model)
-        panels.head(panel, products, track, model)
+    for panel, track, everything, runs, cells in _parts(products, model, grid[0]):
         _axis_of_values(panel, panels.values_of(runs, x))
         for value, look, move in zip(values, looks, panels.dodge(len(values)), strict=True):
             panels.series(panel, select(runs, **{by: value}), select(cells, **{by: value}), x, y, look, move)
@@ -159,13 +181,9 @@ def controls(products: Products, about: Controls) -> Figure:
     values = panels.values_of(select(products.runs, model=model), rows)
     figure, grid = style.panels(len(values), len(products.tracks), 1.4)
     looks, more = style.SERIES[: len(metrics)], []
-    for column, track in enumerate(products.tracks):
-        everything = select(products.runs, track=track)
-        runs, cells = select(everything, model=model), select(products.summary, track=track, model=model)
+    for column, (_, track, everything, runs, cells) in enumerate(_parts(products, model, grid[0])):
         for row, value in enumerate(values):
             panel = grid[row][column]
-            if row == 0:
-                panels.head(panel, products, track, model)
             _axis_of_values(panel, panels.values_of(runs, x))
             part, means = select(runs, **{rows: value}), select(cells, **{rows: value})
             for metric, look, move in zip(metrics.values(), looks, panels.dodge(len(metrics)), strict=True):
@@ -175,12 +193,8 @@ def controls(products: Products, about: Controls) -> Figure:
             without = everything[everything["model"].isin(about.lines)][first]
             shown = [value for metric in metrics.values() for value in runs[metric]]
             panels.limits(panel, [*shown, *without, *panels.levels(panel, everything)])
-            if column == 0:
-                panel.set_ylabel(f"{about.label}\n{style.symbol(rows)} = {format_value(float(value))}")
-            if row == len(values) - 1:
-                panel.set_xlabel(style.label(x))
-            else:
-                panel.tick_params(labelbottom=False)
+    for row, value in enumerate(values):
+        _label_row(grid[row], about.label, rows, value, style.label(x) if row == len(values) - 1 else None)
     panels.legend(figure, [*(panels.key(look, name) for name, look in zip(metrics, looks, strict=True)), *more])
     return figure
 
@@ -192,13 +206,9 @@ def paths(products: Products, about: Paths) -> Figure:
     values, order = panels.values_of(of_model, rows), panels.values_of(of_model, along)
     figure, grid = style.panels(len(values), len(products.tracks), 1.4)
     looks, more = style.ordered(len(order)), []
-    for column, track in enumerate(products.tracks):
-        everything = select(products.runs, track=track)
-        runs, cells = select(everything, model=model), select(products.summary, track=track, model=model)
+    for column, (_, track, everything, runs, cells) in enumerate(_parts(products, model, grid[0])):
         for row, value in enumerate(values):
             panel = grid[row][column]
-            if row == 0:
-                panels.head(panel, products, track, model)
             _ratio_axis(panel, everything, x)
             means = select(cells, **{rows: value}).sort_values(along)
             panel.plot(means[f"{x}_mean"], means[f"{y}_mean"], color="#999999", linewidth=0.8, zorder=2)
@@ -207,12 +217,8 @@ def paths(products: Products, about: Paths) -> Figure:
                 _points(panel, select(runs, **{rows: value, along: step}), select(means, **{along: step}), x, y, look)
             shown = everything[everything["model"].isin([model, *about.baselines])][y]
             panels.limits(panel, [*shown, *panels.levels(panel, everything)])
-            if column == 0:
-                panel.set_ylabel(f"{style.label(y)}\n{style.symbol(rows)} = {format_value(float(value))}")
-            if row == len(values) - 1:
-                panel.set_xlabel(style.label(x))
-            else:
-                panel.tick_params(labelbottom=False)
+    for row, value in enumerate(values):
+        _label_row(grid[row], style.label(y), rows, value, style.label(x) if row == len(values) - 1 else None)
     panels.legend_of_values(figure, along, order, looks, more)
     return figure
 

@@ -248,9 +248,9 @@ def outputs(table: pd.DataFrame) -> pd.DataFrame:
                     rows.append({**head, "line": "level", "step": step, "channel": 0, "value": step / 3 - 1})
                 if step >= ASKED_FROM:
                     wanted = float((step - ASKED_FROM + channel) % 2)
-                    spoken = wanted if channels == 1 else 0.1 + 0.8 * wanted
+                    output = wanted if channels == 1 else 0.1 + 0.8 * wanted
                     rows.append({**head, "line": "target", "step": step, "channel": channel, "value": wanted})
-                    rows.append({**head, "line": "output", "step": step, "channel": channel, "value": spoken})
+                    rows.append({**head, "line": "output", "step": step, "channel": channel, "value": output})
     return run_frame(rows, _keys(table)[3:-1], list(sequences.OUTPUTS.middle))
 
 

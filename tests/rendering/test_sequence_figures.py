@@ -108,8 +108,8 @@ class TestPictures:
         assert np.isnan(wanted[:, : fake.ASKED_FROM]).all()
         assert wanted[:, fake.ASKED_FROM :].tolist() == [[0, 1, 0], [1, 0, 1]]
         for panel in (repaired[2], repaired[4], published[2], published[3]):
-            spoken = np.asarray(panel.images[0].get_array().filled(np.nan))
-            assert np.allclose(spoken[:, fake.ASKED_FROM :], 0.1 + 0.8 * wanted[:, fake.ASKED_FROM :])
+            outputs = np.asarray(panel.images[0].get_array().filled(np.nan))
+            assert np.allclose(outputs[:, fake.ASKED_FROM :], 0.1 + 0.8 * wanted[:, fake.ASKED_FROM :])
 
     def test_name_what_was_not_run(self, tables: Products) -> None:
         figure = drawn(COPY["pictures"], tables)

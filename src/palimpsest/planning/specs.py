@@ -83,7 +83,7 @@ def task_config(track: Track, file: Path | str, where: str) -> TaskConfig:
 
 
 def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[RunSpec]:
-    """Say entirely what each run of a cell is: defaults filled in, every key and range checked.
+    """Return the whole specification of each run of a cell: defaults filled in, every key and range checked.
 
     Raises:
         ParameterError: file, key, value and what is allowed.

@@ -242,7 +242,7 @@ def head(panel: Any, products: Products, track: str, model: str) -> None:
 
 
 def nothing(panel: Any, text: str) -> None:
-    """Say why a panel shows no value, instead of an empty frame."""
+    """Write into a panel why it shows no value, instead of an empty frame."""
     panel.set_xticks([])
     panel.set_yticks([])
     for spine in panel.spines.values():

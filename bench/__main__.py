@@ -7,7 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Protocol, runtime_checkable
 
 NAMES = {
     "sweep": "the NeMA-Lite grid: one process a run, one process looping, two at a time, and packed",
@@ -19,6 +20,15 @@ NAMES = {
     "overhead": "the pipeline beside its training: a build, no-op commands, a plan of many runs",
 }
 RESULTS = Path("bench/results")
+
+
+@runtime_checkable
+class TakesNotes(Protocol):
+    """A measurement that writes more into ``machine.json`` than the command and the machine."""
+
+    def notes(self, options: argparse.Namespace, /) -> dict[str, Any]:
+        """Return what it adds."""
+        ...
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -71,13 +81,17 @@ def main(arguments: Sequence[str]) -> int:
             raise ParameterError(f"--device: {options.device!r}: no GPU is visible; allowed here: cpu")
         about = record.about(command_of(options), options.device)
         rows = module.measure(options)
-        about |= module.notes(options) if hasattr(module, "notes") else {}
+        about |= _notes(module, options)
         path = record.save(options.results, options.name, module.COLUMNS, rows, about, options.device)
     except PalimpsestError as error:
         sys.stderr.write(f"bench: {error}\n")
         return 2
     sys.stdout.write(f"{path}\n{path.read_text(encoding='utf-8')}")
     return 0
+
+
+def _notes(module: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
+    return module.notes(options) if isinstance(module, TakesNotes) else {}
 
 
 def _gpu() -> bool:

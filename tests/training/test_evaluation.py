@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from palimpsest.memory import episodic_log
 from palimpsest.memory.episodic_log import EpisodicRecord
-from palimpsest.models import CONTROLS, Batch, ModelOutput
+from palimpsest.models import CONTROLS, Batch, ModelOutput, carries_state
 from palimpsest.planning import plan, specs
 from palimpsest.tasks import Examples, Splits
 from palimpsest.training import loop, seeding
-from palimpsest.training.evaluation import alike, batch_sums, carries_state, narrowed
+from palimpsest.training.evaluation import alike, batch_sums, narrowed
 from palimpsest.training.pack import EVALUATION_STEP, Pack, build_pack
 from tests.tasks.scored import mean_loss, scores
 from tests.training.presets import read, read_lifecycle

@@ -12,6 +12,7 @@ from palimpsest.faces.states import check_state, copied_to, stored_type
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.layers.initialisation import reset_parameters
 from palimpsest.memory.control import CONTROLS, Control
+from palimpsest.memory.observable import ObservablePart, observable
 from palimpsest.memory.persistence import load_state, save_state
 
 
@@ -158,7 +159,12 @@ class CellModule(nn.Module):
         """
         self._check(x, state, "on")
         outputs: list[Tensor] = []
-        observed: dict[str, list[Tensor]] = {"slots": [], "read_weights": [], "write_weights": [], "usage": []}
+        observed: dict[ObservablePart, list[Tensor]] = {
+            "slots": [],
+            "read_weights": [],
+            "write_weights": [],
+            "usage": [],
+        }
         for step in x.split(1, 1):
             y, state = self(step, state, return_state=True)
             outputs.append(y)
@@ -169,11 +175,11 @@ class CellModule(nn.Module):
         parts = {name: torch.stack(steps, 1) if steps else None for name, steps in observed.items()}
         return Record(torch.cat(outputs, 1), state=state, **parts)
 
-    def _observed(self, name: str, state: Any) -> Tensor | None:
+    def _observed(self, name: ObservablePart, state: Any) -> Tensor | None:
         """Return a part of a state by name; ``None`` if the state has no such part."""
         if name == "slots" and isinstance(self.cell, ComputesSlots):
             return self.cell.slots(state)
-        return getattr(state, name, None)
+        return observable(state, name)
 
     def initial_state(self, batch: int) -> Any:
         """Return the state before the first step of ``batch`` sequences.

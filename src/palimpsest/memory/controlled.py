@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from palimpsest.layers.cells import LSTMCell, LSTMState
 from palimpsest.memory.control import Control
+from palimpsest.memory.observable import observable
 from palimpsest.memory.sizes import at_least_one
 
 
@@ -25,22 +26,22 @@ class ControlledState(NamedTuple):
     @property
     def slots(self) -> Tensor | None:
         """M of the memory, (R, B, N, W); ``None`` if its state has no slots."""
-        return getattr(self.memory, "slots", None)
+        return observable(self.memory, "slots")
 
     @property
     def read_weights(self) -> Tensor | None:
         """The memory's read weights, (R, B, H, N); ``None`` if its state has none."""
-        return getattr(self.memory, "read_weights", None)
+        return observable(self.memory, "read_weights")
 
     @property
     def write_weights(self) -> Tensor | None:
         """The memory's write weights, (R, B, H, N); ``None`` if its state has none."""
-        return getattr(self.memory, "write_weights", None)
+        return observable(self.memory, "write_weights")
 
     @property
     def usage(self) -> Tensor | None:
         """Usage of the memory's slots, (R, B, N); ``None`` if its state has none."""
-        return getattr(self.memory, "usage", None)
+        return observable(self.memory, "usage")
 
 
 class ControlledMemory(nn.Module):

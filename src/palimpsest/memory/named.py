@@ -11,7 +11,7 @@ import functools
 import importlib
 import pkgutil
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import palimpsest.memory
 from palimpsest.foundation.errors import ParameterError
@@ -20,13 +20,22 @@ MemoryName = str
 """One of :func:`names`."""
 
 
+@runtime_checkable
+class MemoryModule(Protocol):
+    """A module that has a memory; other modules beside this one have parts of memories."""
+
+    def build(self, runs: int, d_in: int, num_slots: int, slot_dim: int, num_read_heads: int = 1, /) -> Any:
+        """Return the cell in these sizes."""
+        ...
+
+
 @functools.cache
 def _modules() -> dict[str, ModuleType]:
     found = {}
     for module in pkgutil.iter_modules(palimpsest.memory.__path__):
         if not module.ispkg and module.name != "named":
             loaded = importlib.import_module(f"palimpsest.memory.{module.name}")
-            if hasattr(loaded, "build"):
+            if isinstance(loaded, MemoryModule):
                 found[module.name.removeprefix("memory_").removesuffix("_memory")] = loaded
     return found
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from palimpsest.memory.observable import observable
 from palimpsest.memory.stepwise import StepwiseRecord
 from palimpsest.memory.trace import MemoryTrace
 
@@ -22,7 +23,11 @@ class Look(NamedTuple):
 
 def look(state: Any) -> Look | None:
     """Look at the state of a memory, without gradients; ``None`` where there is nothing to see."""
-    seen = Look(*(_detached(getattr(state, name, None)) for name in Look._fields))
+    seen = Look(
+        read_weights=_detached(observable(state, "read_weights")),
+        write_weights=_detached(observable(state, "write_weights")),
+        usage=_detached(observable(state, "usage")),
+    )
     return None if all(part is None for part in seen) else seen
 
 
@@ -41,7 +46,7 @@ def trace(record: StepwiseRecord) -> MemoryTrace:
         read_weighting=stacked("read_weights"),
         write_weighting=stacked("write_weights"),
         usage_steps=stacked("usage"),
-        link=_detached(getattr(record.state, "link", None)),
+        link=_detached(observable(record.state, "link")),
     )
 
 

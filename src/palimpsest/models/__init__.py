@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -61,18 +61,68 @@ class ModelOutput(NamedTuple):
         return trace_of(self.record)
 
 
+@runtime_checkable
+class SharesWork(Protocol):
+    """A model whose controls have work in common, which it does once.
+
+    The outputs are those of one pass a control; only where the memory is watched, work that ``on`` shares with another
+    control is watched for both.
+    """
+
+    def under_controls(
+        self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
+    ) -> list[ModelOutput]:
+        """Output under each control in turn."""
+        ...
+
+
+@runtime_checkable
+class WeighsLosses(Protocol):
+    """A model whose auxiliary terms have other weights than the hyper-parameters that ``loss_weights`` names."""
+
+    def weighed(self, hyper: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weight of each term, (R,)."""
+        ...
+
+
+@runtime_checkable
+class Persistent(Protocol):
+    """A model whose memory may outlive a batch, so that the next one starts from the state that it hands on."""
+
+    carries_state: bool
+    """Whether it does."""
+    drifts: Mapping[str, str]
+    """Slopes over an epoch that are measured of such a memory, and which quantity of the log each is of."""
+
+
+@runtime_checkable
+class ChoosesModules(Protocol):
+    """A module of a model that finds further modules by a name in its config."""
+
+    def chosen_modules(self, config: Mapping[str, Any], /) -> tuple[str, ...]:
+        """Return their dotted names."""
+        ...
+
+
+def carries_state(model: nn.Module) -> bool:
+    """Whether a model's memory outlives a batch; that of a model that is not :class:`Persistent` never does."""
+    return isinstance(model, Persistent) and model.carries_state
+
+
+def drifts(model: nn.Module) -> Mapping[str, str]:
+    """``drifts`` of a :class:`Persistent` model, none of others."""
+    return model.drifts if isinstance(model, Persistent) else {}
+
+
 def under_controls(
     model: nn.Module, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
 ) -> list[ModelOutput]:
     """What a model says under each control in turn, from the state that it carries under it.
 
-    A model whose controls have work in common does that once if it has a method ``under_controls(batch, hyper,
-    states)``. The outputs must be the same; only where the memory is watched, work that ``on`` shares with another
-    control is watched for both.
+    One pass a control, unless the model is one that :class:`SharesWork`.
     """
-    shared = getattr(model, "under_controls", None)
-    if shared is not None:
-        return shared(batch, hyper, states)
+    if isinstance(model, SharesWork):
+        return model.under_controls(batch, hyper, states)
     return [model(under(batch, control), hyper, state) for control, state in states.items()]
 
 
@@ -84,12 +134,12 @@ def under(batch: Batch, control: Control) -> Batch:
 def loss_weights(model: nn.Module, hyper: dict[str, Tensor]) -> dict[str, Tensor]:
     """How much each auxiliary term counts in a model's objective, each (R,).
 
-    ``Model.loss_weights`` names the hyper-parameter of each term; a model of which more has to be said has a method
-    ``weighed(hyper)``.
+    ``Model.loss_weights`` names the hyper-parameter of each term, unless the model is one that :class:`WeighsLosses`.
     """
-    weighed = getattr(model, "weighed", None)
+    if isinstance(model, WeighsLosses):
+        return model.weighed(hyper)
     names: dict[str, str] = model.loss_weights  # type: ignore[assignment]
-    return {term: hyper[name] for term, name in names.items()} if weighed is None else weighed(hyper)
+    return {term: hyper[name] for term, name in names.items()}
 
 
 def names() -> list[str]:
@@ -117,7 +167,7 @@ def without_data(name: str, config: Section) -> nn.Module:
 def chosen_modules(name: str, config: Mapping[str, Any]) -> tuple[str, ...]:
     """Modules that a model finds by a name in its config; its runs depend on their code, beside what it imports.
 
-    A model that finds any has a function ``chosen_modules(config)``.
+    None, unless the model's module is one that :class:`ChoosesModules`.
     """
-    chosen = getattr(load(name), "chosen_modules", None)
-    return () if chosen is None else chosen(config)
+    module = load(name)
+    return module.chosen_modules(config) if isinstance(module, ChoosesModules) else ()

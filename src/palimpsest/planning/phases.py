@@ -187,7 +187,7 @@ class Resolver:
         key = f"{phase.name}.state"
         if not before:
             self._refuse(key, phase.state, "there is no phase before the first; allowed: fresh")
-        if not getattr(model, "carries_state", False):
+        if not models.carries_state(model):
             self._refuse(key, phase.state, f"no memory of {self.grid.model!r} outlives a batch; allowed: fresh")
         method = method_of(self.track, self.grid)
         if methods.make(method.name, method.config).extra_examples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     for_model, for_training, for_method = _split_axes(cell, known, method_section.model_fields, f"{file}: {here}.axes")
     interface = task.interface()
     shared = _shared(track, known, interface, f"{file}: {where}.shared")
-    _check_needs(task, track.task.name, cell.model, module.Config, f"{file}: {here}.model")
+    _check_needs(task, track.task.name, cell.model, module.Config.needs, f"{file}: {here}.model")
     taken = sorted({*grid.config, *for_model} & set(interface))
     if taken:
         raise ParameterError(f"{file}: {here}.config: {taken[0]!r} is set by the task; allowed: every other key")
@@ -132,9 +132,9 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     ]
 
 
-def _check_needs(task: TaskConfig, name: str, model: str, config: type[Section], where: str) -> None:
+def _check_needs(task: TaskConfig, name: str, model: str, needs: Iterable[str], where: str) -> None:
     """Refuse a model that needs to know more of the examples than its task gives."""
-    missing = [need for need in getattr(config, "needs", ()) if need not in task.extras]
+    missing = [need for need in needs if need not in task.extras]
     if missing:
         raise ParameterError(
             f"{where}: {model!r} needs {missing[0]!r}, which task {name!r} does not give; "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from palimpsest.foundation.tree import detached, first_examples
 from palimpsest.memory.stepwise import Watch
-from palimpsest.models import Batch, Control, ModelOutput, under_controls
+from palimpsest.models import Batch, Control, ModelOutput, carries_state, under_controls
 from palimpsest.tasks import Examples, Scores
 
 Metrics = dict[str, Float[Tensor, " runs"]]
@@ -103,11 +103,6 @@ def _outputs(model: nn.Module, batch: Batch, hyper: dict[str, Tensor], states: d
     if carries_state(model):
         states.update({control: output.state for control, output in zip(states, outputs, strict=True)})
     return outputs
-
-
-def carries_state(model: nn.Module) -> bool:
-    """Whether a model's memory outlives a batch, so that the next one starts from the state that it hands on."""
-    return bool(getattr(model, "carries_state", False))
 
 
 def narrowed(state: Any, size: int) -> Any:

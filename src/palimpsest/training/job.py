@@ -124,8 +124,8 @@ def _train_together(job: Job) -> None:
 
 def _drift(pack: Pack) -> dict[str, Tensor]:
     """Slopes over the second half of the last epoch, of a memory that outlives the batch; its horizon is an epoch."""
-    drifts: dict[str, str] = getattr(pack.model, "drifts", {})
-    return {f"train_{slope}": slope_of_second_half(pack.log[-1][name].T) for name, slope in drifts.items()}
+    slopes = models.drifts(pack.model).items()
+    return {f"train_{slope}": slope_of_second_half(pack.log[-1][name].T) for name, slope in slopes}
 
 
 def _write_run(pack: Pack, index: int, directory: Path, data_sha256: str, drift: dict[str, Tensor]) -> None:

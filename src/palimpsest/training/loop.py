@@ -13,10 +13,10 @@ from palimpsest import models
 from palimpsest.foundation import tree
 from palimpsest.layers.product import rounding
 from palimpsest.memory.stepwise import Watch
-from palimpsest.models import Batch
+from palimpsest.models import Batch, carries_state
 from palimpsest.tasks import Examples, Splits
 from palimpsest.training import seeding
-from palimpsest.training.evaluation import Metrics, Visit, add_sums, batch_sums, carries_state, evaluate, narrowed
+from palimpsest.training.evaluation import Metrics, Visit, add_sums, batch_sums, evaluate, narrowed
 from palimpsest.training.pack import EVALUATION_STEP, Log, Pack
 
 Progress = Callable[[int, dict[str, Tensor]], None]

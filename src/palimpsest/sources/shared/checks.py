@@ -42,9 +42,10 @@ def check_alone(name: str, source: Source) -> None:
         raise ParameterError(
             f"{located(name)}: section_needs: (); allowed: one at least of {', '.join(source.experiment_names)}"
         )
-    for key, readers in (("notebooks", source.notebooks), ("tables", source.tables)):
-        for reader in readers:
-            _check_known(name, f"{key}.{reader.name}", getattr(reader, "experiments", ()), source)
+    for notebook in source.notebooks:
+        _check_known(name, f"notebooks.{notebook.name}", notebook.experiments, source)
+    for table in source.tables:
+        _check_known(name, f"tables.{table.name}", table.named_experiments, source)
 
 
 def _check_known(name: str, key: str, experiments: Iterable[str], source: Source) -> None:

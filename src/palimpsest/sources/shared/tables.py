@@ -32,6 +32,11 @@ class Table:
         """Names of its files below ``tables/``."""
         return (f"{self.name}.tex",)
 
+    @property
+    def named_experiments(self) -> tuple[str, ...]:
+        """Experiments of the source that it names; a kind that lets its user choose none names none."""
+        return ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lifecycle(Table):
@@ -61,3 +66,8 @@ class Scores(Table):
     """Which of the source's experiments; empty: all."""
     models: tuple[str, ...] = ()
     """Which models; empty: all."""
+
+    @property
+    def named_experiments(self) -> tuple[str, ...]:
+        """Those that were chosen."""
+        return self.experiments

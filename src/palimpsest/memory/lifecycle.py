@@ -310,13 +310,14 @@ def step_requested(
     proposal: Proposal,
     allocation: Allocation,
     candidate: Float[Tensor, "runs batch dim"],
-    gate: Float[Tensor, "runs batch slots dim"],
+    gate: Float[Tensor, "runs batch slots dim"] | None,
     utilisation_cap: float,
     noise: Float[Tensor, "runs batch slots"] | None = None,
 ) -> Step:
     """The repaired transition, through which the task loss reaches every decision.
 
-    With a = alive, f = forget, w = write, u = update, g = gate, v = candidate and e the slot that a write goes to:
+    With a = alive, f = forget, w = write, u = update, g = gate (½ without one), v = candidate and e the slot that a
+    write goes to:
 
         m′ = m + u g ⊙ (v − m)      m ← m′ + e w (v − m′)      a ← max(a (1 − f), e w)
 
@@ -336,6 +337,7 @@ def step_requested(
     forgettable = torch.where(kept, proposal.actions.detach()[..., FORGET], -1.0)
     victim = _only(_preferred(forgettable, noise).argmax(-1), alive) & kept & ~has_room
     w, e = allocation.write[..., None], victim.to(candidate.dtype)
+    gate = torch.full_like(state.slots, 0.5) if gate is None else gate
     slots = state.slots + (allocation.update[..., None] * gate) * (candidate[:, :, None] - state.slots)
     slots = slots + (empty + e * w)[..., None] * (candidate[:, :, None] - slots)
     lives = torch.where(empty, w, state.alive * (1 - allocation.forget))

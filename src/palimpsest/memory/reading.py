@@ -128,6 +128,29 @@ class _ProjectedRead(nn.Module):
         return score + self.offset[:, :, None, None]
 
 
+class DotProductRead(nn.Module):
+    """:func:`dot_product_read` with the methods of the reads that have parameters; it projects nothing."""
+
+    def forward(
+        self,
+        query: Float[Tensor, "runs batch queries dim"],
+        slots: Float[Tensor, "runs batch slots dim"],
+        weight: Float[Tensor, "runs batch slots"],
+        *ages: Float[Tensor, "runs batch slots"],
+    ) -> Read:
+        """Read with ``query``; ages do not count."""
+        del ages
+        return dot_product_read(query, slots, weight)
+
+    def query(self, context: Tensor) -> Tensor:
+        """The context itself."""
+        return context
+
+    def address(self, projected: Tensor, slots: Tensor, weight: Tensor, *ages: Tensor) -> Tensor:
+        """How much of each slot is read."""
+        return self(projected, slots, weight, *ages).weights
+
+
 class SigmoidRead(_ProjectedRead):
     """r = Σ_i a_i σ(qᵀk_i/√D + b) v_i, with a_i the weight of a slot.
 
@@ -136,13 +159,15 @@ class SigmoidRead(_ProjectedRead):
     gate open for every token.
     """
 
-    def address(  # pyright: ignore[reportIncompatibleMethodOverride]  # only some reads look at ages
+    def address(
         self,
         projected: Float[Tensor, "runs batch queries dim"],
         slots: Float[Tensor, "runs batch slots dim"],
         weight: Float[Tensor, "runs batch slots"],
+        *ages: Float[Tensor, "runs batch slots"],
     ) -> Float[Tensor, "runs batch queries slots"]:
-        """How much of each slot is read, given W_q c."""
+        """How much of each slot is read, given W_q c; ages do not count."""
+        del ages
         return sigmoid(self.score(projected, slots)) * weight[:, :, None]
 
 

@@ -13,19 +13,22 @@ The published reading and the repaired one are two settings of the same parts:
 ``losses``            of what was executed, no gradient         of the probabilities
 ``read``              softmax over dot products                 attention that sees ages, and may read none
 ====================  ========================================  ==========================================
+
+The model chooses its parts by these settings and asks no further which reading it is: ``chunk`` and ``order`` choose
+one of :mod:`palimpsest.models.shared.lifecycle_order`, ``allocator`` and ``straight_through`` one of
+:mod:`palimpsest.memory.lifecycle_rules`, and ``read`` one of :mod:`palimpsest.memory.reading`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import count, groupby
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from collections.abc import Mapping
+from itertools import count
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from palimpsest.foundation.numbers import as_number
 from palimpsest.foundation.sections import PerRun
@@ -33,13 +36,24 @@ from palimpsest.layers.linear import Linear
 from palimpsest.layers.noise import uniform
 from palimpsest.layers.transformer import EncoderConfig, TokenEncoder
 from palimpsest.memory import lifecycle, lifecycle_log, replacement
-from palimpsest.memory.lifecycle import Controller, LifecycleState, Lived, Proposal, UpdateGate
+from palimpsest.memory.lifecycle import Controller, LifecycleState, Proposal, UpdateGate
 from palimpsest.memory.lifecycle_log import LifecycleRecord
-from palimpsest.memory.reading import AttentionRead, Read, SigmoidRead, dot_product_read
+from palimpsest.memory.lifecycle_rules import Ranked, Requested, Rules
+from palimpsest.memory.reading import AttentionRead, DotProductRead, Read, SigmoidRead
 from palimpsest.models import Batch, Control, ModelOutput
+from palimpsest.models.shared.lifecycle_order import (
+    Asking,
+    Chance,
+    Chunk,
+    Contexts,
+    Life,
+    Order,
+    ReadThenWrite,
+    Taken,
+    WholeSequence,
+    WriteThenRead,
+)
 
-Vectors = Float[Tensor, "runs batch dim"]
-Asking = Float[Tensor, "runs batch questions dim"]
 PERMUTATION_STREAM = 1 << 20
 """Controls and policies that draw, draw from this stream on; the streams of the encoder's dropout lie below it."""
 SAME_MEMORY: tuple[Control, ...] = ("on", "off", "shuffled")
@@ -95,51 +109,30 @@ class Config(EncoderConfig):
         return self
 
 
-class Chunk(NamedTuple):
-    """What is known of a chunk before the memory has seen it, (R, B, features) each."""
-
-    step: int
-    """Its number in the sequence."""
-    context: Vectors
-    query: Vectors
-    score: Float[Tensor, "runs batch"] | None = None
-    """Write score; a policy has none."""
-    for_controller: Float[Tensor, "runs batch hidden"] | None = None
-    """The context's part of the controller's first layer."""
-    for_gate: Vectors | None = None
-    """The context's part of the update gate."""
+def order_of(config: Config) -> Order:
+    """In which order the memory is read and written."""
+    if config.chunk is None:
+        return WholeSequence(config, config.sequence_length)
+    return {"read_write": ReadThenWrite, "write_read": WriteThenRead}[config.order](config, config.chunk)
 
 
-class Chance(NamedTuple):
-    """What is drawn for a memory step in training."""
-
-    victim: Float[Tensor, "runs batch slots"]
-    """Uniform: which slot a write takes in a full memory."""
-    tries: Float[Tensor, "runs batch"]
-    """Uniform: whether the step tries something."""
-    priority: Float[Tensor, "runs batch slots"]
-    """Uniform: which slot a write that is tried takes in a full memory."""
+def rules_of(config: Config) -> Rules:
+    """What becomes of the controller's proposals."""
+    if config.allocator == "ranked":
+        return Ranked(config.budget, config.utilisation_cap)
+    return requested(config)
 
 
-class Life(NamedTuple):
-    """The steps that a memory has taken in a sequence, or in a part of it."""
+def requested(config: Config) -> Requested:
+    """What becomes of the proposals of a policy, and of the repaired controller's."""
+    return Requested(config.budget, config.utilisation_cap, config.straight_through)
 
-    lived: Lived
-    before: list[LifecycleState]
-    """The memory before each step."""
-    after: list[LifecycleState]
-    """The memory after each step."""
-    contexts: list[Vectors]
-    """What each step was about; where a step reads first, its context and what was read for it."""
-    reads: list[Read]
-    """What each step read; nothing where steps do not read."""
-    begun: int
-    """Step of the memory at which the sequence began: 0, unless the memory is older than the sequence."""
 
-    @property
-    def state(self) -> LifecycleState:
-        """The memory after the last step."""
-        return self.after[-1]
+def reader_of(config: Config, runs: int) -> DotProductRead | SigmoidRead | AttentionRead:
+    """How the memory is read."""
+    if config.read == "dot_product":
+        return DotProductRead()
+    return {"sigmoid": SigmoidRead, "attention": AttentionRead}[config.read](runs, config.width)
 
 
 class Model(nn.Module):
@@ -159,9 +152,8 @@ class Model(nn.Module):
     def __init__(self, config: Config, runs: int) -> None:
         super().__init__()
         self.config = config
-        length = config.chunk or config.sequence_length
-        self.encoder = TokenEncoder(runs, config.model_copy(update={"sequence_length": length}))
-        self.ranked = config.allocator == "ranked"
+        self.order, self.rules = order_of(config), rules_of(config)
+        self.encoder = TokenEncoder(runs, config.model_copy(update={"sequence_length": self.order.length}))
         self.loss_weights = self.charges if config.use_memory else {}
         self.carries_state = config.use_memory and config.memory == "persistent"
         self.drifts = lifecycle_log.DRIFTS if self.carries_state else {}
@@ -176,10 +168,8 @@ class Model(nn.Module):
                 offsets=(config.retain_offset, config.update_offset, 0.0),
                 ageing=config.ageing,
             )
-            self.update_gate = None if self.ranked else UpdateGate(runs, config.width)
-            readers = {"dot_product": None, "sigmoid": SigmoidRead, "attention": AttentionRead}
-            reader = readers[config.read]
-            self.reader = None if reader is None else reader(runs, config.width)
+            self.update_gate = UpdateGate(runs, config.width) if self.rules.gated else None
+            self.reader = reader_of(config, runs)
         self.head = None if config.head_hidden is None else Linear(runs, config.width, config.head_hidden)
         self.classifier = Linear(runs, config.head_hidden or config.width, config.num_outputs)
 
@@ -197,7 +187,7 @@ class Model(nn.Module):
         contexts, asking = self.encode(batch)
         if not self.config.use_memory:
             return ModelOutput(self.classify(asking), {}, None, state)
-        return self._answer(batch, asking, self._live(batch, self._remembered(contexts), hyper, state))
+        return self._answer(batch, asking, self._live(batch, self.order.remembered(contexts), hyper, state))
 
     def weighed(self, hyper: dict[str, Tensor]) -> dict[str, Tensor]:
         """λ of every term, but 0 of the one that a run leaves out."""
@@ -217,10 +207,10 @@ class Model(nn.Module):
         outputs = []
         for control, state in states.items():
             given = batch._replace(control=control)
-            same = control in SAME_MEMORY and state is None and self.config.order == "write_read"
+            same = control in SAME_MEMORY and state is None and self.order.same_life
             alike: Control = "on" if same else control
             if alike not in lives:
-                lives[alike] = self._live(given, self._remembered(contexts), hyper, state)
+                lives[alike] = self._live(given, self.order.remembered(contexts), hyper, state)
             outputs.append(self._answer(given, asking, lives[alike]))
         return outputs
 
@@ -228,40 +218,18 @@ class Model(nn.Module):
         """Memory after chunks that are not the last: whole ones, beginning at position ``batch.start``."""
         return self._live(batch, self.encode(batch)[0], hyper, state).state
 
-    def encode(self, batch: Batch) -> tuple[Float[Tensor, "runs batch steps dim"], Asking]:
-        """A context for every chunk, the mean of its states, and the states that ask; each chunk is seen by itself.
+    def encode(self, batch: Batch) -> tuple[Contexts, Asking]:
+        """A context for every chunk, and the states that ask."""
+        return self.order.encode(self.encoder, batch, batch.noise_key if self.training else None)
 
-        Without chunks, the last state that asks is the only context. A last chunk that is not whole is filled up with
-        token 0; where one writes before one reads there are at least two chunks, as the last only asks.
-        """
-        key = batch.noise_key if self.training else None
-        runs, size, time = batch.inputs.shape
-        tokens = [question.token for question in self.config.questions(batch.start, time)]
-        if self.config.chunk is None:
-            states = self.encoder(batch.inputs, start=batch.start, noise_key=key)
-            asking = states[:, :, tokens[0], None] if len(tokens) == 1 else states[:, :, tokens]
-            return asking[:, :, -1:], asking
-        length = self.config.chunk
-        fewest = 2 if self.config.order == "write_read" and batch.start == 0 else 1
-        count = max(-(-time // length), fewest)
-        inputs = F.pad(batch.inputs, (0, count * length - time))
-        states = self.encoder(inputs.reshape(runs, size * count, length), noise_key=key)
-        states = states.view(runs, size, count, length, -1)
-        asking = [states[:, :, token // length, token % length] for token in tokens]
-        return states.mean(3), torch.stack(asking, 2) if asking else states[:, :, 0, :0]
-
-    def _remembered(self, contexts: Float[Tensor, "runs batch chunks dim"]) -> Float[Tensor, "runs batch steps dim"]:
-        """The contexts of memory steps: all, but where one writes before one reads, the last only asks."""
-        return contexts if self.config.order == "read_write" else contexts[:, :, :-1]
-
-    def prepare(self, batch: Batch, contexts: Float[Tensor, "runs batch steps dim"], first: int) -> list[Chunk]:
+    def prepare(self, batch: Batch, contexts: Contexts, first: int) -> list[Chunk]:
         """All that can be computed for all chunks at once, chunk by chunk; the first is number ``first``."""
         with torch.no_grad():  # of what a chunk would read, usage alone is taken
-            queries = contexts if self.reader is None else self.reader.query(contexts)
+            queries = self.reader.query(contexts)
         parts = [contexts, queries, *self.judge(batch, contexts)]
         return [Chunk(*chunk) for chunk in zip(count(first), *(part.unbind(2) for part in parts))]
 
-    def judge(self, batch: Batch, contexts: Float[Tensor, "runs batch steps dim"]) -> list[Tensor]:
+    def judge(self, batch: Batch, contexts: Contexts) -> list[Tensor]:
         """The parts of chunks that the controller takes; a policy needs none."""
         scores = self.controller.score(contexts)
         if batch.control == "random_writes":  # the same scores, at other steps
@@ -303,9 +271,9 @@ class Model(nn.Module):
             mixed(proposal.actions, other.actions, tries[..., None, None]), mixed(proposal.score, other.score, tries)
         )
 
-    def _chances(self, batch: Batch, steps: int) -> list[Chance] | list[None]:
+    def chances(self, batch: Batch, steps: int) -> list[Chance] | list[None]:
         """For every memory step, in training, if decisions have a gradient; elsewhere nothing is left to chance."""
-        if not self.training or not self.config.straight_through:
+        if not self.training or not self.rules.straight_through:
             return [None] * steps
         size, num_slots = batch.inputs.shape[1], self.config.num_slots
         shapes = [(steps, size, num_slots), (steps, size), (steps, size, num_slots)]
@@ -317,149 +285,54 @@ class Model(nn.Module):
         runs, size, _, dim = contexts.shape
         if state is None:
             state = lifecycle.initial_state(runs, size, self.config.num_slots, dim, device=contexts.device)
-        take_steps = self._read_then_write if self.config.order == "read_write" else self._write_then_use
-        return take_steps(batch, contexts, hyper["write_threshold"], state)
+        return self.order.live(self, batch, contexts, hyper["write_threshold"], state)
 
-    def _read_then_write(self, batch: Batch, contexts: Tensor, threshold: Tensor, state: LifecycleState) -> Life:
-        """Read for each context, and decide about the slots from context and read together."""
-        begun = state.steps - self._first_step(batch)
-        before, after, heard, reads, taken = [], [], [], [], []
-        for context, chance in zip(contexts.unbind(2), self._chances(batch, contexts.shape[2]), strict=True):
-            before.append(state)
-            read = self.read(context[:, :, None], state, batch)
-            state = self._after_reading(context, read, state, batch)
-            heard.append(context + read.vector.squeeze(2))
-            reads.append(read)
-            (chunk,) = self.prepare(batch, heard[-1][:, :, None], state.steps - begun)
-            taken.append(self._taken(batch, state, chunk, threshold, chance))
-            state = taken[-1][2].state
-            after.append(state)
-        return Life(_stack(taken), before, after, heard, reads, begun)
-
-    def _write_then_use(self, batch: Batch, contexts: Tensor, threshold: Tensor, state: LifecycleState) -> Life:
-        """Decide about the slots from each context alone; what the context would read then counts as use."""
-        first = self._first_step(batch)
-        begun = state.steps - first
-        chunks = self.prepare(batch, contexts, first)
-        before, after, taken = [], [], []
-        for chunk, chance in zip(chunks, self._chances(batch, contexts.shape[2]), strict=True):
-            before.append(state)
-            taken.append(self._taken(batch, state, chunk, threshold, chance))
-            state = taken[-1][2].state
-            state = lifecycle.used(state, self._usage(chunk.query[:, :, None], state), state.steps - 1)
-            after.append(state)
-        return Life(_stack(taken), before, after, [chunk.context for chunk in chunks], [], begun)
-
-    def _first_step(self, batch: Batch) -> int:
-        """Number of the memory step in which the first token of a batch stands."""
-        return batch.start // (self.config.chunk or self.config.sequence_length)
-
-    def _taken(
+    def take(
         self, batch: Batch, state: LifecycleState, chunk: Chunk, threshold: Tensor, chance: Chance | None
-    ) -> tuple[LifecycleState, Proposal, lifecycle.Step]:
-        """Take one step: the memory before it, what was proposed, and what was done."""
+    ) -> Taken:
+        """Take one step: propose, in training perhaps try something else, and execute."""
         proposal = self.propose(batch, state, chunk)
         tried = proposal if chance is None else self.explored(batch, state, proposal, chance)
-        return state, proposal, self._step(state, tried, chunk, threshold, chance)
-
-    def _after_reading(self, context: Vectors, read: Read, state: LifecycleState, batch: Batch) -> LifecycleState:
-        """The memory once it was read: usage is what its own slots would give, whatever ``batch.control`` does."""
-        if batch.control in ("off", "shuffled"):
-            read = self.read(context[:, :, None], state, batch._replace(control="on"))
-        return lifecycle.used(state, read.weights.squeeze(2), state.steps)
-
-    def _step(
-        self, state: LifecycleState, proposal: Proposal, chunk: Chunk, threshold: Tensor, chance: Chance | None
-    ) -> lifecycle.Step:
-        config = self.config
-        if self.ranked:
-            allocation = lifecycle.allocate_ranked(proposal, threshold, config.budget)
-            return lifecycle.step_ranked(state, proposal, allocation, chunk.context, config.utilisation_cap)
-        cap, learns = config.utilisation_cap, config.straight_through
-        allocation = lifecycle.allocate_requested(
-            state, proposal, threshold, config.budget, cap, straight_through=learns
-        )
-        candidate = chunk.context if learns else chunk.context.detach()
-        noise = None if chance is None else chance.victim
-        if self.update_gate is None or chunk.for_gate is None:
-            gate = torch.full_like(state.slots, 0.5)
-        else:
+        gate = None
+        if self.update_gate is not None and chunk.for_gate is not None:
             gate = self.update_gate(state.slots, chunk.for_gate)
-        return lifecycle.step_requested(state, proposal, allocation, candidate, gate, cap, noise)
+        noise = None if chance is None else chance.victim
+        return Taken(state, proposal, self.rules.step(state, tried, chunk.context, threshold, gate, noise))
 
     @torch.no_grad()
-    def _usage(self, query: Tensor, state: LifecycleState) -> Tensor:
+    def use(self, query: Asking, state: LifecycleState) -> Float[Tensor, "runs batch slots"]:
         """How much of each slot a step's own context reads: what counts as use."""
-        if self.reader is None:
-            return dot_product_read(query, state.slots, state.alive).weights.squeeze(2)
-        return self.reader.address(query, state.slots, state.alive, *self._ages(state)).squeeze(2)
+        return self.reader.address(query, state.slots, state.alive, self._age(state)).squeeze(2)
 
-    def _ages(self, state: LifecycleState) -> tuple[Tensor, ...]:
-        """What a reader that looks at ages is given besides."""
-        return (state.age / self.config.age_unit,) if self.config.read == "attention" else ()
+    def _age(self, state: LifecycleState) -> Float[Tensor, "runs batch slots"]:
+        return state.age / self.config.age_unit
 
     def read(self, queries: Asking, state: LifecycleState, batch: Batch) -> Read:
         """What is read with each of Q queries, after whatever ``batch.control`` does to the memory."""
         if batch.control == "shuffled":  # every sequence reads its neighbour's memory
             slots, alive, age = (part.roll(1, 1) for part in (state.slots, state.alive, state.age))
             state = state._replace(slots=slots, alive=alive, age=age)
-        reader = self.reader or dot_product_read
-        read = reader(queries, state.slots, state.alive, *self._ages(state))
+        read = self.reader(queries, state.slots, state.alive, self._age(state))
         if batch.control == "off":
             read = Read(torch.zeros_like(read.vector), torch.zeros_like(read.weights))
         return read
 
     def _answer(self, batch: Batch, asking: Asking, life: Life) -> ModelOutput:
         """Logits at the asked steps, from the memory as it is in the chunk of each."""
-        length, last = self.config.chunk or self.config.sequence_length, len(life.after) - 1
-        questions = self.config.questions(batch.start, batch.inputs.shape[2])
-        steps = [min(question.step // length, last) for question in questions]
-        answer = self._answer_of_steps if self.config.order == "read_write" else self._answer_of_questions
-        answers, read = answer(batch, asking, life, steps)
+        answers, read = self.order.answers(self, batch, asking, life)
         terms = lifecycle.losses(life.lived, of_masks=self.config.losses == "masks")
         record = self._record(life, read)
         log = lifecycle_log.log(record, batch.extras.get("answer_position"), batch.inputs.shape[-1])
         return ModelOutput(self.classify(answers), terms, record, life.state, log)
-
-    def _answer_of_steps(
-        self, batch: Batch, asking: Asking, life: Life, steps: list[int]
-    ) -> tuple[Asking, Read | None]:
-        """Where a step reads before it writes: what its context has read, or, without chunks, what each question has.
-
-        Without chunks the last question is the context of the only step.
-        """
-        if self.config.chunk is None and len(steps) > 1:
-            read = self.read(asking, life.before[0], batch)
-            return asking + read.vector, read
-        return _joined(asking, [life.contexts[step][:, :, None] for step in steps]), life.reads[-1]
-
-    def _answer_of_questions(
-        self, batch: Batch, asking: Asking, life: Life, steps: list[int]
-    ) -> tuple[Asking, Read | None]:
-        """Where a step writes first: what each question reads of the memory after the step of its chunk."""
-        answers: list[Tensor] = []
-        read, done = None, 0
-        for step, group in groupby(steps):
-            queries = asking[:, :, done : done + len(list(group))]
-            read = self.read(queries, life.after[step], batch)
-            answers.append(queries + read.vector)
-            done += queries.shape[2]
-        return _joined(asking, answers), read
 
     def classify(self, states: Asking) -> Float[Tensor, "runs batch questions outputs"]:
         """Logits of states with what was read for them."""
         return self.classifier(states if self.head is None else self.head(states, relu=True))
 
     def _record(self, life: Life, read: Read | None) -> LifecycleRecord:
-        """What happened in each chunk; in one that only asks nothing does."""
-        lived, state = life.lived, life.state
-        operations, score, write = lived.operations, lived.score.detach(), lived.write
-        alive, age = (lived.alive.detach() > 0.5).to(lived.age.dtype), lived.age
-        if self.config.order == "write_read":
-            idle = torch.where(alive[:, :, -1:] > 0.5, lifecycle.RETAINED, lifecycle.FREE)
-            operations = torch.cat([operations, idle], 2)
-            alive, age = (torch.cat([part, part[:, :, -1:]], 2) for part in (alive, age))
-            score, write = (F.pad(part, (0, 1)) for part in (score, write))
+        """What happened in each chunk, and what the memory holds in the end."""
+        operations, alive, age, score, write = self.order.happened(life.lived)
+        state = life.state
         retained = alive * ~((operations == lifecycle.WRITTEN) | (operations == lifecycle.REPLACED))
         return LifecycleRecord(
             write_gate=score,
@@ -485,7 +358,7 @@ class PolicyModel(Model):
 
     def __init__(self, config: Config, runs: int) -> None:
         super().__init__(config, runs)
-        self.ranked = False
+        self.rules = requested(config)
 
     def priority(self, batch: Batch, state: LifecycleState) -> Float[Tensor, "runs batch slots"]:
         """Which slot is given up first: the one of lowest priority."""
@@ -496,7 +369,7 @@ class PolicyModel(Model):
         del batch, step
         return torch.ones(state.alive.shape[:2], device=state.alive.device)
 
-    def judge(self, batch: Batch, contexts: Float[Tensor, "runs batch steps dim"]) -> list[Tensor]:
+    def judge(self, batch: Batch, contexts: Contexts) -> list[Tensor]:
         """Nothing: a rule does not look at contexts."""
         del batch, contexts
         return []
@@ -510,28 +383,3 @@ class PolicyModel(Model):
         """The proposal: a rule has nothing to try."""
         del batch, state, chance
         return proposal
-
-
-def _joined(asking: Asking, parts: list[Tensor]) -> Asking:
-    """Parts, each of some of the questions, side by side; none where nothing is asked."""
-    return parts[0] if len(parts) == 1 else torch.cat([asking[:, :, :0], *parts], 2)
-
-
-def _stack(taken: Sequence[tuple[LifecycleState, Proposal, lifecycle.Step]]) -> Lived:
-    """Steps as tensors with an axis of steps."""
-
-    def stacked(of: Callable[[LifecycleState, Proposal, lifecycle.Step], Tensor]) -> Tensor:
-        return torch.stack([of(*one) for one in taken], 2)
-
-    return Lived(
-        score=stacked(lambda before, proposal, step: proposal.score),
-        write=stacked(lambda before, proposal, step: step.write),
-        actions=stacked(lambda before, proposal, step: proposal.actions),
-        actions_before=stacked(lambda before, proposal, step: before.actions),
-        operations=stacked(lambda before, proposal, step: step.operations),
-        alive_before=stacked(lambda before, proposal, step: before.alive.detach()),
-        age_before=stacked(lambda before, proposal, step: before.age),
-        usage_before=stacked(lambda before, proposal, step: before.usage),
-        alive=stacked(lambda before, proposal, step: step.state.alive),
-        age=stacked(lambda before, proposal, step: step.state.age),
-    )

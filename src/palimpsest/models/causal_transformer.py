@@ -29,7 +29,7 @@ class Config(SequenceConfig):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate")
     positions: Literal["sinusoidal", "learned"] = Field(
-        "sinusoidal", description="how places are told apart; those beyond training are never learned"
+        "sinusoidal", description="how places are encoded; those beyond training are never learned"
     )
 
     @model_validator(mode="after")

@@ -42,7 +42,7 @@ def generalisation_table(table: pd.DataFrame, titles: Mapping[str, str], confide
         last = here
     level = escape(format(confidence, ".0%"))
     caption = (
-        "Test scores by the size of sequences: share that is right of what was to be said, and of sequences without an "
+        "Test scores by the size of sequences: share of the answer that is right, and of sequences without an "
         f"error, with half widths of Student-$t$ intervals at {level}; seeds of which at least "
         f"{number(SUCCESS, 2)} is right, and the exact binomial interval of their share. "
         f"Sizes with a star were not trained. {_sizes(table)}"

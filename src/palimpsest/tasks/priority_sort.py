@@ -38,7 +38,7 @@ class Config(BitStreamConfig):
 
     bits: int = Field(8, ge=1, le=14, description="bits of a vector")
     num_levels: int = Field(64, ge=2, le=4096, description="priorities that there are, in equal steps from -1 to 1")
-    num_sorted: Size = Field(6, description="how many vectors are to be said; all of them where there are fewer")
+    num_sorted: Size = Field(6, description="how many vectors the answer has; all of them where there are fewer")
     min_vectors: Size = Field(8, description="fewest vectors in training")
     max_vectors: Size = Field(8, description="most vectors in training, at the end of the curriculum")
     test_vectors: tuple[Size, ...] = Field((8,), description="numbers of vectors in the test split")

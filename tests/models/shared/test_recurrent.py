@@ -241,5 +241,5 @@ def test_every_control_starts_from_its_own_state() -> None:
 
 
 def test_a_model_that_does_not_say_which_cell_it_has_is_none() -> None:
-    with pytest.raises(NotImplementedError, match="says which cell it has"):
+    with pytest.raises(NotImplementedError, match="defines make_cell"):
         RecurrentModel(CONFIG, RUNS)

@@ -1,4 +1,4 @@
-"""What recurrent models of sequences have in common: a cell goes over the tokens and says something at every step."""
+"""What recurrent models of sequences have in common: a cell goes over the tokens and returns a vector at every step."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RecurrentModel(nn.Module):
 
     def make_cell(self, runs: int, d_in: int) -> Any:
         """The cell (:class:`palimpsest.memory.contract.Cell`, an ``nn.Module``) for inputs of ``d_in`` features."""
-        raise NotImplementedError(f"{type(self).__module__}: a recurrent model says which cell it has")
+        raise NotImplementedError(f"{type(self).__module__}: a recurrent model defines make_cell()")
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Any = None) -> ModelOutput:
         """Logits (R, B, Q, O) at the asked steps.

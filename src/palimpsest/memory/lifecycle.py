@@ -1,6 +1,6 @@
 """Slots with a life: written, retained, updated, forgotten, under a hard budget of operations a step (source 001).
 
-A step has three parts. A *proposal* says, for every slot, how likely it is to be retained, updated or forgotten, and
+A step has three parts. A *proposal* holds, for every slot, how likely it is to be retained, updated or forgotten, and
 how much a new write is worth; the learned one comes from :class:`Controller`, those of replacement policies from rules.
 An *allocation* (:func:`allocate_ranked`, :func:`allocate_requested`) executes the B operations of highest utility and
 suppresses the others. A *transition* (:func:`step_ranked`, :func:`step_requested`) carries them out.
@@ -163,7 +163,7 @@ class Controller(nn.Module):
 class UpdateGate(nn.Module):
     """g = σ(U m + V c): how far an update moves each feature of a slot towards the candidate.
 
-    The source asks for a gated interpolation (Section 3.2) and says no more; its code moves every feature by a half.
+    The source asks for a gated interpolation (Section 3.2) and specifies no more; its code moves every feature by a half.
     """
 
     def __init__(self, runs: int, dim: int) -> None:
@@ -253,7 +253,7 @@ def allocate_requested(
     left = budget - torch.where(writes, cost, 0)  # for slots, whose order is theirs without the write
     slot = (of_slots - (of_slots > of_write).long() < left[..., None]) & asks
     updates, forgets = slot & (choice == UPDATE), slot & (choice == FORGET)
-    # An update that was not executed says nothing: every slot would be the better for what only one has to take in.
+    # An update that was not executed carries no information: every slot would be the better for what only one has to take in.
     of_updates = proposal.actions[..., UPDATE] * updates
     return Allocation(
         retain=torch.zeros_like(largest),
@@ -415,7 +415,7 @@ def counted(operations: Int[Tensor, "*shape slots"]) -> Int[Tensor, "*shape"]:
 def forget_price(age: Float[Tensor, "*shape"], usage: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """φ(a, u) = 1 / (1 + a) + u: forgetting costs more, the younger a slot is and the more it is used.
 
-    The source (Section 5.3) asks for a function that does so and does not say which.
+    The source (Section 5.3) asks for a function that does so and does not specify it.
     """
     return 1 / (1 + age) + usage
 

@@ -41,10 +41,10 @@ class Batch(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
-    """What a model says."""
+    """What a model returns."""
 
     logits: Tensor
-    """(R, B, C), or (R, B, T, O) of a model that says something at every step."""
+    """(R, B, C), or (R, B, T, O) of a model that answers at every step."""
     losses: dict[str, Tensor]
     """Unweighted auxiliary terms, each (R,), weighed by :func:`loss_weights`."""
     record: Any
@@ -117,7 +117,7 @@ def drifts(model: nn.Module) -> Mapping[str, str]:
 def under_controls(
     model: nn.Module, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
 ) -> list[ModelOutput]:
-    """What a model says under each control in turn, from the state that it carries under it.
+    """Outputs of a model under each control in turn, from the state that it carries under it.
 
     One pass a control, unless the model is one that :class:`SharesWork`.
     """

@@ -362,7 +362,7 @@ class PolicyModel(Model):
 
     def priority(self, batch: Batch, state: LifecycleState) -> Float[Tensor, "runs batch slots"]:
         """Which slot is given up first: the one of lowest priority."""
-        raise NotImplementedError(f"{type(self).__module__}: a policy says which slot is given up first")
+        raise NotImplementedError(f"{type(self).__module__}: a policy defines which slot is given up first")
 
     def wants(self, batch: Batch, state: LifecycleState, step: int) -> Float[Tensor, "runs batch"]:
         """1 where the context of the sequence's chunk number ``step`` is to be written, else 0."""

@@ -97,7 +97,7 @@ def alike(examples: Examples, batch_size: int) -> Iterator[tuple[Tensor | slice,
 
 
 def _outputs(model: nn.Module, batch: Batch, hyper: dict[str, Tensor], states: dict[Control, Any]) -> list[ModelOutput]:
-    """What a model says under each control; one that carries its state has one for each, which is replaced."""
+    """Outputs of a model under each control; one that carries its state has one for each, which is replaced."""
     size = batch.inputs.shape[1]
     outputs = under_controls(model, batch, hyper, {control: narrowed(state, size) for control, state in states.items()})
     if carries_state(model):

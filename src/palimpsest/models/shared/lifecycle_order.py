@@ -120,7 +120,7 @@ class Decider(Protocol):
 
 
 class _Order:
-    """Steps of one chunk each; subclasses say what is done first in a step.
+    """Steps of one chunk each; subclasses define what is done first in a step.
 
     Args:
         config: which questions are asked.

@@ -163,7 +163,7 @@ class Controller(nn.Module):
 class UpdateGate(nn.Module):
     """g = σ(U m + V c): how far an update moves each feature of a slot towards the candidate.
 
-    The source asks for a gated interpolation (Section 3.2) and specifies no more; its code moves every feature by a half.
+    The source asks for a gated interpolation (Section 3.2) and no more; its code moves every feature by a half.
     """
 
     def __init__(self, runs: int, dim: int) -> None:
@@ -253,7 +253,7 @@ def allocate_requested(
     left = budget - torch.where(writes, cost, 0)  # for slots, whose order is theirs without the write
     slot = (of_slots - (of_slots > of_write).long() < left[..., None]) & asks
     updates, forgets = slot & (choice == UPDATE), slot & (choice == FORGET)
-    # An update that was not executed carries no information: every slot would be the better for what only one has to take in.
+    # An update that was not executed carries no information: every slot would gain from what only one has to take in.
     of_updates = proposal.actions[..., UPDATE] * updates
     return Allocation(
         retain=torch.zeros_like(largest),

@@ -27,9 +27,9 @@ from palimpsest.memory.lifecycle import (
     WRITTEN,
     Controller,
     LifecycleState,
-    Lived,
     Proposal,
     Step,
+    StepLog,
     UpdateGate,
     allocate_ranked,
     allocate_requested,
@@ -454,7 +454,7 @@ def test_the_next_step_is_compared_with_what_was_proposed_or_executed_for_what_l
 # Losses
 
 
-def lived(seed: int) -> Lived:
+def step_log(seed: int) -> StepLog:
     """Random steps, among which are slots that were free then or before."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -462,7 +462,7 @@ def lived(seed: int) -> Lived:
         return torch.rand(2, 3, *shape, generator=generator)
 
     before = drawn(5, 4, 3).softmax(-1) * (drawn(5, 4, 1) > 0.3)
-    return Lived(
+    return StepLog(
         score=drawn(5).requires_grad_(),
         write=(drawn(5) > 0.5).float(),
         actions=drawn(5, 4, 3).softmax(-1).requires_grad_(),
@@ -486,7 +486,7 @@ def acted(code: int) -> list[float]:
 @pytest.mark.parametrize("of_masks", [False, True])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_losses_equal_their_sums_slot_by_slot(seed: int, of_masks: bool) -> None:
-    given = lived(seed)
+    given = step_log(seed)
     found = lifecycle.losses(given, of_masks=of_masks)
     for run in range(2):
         writes, forgets, churns = [], [], []
@@ -507,7 +507,7 @@ def test_losses_equal_their_sums_slot_by_slot(seed: int, of_masks: bool) -> None
 
 
 def test_losses_of_masks_have_no_gradient_and_those_of_probabilities_have_one() -> None:
-    given = lived(2)
+    given = step_log(2)
     assert not any(loss.requires_grad for loss in lifecycle.losses(given, of_masks=True).values())
     for term, loss in lifecycle.losses(given, of_masks=False).items():
         given.score.grad = given.actions.grad = None
@@ -516,7 +516,7 @@ def test_losses_of_masks_have_no_gradient_and_those_of_probabilities_have_one() 
 
 
 def test_losses_of_a_memory_that_never_held_anything_are_zero_and_finite() -> None:
-    given = lived(3)
+    given = step_log(3)
     given = given._replace(
         alive_before=torch.zeros_like(given.alive_before), actions_before=torch.zeros_like(given.actions)
     )

@@ -420,7 +420,7 @@ def forget_price(age: Float[Tensor, "*shape"], usage: Float[Tensor, "*shape"]) -
     return 1 / (1 + age) + usage
 
 
-class Lived(NamedTuple):
+class StepLog(NamedTuple):
     """S steps, stacked: what the losses and the trace are taken from. ``before`` holds the state before each step."""
 
     score: Float[Tensor, "runs batch steps"]
@@ -435,7 +435,7 @@ class Lived(NamedTuple):
     age: Float[Tensor, "runs batch steps slots"]
 
 
-def losses(lived: Lived, *, of_masks: bool) -> dict[str, Float[Tensor, " runs"]]:
+def losses(log: StepLog, *, of_masks: bool) -> dict[str, Float[Tensor, " runs"]]:
     """The lifecycle losses, unweighted [source 001, Sections 5.2 to 5.4].
 
         L_write = E_t[s_t]    L_forget = E_{t,i}[p_{t,i}(forget) φ(a_i, u_i)]    L_stab = E_{t,i}‖p_{t,i} − p_{t−1,i}‖²
@@ -444,15 +444,15 @@ def losses(lived: Lived, *, of_masks: bool) -> dict[str, Float[Tensor, " runs"]]
     too.
 
     Args:
-        lived: what was proposed and done.
+        log: what was proposed and done.
         of_masks: take what was executed, which has no gradient, in place of the probabilities. So does the authors'
             code, in other forms: mean writes, mean forgets times mean read weight, mean squared change of contents.
     """
-    alive, before = lived.alive_before, lived.actions_before
-    score, actions = lived.score, lived.actions
+    alive, before = log.alive_before, log.actions_before
+    score, actions = log.score, log.actions
     if of_masks:
-        score, actions = lived.write, _executed(lived.operations, alive)
-    forgotten = actions[..., FORGET] * forget_price(lived.age_before, lived.usage_before)
+        score, actions = log.write, _executed(log.operations, alive)
+    forgotten = actions[..., FORGET] * forget_price(log.age_before, log.usage_before)
     both = alive * (before.sum(-1) > 0.5)
     churn = (actions - before).square().sum(-1)
     return {

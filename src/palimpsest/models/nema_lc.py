@@ -320,7 +320,7 @@ class Model(nn.Module):
     def _answer(self, batch: Batch, asking: Asking, life: Life) -> ModelOutput:
         """Logits at the asked steps, from the memory as it is in the chunk of each."""
         answers, read = self.order.answers(self, batch, asking, life)
-        terms = lifecycle.losses(life.lived, of_masks=self.config.losses == "masks")
+        terms = lifecycle.losses(life.log, of_masks=self.config.losses == "masks")
         record = self._record(life, read)
         log = lifecycle_log.log(record, batch.extras.get("answer_position"), batch.inputs.shape[-1])
         return ModelOutput(self.classify(answers), terms, record, life.state, log)
@@ -331,7 +331,7 @@ class Model(nn.Module):
 
     def _record(self, life: Life, read: Read | None) -> LifecycleRecord:
         """What happened in each chunk, and what the memory holds in the end."""
-        operations, alive, age, score, write = self.order.happened(life.lived)
+        operations, alive, age, score, write = self.order.happened(life.log)
         state = life.state
         retained = alive * ~((operations == lifecycle.WRITTEN) | (operations == lifecycle.REPLACED))
         return LifecycleRecord(

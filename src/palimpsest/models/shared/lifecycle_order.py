@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from palimpsest.layers.transformer import EncoderConfig, TokenEncoder
 from palimpsest.memory import lifecycle
-from palimpsest.memory.lifecycle import LifecycleState, Lived, Proposal
+from palimpsest.memory.lifecycle import LifecycleState, Proposal, StepLog
 from palimpsest.memory.reading import Read
 from palimpsest.models import Batch
 
@@ -64,7 +64,7 @@ class Taken(NamedTuple):
 class Life(NamedTuple):
     """The steps that a memory has taken in a sequence, or in a part of it."""
 
-    lived: Lived
+    log: StepLog
     before: list[LifecycleState]
     """The memory before each step."""
     after: list[LifecycleState]
@@ -166,10 +166,10 @@ class _Order:
         questions = self.config.questions(batch.start, batch.inputs.shape[2])
         return [min(question.step // self.length, len(life.after) - 1) for question in questions]
 
-    def happened(self, lived: Lived) -> Happened:
+    def happened(self, log: StepLog) -> Happened:
         """What happened in each chunk."""
-        alive = (lived.alive.detach() > 0.5).to(lived.age.dtype)
-        return Happened(lived.operations, alive, lived.age, lived.score.detach(), lived.write)
+        alive = (log.alive.detach() > 0.5).to(log.age.dtype)
+        return Happened(log.operations, alive, log.age, log.score.detach(), log.write)
 
 
 class ReadThenWrite(_Order):
@@ -256,9 +256,9 @@ class WriteThenRead(_Order):
             done += queries.shape[2]
         return _joined(asking, answers), read
 
-    def happened(self, lived: Lived) -> Happened:
+    def happened(self, log: StepLog) -> Happened:
         """What happened in each chunk: in the last one nothing."""
-        happened = super().happened(lived)
+        happened = super().happened(log)
         idle = torch.where(happened.alive[:, :, -1:] > 0.5, lifecycle.RETAINED, lifecycle.FREE)
         alive, age = (torch.cat([part, part[:, :, -1:]], 2) for part in (happened.alive, happened.age))
         score, write = (F.pad(part, (0, 1)) for part in (happened.score, happened.write))
@@ -280,13 +280,13 @@ def _joined(asking: Asking, parts: list[Tensor]) -> Asking:
     return parts[0] if len(parts) == 1 else torch.cat([asking[:, :, :0], *parts], 2)
 
 
-def _stack(taken: Sequence[Taken]) -> Lived:
+def _stack(taken: Sequence[Taken]) -> StepLog:
     """Steps as tensors with an axis of steps."""
 
     def stacked(of: Callable[[LifecycleState, Proposal, lifecycle.Step], Tensor]) -> Tensor:
         return torch.stack([of(*one) for one in taken], 2)
 
-    return Lived(
+    return StepLog(
         score=stacked(lambda before, proposal, step: proposal.score),
         write=stacked(lambda before, proposal, step: step.write),
         actions=stacked(lambda before, proposal, step: proposal.actions),

@@ -38,6 +38,13 @@ def test_a_missing_role_is_one_line(role: str, project: Path) -> None:
     assert str(error.value) == f"{where}; no such file: {LITE}/{role}.tex.j2; allowed: one that exists"
 
 
+def test_a_template_that_nothing_shows_is_one_line(project: Path) -> None:
+    (project / LITE / "suplement.tex.j2").write_text("Text.", encoding="utf-8")
+    with pytest.raises(ParameterError, match=rf"^{LITE}/suplement.tex.j2: no template includes it; allowed: ") as error:
+        check(project)
+    assert "supplement" in str(error.value)
+
+
 def test_a_citation_without_an_entry_is_one_line(project: Path) -> None:
     lite = dataclasses.replace(sources.load("nema_lite"), citations=("nath2026",))
     with pytest.raises(ParameterError) as error:

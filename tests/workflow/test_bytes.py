@@ -16,7 +16,7 @@ from tests.workflow.project import NEVER_HASHED, Project, checkout, kill, living
 
 @pytest.fixture(scope="module")
 def again(built: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A second build of the same commit; some of its jobs start by themselves, without Snakemake's hook."""
+    """A second build from scratch, of the same commit; some of its jobs start by themselves, without the hook."""
     project = Project(tmp_path_factory.mktemp("a second place") / "with another name")
     built.git("clone", "--quiet", str(built.path), str(project.path))
     elsewhere = {"TZ": "Asia/Tokyo", "PYTHONHASHSEED": "2", "LC_ALL": "C"}

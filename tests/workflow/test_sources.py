@@ -39,12 +39,15 @@ def test_a_source_of_new_files_is_built_to_the_pdf(project: Project) -> None:
         "tables/claims_999.tex",
         "notebooks/executed/09_Toy.ipynb",
         "paper/paper.pdf",
+        "paper/supplement.pdf",
     ):
         assert (root / product).stat().st_size, product
     assert "shift register" in (root / "tables/toy_scores.tex").read_text(encoding="utf-8")
     text = (root / "paper/paper.tex").read_text(encoding="utf-8")
     assert "\\section{A toy}" in text
     assert "\\bibliography{source/references,source/toy/references}" in text
+    assert "\\input{../tables/claims_matrix}" in text
+    assert "999-a" in (root / "tables/claims_matrix.tex").read_text(encoding="utf-8")
     assert "999-a" in (root / "tables/claims.csv").read_text(encoding="utf-8")
 
 

@@ -175,7 +175,7 @@ FIGURES = {name: [figure.name for figure in manifests.experiment_of(name).figure
 PLOTS = [path for experiment in EXPERIMENTS for path in files_of_figures(experiment, "pdf", "png")]
 NOTEBOOKS = {one.name: (name, one) for name, found in manifests.notebooks_of(EXPERIMENTS).items() for one in found}
 NOTEBOOK = expand("notebooks/executed/{name}.ipynb", name=NOTEBOOKS)
-PAPER = ["paper/paper.pdf"] if manifests.sections_of(EXPERIMENTS) else []
+PAPER = ["paper/paper.pdf", "paper/supplement.pdf"] if manifests.sections_of(EXPERIMENTS) else []
 # The code of a figure: the functions that draw, and the manifests, which are found by listing folders.
 DRAWING = [f"palimpsest.rendering.kinds.{name}" for name in kinds.names()]
 MANIFESTS = [f"palimpsest.sources.{name}" for name in manifests.names()]

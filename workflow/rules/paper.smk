@@ -1,4 +1,4 @@
-"""The paper: templates, tables, figures and numbers, typeset."""
+"""The paper and its supplement: templates, tables, figures and numbers, typeset."""
 
 
 rule paper:
@@ -11,8 +11,10 @@ rule paper:
         lock=source("requirements.lock"),
     output:
         tex="paper/paper.tex",
+        supplement_tex="paper/supplement.tex",
         numbers="paper/numbers.tex",
         pdf=report("paper/paper.pdf", caption="../report/paper.rst", category="paper"),
+        supplement=report("paper/supplement.pdf", caption="../report/supplement.rst", category="paper"),
     log:
         "logs/paper.log",
     benchmark:

@@ -194,7 +194,7 @@ def paper(
     source: Annotated[Path, typer.Option(help="directory of templates and bibliography")] = Path("paper/source"),
     root: RootOption = HERE,
 ) -> None:
-    """Typeset paper/paper.pdf from the templates, tables, figures and numbers; paper/numbers.tex has its numbers."""
+    """Typeset paper/paper.pdf and paper/supplement.pdf from the templates, tables, figures and numbers."""
     from palimpsest.rendering import paper as rendering
 
     rendering.build(source, root)

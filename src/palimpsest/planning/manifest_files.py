@@ -11,7 +11,7 @@ from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import read_yaml
 from palimpsest.sources.shared.checks import located
 from palimpsest.sources.shared.manifest import Source
-from palimpsest.sources.shared.templates import REQUIRED, SUFFIX, bibliographies, entries
+from palimpsest.sources.shared.templates import OPTIONAL, REQUIRED, SUFFIX, bibliographies, entries, without_role
 
 TEMPLATES = Path("paper/source")
 NOT_PRESETS = {"claims", "published", "schema"}
@@ -25,8 +25,9 @@ def check(project: Path) -> None:
         project: the folder that holds ``params``, ``notebooks`` and ``paper``.
 
     Raises:
-        ParameterError: no preset has an experiment of a manifest, a template or notebook is missing, a work that is
-            cited is in no bibliography, or a claim is about an experiment that its source does not have.
+        ParameterError: no preset has an experiment of a manifest, a template or notebook is missing, a template is
+            included nowhere, a work that is cited is in no bibliography, or a claim is about an experiment that its
+            source does not have.
     """
     manifests = sources.manifests()
     check_claims(project / "params/claims")
@@ -42,6 +43,11 @@ def check(project: Path) -> None:
         for key, file in _files(name, source):
             if not (project / file).is_file():
                 raise ParameterError(f"{located(name)}: {key}; no such file: {file}; allowed: one that exists")
+        for file in without_role(project / TEMPLATES, source.templates):
+            raise ParameterError(
+                f"{file.relative_to(project)}: no template includes it; allowed: one of the names "
+                f"{', '.join((*REQUIRED, *OPTIONAL))}, or a template that one of these includes"
+            )
     check_citations(project, manifests)
 
 

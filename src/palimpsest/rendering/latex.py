@@ -167,5 +167,10 @@ def longtable(
     )
 
 
+def ragged(share: float) -> str:
+    """A column of running text, as wide as this share of the text."""
+    return rf">{{\raggedright\arraybackslash}}p{{{share}\textwidth}}"
+
+
 def _row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"

@@ -336,10 +336,12 @@ def _of_claims(root: Path) -> Iterator[Number]:
                 name = f"claims/{row['claim']}/{row['track']}/{column}"
                 yield Number(name, value, _text(int(value) if column == "n" else value), file, selects, column, hashed)
     for track in sorted(claims["track"].unique()):
-        for verdict in ("holds", "fails", "undecided"):
+        for verdict in dict.fromkeys(("holds", "fails", "undecided", *sorted(claims["verdict"].unique()))):
             value = len(select(claims, track=track, verdict=verdict))
             selects = {"track": track, "verdict": verdict}
-            yield Number(f"claims/{track}/{verdict}", value, _text(value), file, selects, "rows", hashed)
+            yield Number(
+                f"claims/{track}/{verdict.replace(' ', '_')}", value, _text(value), file, selects, "rows", hashed
+            )
     yield Number("claims/all", len(claims), _text(len(claims)), file, {}, "rows", hashed)
 
 

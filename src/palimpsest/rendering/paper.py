@@ -5,8 +5,10 @@ Templates are LaTeX with jinja2 between ``\VAR{ }`` (a value; text is escaped), 
 
 Templates beside each other in ``paper/source`` are about all sources of the preset: they loop over the manifests in
 ``sources`` and name no source, experiment or model. What is about one source is in its folder, in files named by their
-role: those of :data:`palimpsest.sources.shared.templates.REQUIRED`; it may have ``appendix``, what its ``section``
-includes, and ``references.bib``, the works that only this source cites.
+role: those of :data:`palimpsest.sources.shared.templates.REQUIRED`; it may have ``appendix``, ``supplement``, what
+these and its ``section`` include, and ``references.bib``, the works that only this source cites.
+
+There are two documents: the paper, and a supplement that has all figures of all sources that the paper does not show.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import shutil
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +37,13 @@ from palimpsest.sources import experiment_of, sections_of
 from palimpsest.sources.shared.manifest import Source
 from palimpsest.sources.shared.templates import SUFFIX, bibliographies, entries
 
-MAIN = "paper.tex.j2"
-TARGET = Path("paper/paper.tex")
+MAIN, SUPPLEMENT = "paper.tex.j2", "supplement.tex.j2"
+DOCUMENTS = (MAIN, SUPPLEMENT)
+FRAME = (*DOCUMENTS, "preamble.tex.j2")
+"""Settings for LaTeX, which may hold typed digits."""
+FOLDER = Path("paper")
+"""Of the products."""
+TARGET = FOLDER / "paper.tex"
 METHOD = ("source", "method", "tasks")
 """Roles in a source's folder whose equations and settings may hold typed digits; no other template may have any."""
 TEX = "apt-get install texlive-latex-recommended texlive-fonts-recommended latexmk"
@@ -53,28 +61,29 @@ class Latex(str):
 
 
 def build(source: Path, root: Path) -> Path:
-    """Render ``paper/paper.tex`` and ``paper/numbers.tex`` and typeset ``paper/paper.pdf``.
+    """Render and typeset the paper and its supplement, each as ``.tex`` and ``.pdf`` in ``paper/``.
 
-    ``numbers.tex`` defines the numbers that the text prints. The same products give the same bytes.
+    ``numbers.tex`` defines the numbers that both texts print. The same products give the same bytes.
 
     Args:
         source: directory of templates and bibliographies.
         root: product directory.
 
     Returns:
-        The PDF.
+        The PDF of the paper.
 
     Raises:
         DataError: a template is wrong, or a product that it uses is missing; names template and line.
         ToolError: LaTeX is not installed, or found an error.
     """
     numbers = read_numbers(root / NUMBERS)
-    text = render(source, root)
-    defined = macros(_PNUM.findall(text), numbers)
-    pdf = typeset(text, defined, source, root)
-    write_text(root / TARGET, text)
+    texts = render_all(source, root)
+    defined = macros(_PNUM.findall("".join(texts.values())), numbers)
+    typeset_texts = {name: typeset(text, defined, source, root, name) for name, text in texts.items()}
+    for name, text in texts.items():
+        write_text(root / FOLDER / f"{name}.tex", text)
+        write_bytes(root / FOLDER / f"{name}.pdf", typeset_texts[name])
     write_text(root / MACROS, defined)
-    write_bytes((root / TARGET).with_suffix(".pdf"), pdf)
     return (root / TARGET).with_suffix(".pdf")
 
 
@@ -82,13 +91,30 @@ def build(source: Path, root: Path) -> Path:
 
 
 def render(source: Path, root: Path) -> str:
-    """Fill the templates.
+    """Fill the templates of the paper: the first text of :func:`render_all`."""
+    return render_all(source, root)[TARGET.stem]
+
+
+def render_all(source: Path, root: Path) -> dict[str, str]:
+    """Fill the templates: name of a document → LaTeX.
 
     Raises:
         DataError: file, line, and what is wrong: syntax, an unknown name or number, or a digit typed into a result.
     """
     numbers = read_numbers(root / NUMBERS)
     shown = sections_of(set(read_index(root)["experiment"]))
+    _check_templates(source, shown, numbers)
+    environment = _environment(source)
+    context = _context(numbers, shown, root) | {"bibliography": _bibliography(source, shown.values())}
+    texts: dict[str, str] = {}
+    for main in DOCUMENTS:
+        used = set(_USED.findall("".join(texts.values())))
+        context["left_out"] = lambda source, own, used=used: _left_out(source, context["has"], own, used)
+        texts[main.removesuffix(SUFFIX)] = _fill(environment, main, context, source)
+    return texts
+
+
+def _check_templates(source: Path, shown: Mapping[str, Source], numbers: dict[str, Any]) -> None:
     folders = {source, *(source / one.templates for one in shown.values())}
     for template in sorted(source.rglob(f"*{SUFFIX}")):
         text = template.read_text(encoding="utf-8")
@@ -96,6 +122,9 @@ def render(source: Path, root: Path) -> str:
             _check_numbers(template, text, numbers)
         if not may_have_digits(template, source):
             _check_digits(template, text)
+
+
+def _environment(source: Path) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(source),
         variable_start_string=r"\VAR{",
@@ -111,17 +140,37 @@ def render(source: Path, root: Path) -> str:
         finalize=lambda value: value if isinstance(value, Latex) else Latex(escape(value)),
     )
     environment.filters |= _FILTERS
+    return environment
+
+
+def _fill(environment: jinja2.Environment, main: str, context: dict[str, Any], source: Path) -> str:
     try:
-        text = environment.get_template(MAIN).render(
-            _context(numbers, shown, root), bibliography=_bibliography(source, shown.values())
-        )
+        return environment.get_template(main).render(context)
     except jinja2.TemplateNotFound as error:
         raise DataError(f"{source / str(error.name)}: no such template") from None
     except jinja2.TemplateSyntaxError as error:
-        raise DataError(f"{source / (error.name or MAIN)}: line {error.lineno}: {error.message}") from None
+        raise DataError(f"{source / (error.name or main)}: line {error.lineno}: {error.message}") from None
     except (jinja2.UndefinedError, _Unknown, TypeError, ValueError) as error:
         raise DataError(f"{_place(error, source)}: {error}") from None
-    return text
+
+
+def _left_out(source: Source, has: Callable[[str], bool], own: str, used: set[str]) -> list[dict[str, str]]:
+    """Figures of a source that neither the paper nor its own part of the supplement shows.
+
+    Args:
+        source: the manifest.
+        has: whether the preset has an experiment.
+        own: LaTeX of its part of the supplement.
+        used: files that the paper includes.
+    """
+    used = used | set(_USED.findall(own))
+    return [
+        {"experiment": experiment.name, "figure": figure.name}
+        for experiment in source.experiments
+        if has(experiment.name)
+        for figure in experiment.figures
+        if _plot(experiment.name, figure.name) not in used
+    ]
 
 
 class _Unknown(Exception):
@@ -129,9 +178,9 @@ class _Unknown(Exception):
 
 
 def may_have_digits(template: Path, source: Path) -> bool:
-    """Whether a template describes a method, or is the document's frame of settings for LaTeX."""
+    """Whether a template describes a method, or has settings for LaTeX."""
     role = template.name.removesuffix(SUFFIX)
-    return template.name == MAIN if template.parent == source else role in METHOD
+    return template.name in FRAME if template.parent == source else role in METHOD
 
 
 def _check_numbers(template: Path, text: str, numbers: dict[str, Any]) -> None:
@@ -202,6 +251,7 @@ def _context(numbers: dict[str, Any], shown: dict[str, Source], root: Path) -> d
         "claims": claims,
         "verdicts": lambda source, track: [row for row in claims if _is_of(row, source, track)],
         "verdict": _verdict_of(claims),
+        "counted": lambda track: _counted(claims, track),
         "has": experiments.__contains__,
         "plot": _plot,
         "has_figure": lambda name, figure: any(one.name == figure for one in experiment_of(name).figures),
@@ -215,6 +265,33 @@ def _is_of(row: dict[str, Any], source: Source, track: str) -> bool:
     return row["track"] == track and row["claim"].startswith(f"{source.number}-")
 
 
+_VERBS = {
+    "holds": ("holds", "hold"),
+    "fails": ("fails", "fail"),
+    "by construction": ("holds by construction", "hold by construction"),
+}
+"""Verdict → what a claim and several claims with it do; with any other word, they are that."""
+
+
+def _counted(claims: list[dict[str, Any]], track: str) -> Latex:
+    """How many claims of a track have each verdict, in words and numbers."""
+    counts = Counter(row["verdict"] for row in claims if row["track"] == track)
+    return _listed(
+        Latex(rf"\pnum{{claims/{track}/{word.replace(' ', '_')}}} {escape(_verb(word, counts[word]))}")
+        for word in dict.fromkeys(["holds", "fails", *sorted(counts)])
+    )
+
+
+def _verb(verdict: str, count: int) -> str:
+    """What one or several claims of a verdict do.
+
+    >>> _verb("holds", 1), _verb("holds", 2), _verb("undecided", 1), _verb("by construction", 3)
+    ('holds', 'hold', 'is undecided', 'hold by construction')
+    """
+    one, several = _VERBS.get(verdict, (f"is {verdict}", f"are {verdict}"))
+    return one if count == 1 else several
+
+
 def _listed(items: Iterable[str]) -> Latex:
     """Items with commas and "and" between them."""
     *first, last = [item if isinstance(item, Latex) else Latex(escape(item)) for item in items] or [Latex("")]
@@ -223,6 +300,7 @@ def _listed(items: Iterable[str]) -> Latex:
 
 _FILTERS: dict[str, Callable[[Any], Any]] = {
     "escape": lambda value: Latex(escape(value)),
+    "latex": Latex,
     "heading": lambda phrase: phrase[:1].upper() + phrase[1:],
     "section_of": lambda source: Latex(rf"Section~\ref{{sec:{source.templates}}}"),
     "letter_of": lambda row: Latex(escape(f"({row['claim'].rpartition('-')[2]})")),
@@ -277,14 +355,15 @@ def _number_functions(numbers: dict[str, Any]) -> dict[str, Callable[..., Any]]:
 # --- from LaTeX to PDF ------------------------------------------------------------------------------------------------
 
 
-def typeset(text: str, defined: str, source: Path, root: Path) -> bytes:
+def typeset(text: str, defined: str, source: Path, root: Path, name: str = TARGET.stem) -> bytes:
     """Run latexmk and pdflatex in a temporary directory.
 
     Args:
-        text: LaTeX of ``paper/paper.tex`` below the product directory.
+        text: LaTeX of ``paper/<name>.tex`` below the product directory.
         defined: LaTeX of ``paper/numbers.tex``.
         source: directory of the bibliographies.
         root: product directory.
+        name: of the document.
 
     Raises:
         DataError: a table or figure that the text uses is missing.
@@ -293,43 +372,42 @@ def typeset(text: str, defined: str, source: Path, root: Path) -> bytes:
     missing = [program for program in ("latexmk", "pdflatex", "bibtex") if shutil.which(program) is None]
     if missing:
         raise ToolError(f"paper: {missing[0]}: no such program; to install it, as root: {TEX}")
+    target = root / FOLDER / f"{name}.tex"
     with tempfile.TemporaryDirectory(prefix="palimpsest-paper-") as folder:
         paper = Path(folder) / "paper"
-        _lay_out(text, defined, source, root, paper)
-        environment = {
-            **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
-            "SOURCE_DATE_EPOCH": "0",
-            "FORCE_SOURCE_DATE": "1",
-            "TZ": "UTC",
-            "LC_ALL": "C",
-            "max_print_line": "10000",
-        }
-        command = [
-            "latexmk",
-            "-norc",
-            "-pdf",
-            "-bibtex",
-            "-interaction=nonstopmode",
-            "-halt-on-error",
-            "-file-line-error",
-        ]
+        _lay_out(text, defined, source, root, paper / f"{name}.tex")
         try:
-            done = subprocess.run(
-                [*command, "paper.tex"], cwd=paper, env=environment, capture_output=True, timeout=SECONDS, check=False
-            )
+            done = _latexmk(f"{name}.tex", paper)
         except subprocess.TimeoutExpired:
-            raise ToolError(f"{root / TARGET}: LaTeX did not end within {SECONDS} seconds") from None
-        log = _read(paper / "paper.log")
-        problem = _first_error(log, _read(paper / "paper.blg"))
+            raise ToolError(f"{target}: LaTeX did not end within {SECONDS} seconds") from None
+        log = _read(paper / f"{name}.log")
+        problem = _first_error(log, _read(paper / f"{name}.blg"))
         if done.returncode or problem:
             last = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-            raise ToolError(f"{root / TARGET}: LaTeX: {problem or last[-1]}")
-        return (paper / "paper.pdf").read_bytes()
+            raise ToolError(f"{target}: LaTeX: {problem or last[-1]}")
+        return (paper / f"{name}.pdf").read_bytes()
 
 
-def _lay_out(text: str, defined: str, source: Path, root: Path, paper: Path) -> None:
+def _latexmk(file: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run latexmk such that the same text gives the same bytes."""
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ},
+        "SOURCE_DATE_EPOCH": "0",
+        "FORCE_SOURCE_DATE": "1",
+        "TZ": "UTC",
+        "LC_ALL": "C",
+        "max_print_line": "10000",
+    }
+    options = ["-norc", "-pdf", "-bibtex", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error"]
+    return subprocess.run(
+        ["latexmk", *options, file], cwd=folder, env=environment, capture_output=True, timeout=SECONDS, check=False
+    )
+
+
+def _lay_out(text: str, defined: str, source: Path, root: Path, document: Path) -> None:
     """Write the text, and copy what it uses to where LaTeX looks for it, as seen from ``paper/``."""
-    write_text(paper / "paper.tex", text)
+    paper, by = document.parent, FOLDER / document.name
+    write_text(document, text)
     write_text(paper / MACROS.name, defined)
     for name in _USED.findall(text):
         if name == MACROS.stem:
@@ -337,21 +415,21 @@ def _lay_out(text: str, defined: str, source: Path, root: Path, paper: Path) -> 
         used = name if Path(name).suffix else f"{name}.tex"
         origin = root / "paper" / used
         if not origin.is_file():
-            raise DataError(f"{Path(os.path.normpath(origin))}: no such file; {TARGET} uses it")
+            raise DataError(f"{Path(os.path.normpath(origin))}: no such file; {by} uses it")
         target = paper / used
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(origin, target)
     for names in _BIBLIOGRAPHY.findall(text):
-        _lay_out_bibliographies([f"{name}.bib" for name in names.split(",")], source, paper)
+        _lay_out_bibliographies([f"{name}.bib" for name in names.split(",")], source, paper, by)
 
 
-def _lay_out_bibliographies(names: list[str], source: Path, paper: Path) -> None:
+def _lay_out_bibliographies(names: list[str], source: Path, paper: Path, by: Path) -> None:
     """Write bibliographies, each without the entries of those before it: BibTeX allows a key once in all of them."""
     seen: set[str] = set()
     for name in names:
         origin = source / Path(name).relative_to("source")
         if not origin.is_file():
-            raise DataError(f"{origin}: no such file; {TARGET} uses it")
+            raise DataError(f"{origin}: no such file; {by} uses it")
         text = origin.read_text(encoding="utf-8")
         for key, entry in entries(text).items():
             text = text.replace(entry, "") if key in seen else text

@@ -23,6 +23,7 @@ from palimpsest.planning import plan
 from palimpsest.planning.cards import load_card
 from palimpsest.planning.parameters import Params
 from palimpsest.rendering import style
+from palimpsest.rendering.claim_matrix import matrix_table
 from palimpsest.rendering.frames import (
     CLAIMS,
     EVIDENCE,
@@ -35,7 +36,7 @@ from palimpsest.rendering.frames import (
     records,
     rows_of_cell,
 )
-from palimpsest.rendering.latex import bounds, breakable, escape, interval, longtable, number, tabular
+from palimpsest.rendering.latex import bounds, breakable, escape, interval, longtable, number, ragged, tabular
 from palimpsest.rendering.lifecycle_tables import ablations_table, lifecycle_frame, lifecycle_table
 from palimpsest.rendering.score_tables import score_table
 from palimpsest.rendering.sequence_tables import generalisation_table
@@ -77,13 +78,15 @@ def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -
         ParameterError: ``claims`` or ``published`` is wrong.
     """
     runs, summary = read_runs(root), read_summary(root)
+    verdicts, stated, evidence = read_verdicts(root / CLAIMS), read_claims(claims), read_evidence(root / EVIDENCE)
     content = {
-        **_claims(params, read_verdicts(root / CLAIMS), read_claims(claims)),
+        **_claims(params, verdicts, stated),
+        "claims_matrix.tex": matrix_table(verdicts, stated, evidence),
         "summary_final_epoch.tex": summary_table(runs, summary, params),
         **_comparison(params, summary, read_published(published)),
         **_models(params, root, runs, summary),
         **_lifecycle(params, runs, summary),
-        "ablations.tex": ablations_table(summary, read_evidence(root / EVIDENCE), titles_of(params)),
+        "ablations.tex": ablations_table(summary, evidence, titles_of(params)),
         **_generalisation(params, runs),
         "parameters.tex": parameters_table(params),
         **_scores(params, summary),
@@ -247,13 +250,8 @@ def claims_table(verdicts: pd.DataFrame, claims: Claims, titles: Mapping[str, st
         count = number(int(row["n"])) if not pd.isna(row["n"]) else "--"
         verdict = rf"\textbf{{{escape(row['verdict'])}}}"
         rows.append([statement if new else "", escape(row["track"]), verdict, count, shown, escape(row["reason"])])
-    columns = "@{}" + _ragged(0.2) + "llr" + _ragged(0.15) + _ragged(0.35) + "@{}"
+    columns = "@{}" + ragged(0.2) + "llr" + ragged(0.15) + ragged(0.35) + "@{}"
     return tabular(columns, header, rows or [[spanning("no claim is decided", len(header))]])
-
-
-def _ragged(share: float) -> str:
-    """A column of running text, as wide as this share of the text."""
-    return rf">{{\raggedright\arraybackslash}}p{{{share}\textwidth}}"
 
 
 def _float(value: Any) -> float | None:
@@ -390,7 +388,7 @@ def parameters_table(params: Params) -> str:
         f"Every parameter of the preset {breakable(params.preset)}; "
         "what is not listed has the default of its model or task."
     )
-    return longtable("@{}" + _ragged(0.5) + _ragged(0.45) + "@{}", ["key", "value"], rows, caption, "tab:parameters")
+    return longtable("@{}" + ragged(0.5) + ragged(0.45) + "@{}", ["key", "value"], rows, caption, "tab:parameters")
 
 
 def comparison_table(compared: pd.DataFrame, source: PublishedResults, title: str) -> str:
@@ -443,7 +441,7 @@ def model_comparison_table(compared: pd.DataFrame, source: PublishedResults, tit
         rows.append([name + (f", {cell_text(cell)}" if cell else ""), escape(by), count, *values])
     rows.insert(1 + sum(len(table.rows) for table in source.tables.values()), None)
     notes = [f"{name}: {table.note}" for name, table in source.tables.items() if table.note]
-    wide = rf"\multicolumn{{{len(header)}}}{{@{{}}" + _ragged(0.75) + "@{}}"
+    wide = rf"\multicolumn{{{len(header)}}}{{@{{}}" + ragged(0.75) + "@{}}"
     rows += [None, *([f"{wide}{{{escape(note)}}}"] for note in notes)] if notes else []
     return tabular(f"@{{}}llr{'l' * len(source.ours)}@{{}}", header, rows)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 COMMON = (
     "claims.tex",
+    "claims_matrix.tex",
     "summary_final_epoch.tex",
     "comparison.csv",
     "comparison.tex",

@@ -12,7 +12,9 @@ import torch
 import yaml
 
 from palimpsest.analysis.claim_file import Claims, read_claims
-from palimpsest.analysis.runs import RUNS, run_frame
+from palimpsest.analysis.frames import axes_of
+from palimpsest.analysis.measure import Resolved
+from palimpsest.analysis.runs import RUNS, run_directory, run_frame
 from palimpsest.foundation.files import write_json, write_text
 from palimpsest.foundation.tensors import write_tensors
 from palimpsest.planning import plan, specs
@@ -55,6 +57,14 @@ def cell(
 def table(*cells: list[dict[str, Any]]) -> pd.DataFrame:
     """The table of runs of these cells."""
     return run_frame([row for rows in cells for row in rows], AXES, list(RUNS.middle))
+
+
+def known(
+    runs: pd.DataFrame, *, num_test: int = 1000, config: Mapping[str, Any] | None = None, **task: Any
+) -> Resolved:
+    """What these runs resolve to: the same task and model in all of them."""
+    parts = {"task": {"num_test": num_test, "num_train": 1000, **task}, "config": config or {}}
+    return {run_directory(run, axes_of(runs)): parts for run in runs.to_dict("records")}  # type: ignore[arg-type]
 
 
 def claims(tmp_path: Path, groups: dict[str, Any], *tests: dict[str, Any], **more: Any) -> Claims:

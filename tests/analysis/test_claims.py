@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from palimpsest.analysis import claims
 from palimpsest.analysis.frames import read_frame
+from palimpsest.analysis.measure import Resolved
 from palimpsest.analysis.runs import RUNS
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import write_json
@@ -74,16 +76,16 @@ class TestValue:
         assert row["verdict"] == verdict
         assert (row["claim"], row["track"], row["n"], row["unit"]) == ("000-a", "repaired", 5, "u")
 
-    def test_numbers_are_those_of_a_t_test(self, tmp_path):
+    def test_numbers_of_a_plain_scale_are_those_of_a_t_test(self, tmp_path):
         values = [0.81, 0.86, 0.79, 0.9]
-        asked = made_up.claims(tmp_path, ALL, VALUE)
+        asked = made_up.claims(tmp_path, ALL, {**VALUE, "scale": "plain"})
         decided = claims.decide(write_all(values), asked, 0.9)
         expected = stats.ttest_1samp(values, 0.8, alternative="greater")
         two_sided = stats.ttest_1samp(values, 0.8).confidence_interval(0.9)
         row = one_row(decided)
         assert (row["estimate"], row["low"], row["high"]) == pytest.approx((0.84, two_sided.low, two_sided.high))
         assert decided.evidence[0]["p"] == pytest.approx(expected.pvalue)
-        assert decided.evidence[0]["p_holm"] == pytest.approx(expected.pvalue)
+        assert row["p"] == pytest.approx(expected.pvalue)
         assert row["verdict"] == "undecided"
 
     def test_relative_to_a_column(self, tmp_path):
@@ -91,14 +93,31 @@ class TestValue:
         row = one_row(claims.decide(write_all(around(0.18), ceiling=0.2), asked, 0.95))
         assert row["estimate"] == pytest.approx(0.9)
 
-    @pytest.mark.parametrize(("bound", "verdict"), [({"at_least": 0.9}, "holds"), ({"more_than": 0.9}, "fails")])
-    def test_equal_seeds_are_decided_by_the_point(self, tmp_path, bound, verdict):
-        asked = made_up.claims(tmp_path, ALL, {**VALUE, "bound": bound})
-        decided = claims.decide(write_all([0.9] * 5), asked, 0.95)
-        row = one_row(decided)
-        assert row["verdict"] == verdict
-        assert row["low"] == row["estimate"] == row["high"] == 0.9
-        assert not any(isinstance(value, float) and math.isnan(value) for value in decided.evidence[0].values())
+    def test_equal_seeds_still_leave_the_choice_of_the_test_examples(self, tmp_path):
+        runs = write_all([0.9] * 5)
+        for bound, verdict in ((0.85, "holds"), (0.9, "undecided"), (0.95, "fails")):
+            asked = made_up.claims(tmp_path, ALL, {**VALUE, "bound": {"at_least": bound}})
+            row = one_row(claims.decide(runs, asked, 0.95, resolved=made_up.known(runs)))
+            assert (row["verdict"], row["estimate"]) == (verdict, 0.9)
+            exact = stats.binomtest(900, 1000).proportion_ci(0.95, "exact")
+            assert (row["low"], row["high"]) == pytest.approx((exact.low, exact.high), abs=1e-4)
+
+    def test_equal_seeds_of_which_nothing_else_is_known_decide_nothing(self, tmp_path):
+        row = one_row(claims.decide(write_all([0.9] * 5), made_up.claims(tmp_path, ALL, VALUE), 0.95))
+        assert (row["verdict"], row["estimate"]) == ("undecided", 0.9)
+        assert math.isnan(row["low"])
+
+    def test_no_interval_leaves_what_a_share_can_be(self, tmp_path):
+        runs = write_all([1.0, 1.0, 0.7, 1.0, 0.99])
+        row = one_row(claims.decide(runs, made_up.claims(tmp_path, ALL, VALUE), 0.95, resolved=made_up.known(runs)))
+        assert 0 < row["corrected_low"] <= row["low"] < row["estimate"] < row["high"] <= row["corrected_high"] <= 1
+
+    def test_a_share_outside_of_its_range_is_named(self, tmp_path):
+        runs, asked = write_all([3.0] * 5), made_up.claims(tmp_path, ALL, VALUE)
+        with pytest.raises(
+            ParameterError, match="it: scale: share, but test_accuracy_on has a mean of 3; allowed: plain"
+        ):
+            claims.decide(runs, asked, 0.95)
 
     def test_one_seed_decides_nothing(self, tmp_path):
         row = one_row(claims.decide(write_all([0.9]), made_up.claims(tmp_path, ALL, VALUE), 0.95))
@@ -193,9 +212,41 @@ class TestChoice:
         assert self.choose(tmp_path, first, second)["cells"][0]["cell"]["mem_lambda"] == 0.3
 
     def test_a_cell_with_diverged_runs_comes_last(self, tmp_path):
-        found = self.choose(tmp_path, point(0.1, 0.05, 0.99, 0.99, diverged=[1]), point(0.3, 0.02, 0.8, 0.85))
+        found = self.choose(tmp_path, point(0.1, 0.05, 0.99, 0.99, diverged=[1, 2]), point(0.3, 0.02, 0.8, 0.85))
         assert found["cells"][0]["cell"]["mem_lambda"] == 0.3
         assert found["failed"] == []
+
+    def test_no_seed_is_spared_its_own_divergence(self, tmp_path):
+        """Seed 1 alone diverges, and the cell is the best of all other seeds: it is reported there, and failed."""
+        found = self.choose(tmp_path, point(0.1, 0.05, 0.99, 0.99, diverged=[1]), point(0.3, 0.02, 0.8, 0.85))
+        assert found["failed"] == ["seed 1 of nema_lite mem_lambda=0.3 write_threshold=0.5 (in 4 of 5 seeds) diverged"]
+
+    def test_a_cell_that_won_by_luck_is_not_reported_where_it_was_lucky(self, tmp_path):
+        """Of two cells of the same mean, each lucky in one seed on validation and on test, luck is not counted."""
+        cells = []
+        for weight, lucky in ((0.1, 0), (0.3, 1)):
+            scores = [0.9 if seed == lucky else 0.5 for seed in range(5)]
+            metrics = {"validation_write_ratio": [0.05] * 5, "validation_accuracy_on": scores}
+            cells.append(cell("nema_lite", {**metrics, "test_accuracy_on": scores}, {"mem_lambda": weight}))
+        asked = made_up.claims(tmp_path, BEST, {**VALUE, "group": "best"})
+        for choice, estimate in (("same_seeds", 0.58), ("other_seeds", 0.5)):
+            (test,) = claims.measure_all(table(*cells), asked, "c", {}, choice)["000-a", "repaired"]
+            assert np.mean(test.measured.usable) == pytest.approx(
+                estimate, abs=0.081 if choice == "other_seeds" else 1e-9
+            )
+        assert test.measured.values[0] == 0.5
+
+    def test_is_made_on_all_seeds_where_there_are_two(self, tmp_path):
+        cells = [
+            cell("nema_lite", {name: [value] * 2 for name, value in metrics.items()}, {"mem_lambda": weight})
+            for weight, metrics in (
+                (0.1, {"validation_write_ratio": 0.05, "validation_accuracy_on": 0.9, "test_accuracy_on": 0.8}),
+                (0.3, {"validation_write_ratio": 0.05, "validation_accuracy_on": 0.8, "test_accuracy_on": 0.9}),
+            )
+        ]
+        found = self.choose(tmp_path, *cells)
+        assert found["cells"][0]["cell"] == {"mem_lambda": 0.1}
+        assert "seeds" not in found["cells"][0]
 
     def test_without_a_cell_that_fits_the_claim_fails(self, tmp_path):
         asked = made_up.claims(tmp_path, BEST, {**VALUE, "group": "best"})
@@ -209,7 +260,7 @@ class TestChoice:
     def test_limits_that_are_met_exactly(self, tmp_path, limits):
         groups = {"best": {**BEST["best"], "having": {"validation_write_ratio": limits}}}
         asked = made_up.claims(tmp_path, groups, {**VALUE, "group": "best"})
-        assert one_row(claims.decide(table(point(0, 0.05, 1, 1)), asked, 0.95))["verdict"] == "holds"
+        assert one_row(claims.decide(table(point(0, 0.05, 0.9, 0.9)), asked, 0.95))["verdict"] == "holds"
 
     @pytest.mark.parametrize("limits", [{"above": 0.05}, {"below": 0.05}])
     def test_limits_that_are_not_met_exactly(self, tmp_path, limits):
@@ -238,11 +289,11 @@ class TestChoice:
         row = one_row(claims.decide(write_all(around(0.9)), made_up.claims(tmp_path, empty, VALUE), 0.95))
         assert "no grid asks for nema_lite softmax_over=nothing on this track" in row["reason"]
 
-    def test_a_group_that_no_grid_asks_for_is_undecided(self, tmp_path):
+    def test_a_group_that_no_grid_asks_for_is_untested(self, tmp_path):
         groups = {"best": {**BEST["best"], "where": {"write_threshold": 0.9}}}
         asked = made_up.claims(tmp_path, groups, {**VALUE, "group": "best"})
         row = one_row(claims.decide(table(point(0, 0.05, 1, 1)), asked, 0.95))
-        assert (row["verdict"], row["n"]) == ("undecided", 0)
+        assert (row["verdict"], row["n"]) == ("untested", 0)
         assert "no grid asks for nema_lite write_threshold=0.9" in row["reason"]
 
 
@@ -261,7 +312,7 @@ class TestDifference:
         expected = stats.ttest_rel([0.1, 0.5, 0.9, 0.3], [0.0, 0.41, 0.79, 0.2]).confidence_interval(0.95)
         row = one_row(decided)
         assert row["verdict"] == "holds"
-        assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+        assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), abs=1e-3)
         assert len(decided.evidence[0]["runs"]) == 8
 
     def test_of_two_metrics_of_the_same_cell(self, tmp_path):
@@ -274,11 +325,16 @@ class TestDifference:
         assert one_row(decided)["estimate"] == pytest.approx(0.8)
         assert len(decided.evidence[0]["runs"]) == 5
 
-    def test_a_tie_is_not_more_and_is_at_least(self, tmp_path):
-        runs = table(cell("write_all", {"test_accuracy_on": [1.0] * 5, "off": [1.0] * 5}))
-        for bound, verdict in (({"more_than": 0}, "fails"), ({"at_least": 0}, "holds")):
-            test = {**VALUE, "kind": "difference", "minus": {"metric": "off"}, "bound": bound}
-            assert one_row(claims.decide(runs, made_up.claims(tmp_path, ALL, test), 0.95))["verdict"] == verdict
+    def test_a_tie_is_no_worse_than_the_margin_and_not_shown_to_be_better(self, tmp_path):
+        groups = {**ALL, "none": {"model": "write_none"}}
+        runs = table(
+            cell("write_all", {"test_accuracy_on": [0.8, 0.81, 0.79, 0.8, 0.8]}),
+            cell("write_none", {"test_accuracy_on": [0.8, 0.8, 0.8, 0.8, 0.8]}),
+        )
+        for bound, verdict in (({"more_than": 0}, "undecided"), ({"at_least": -0.06}, "holds")):
+            test = {**VALUE, "kind": "difference", "minus": {"group": "none"}, "bound": bound}
+            asked = made_up.claims(tmp_path, groups, test)
+            assert one_row(claims.decide(runs, asked, 0.95, resolved=made_up.known(runs)))["verdict"] == verdict
 
     def test_one_for_each_value_of_an_axis(self, tmp_path):
         test = {
@@ -307,6 +363,7 @@ class TestReduction:
         **more: Any,
     ) -> claims.Decisions:
         test = {**VALUE, "kind": "reduction", "minus": {"group": "free"}, "bound": bound or {"at_least": 0.25}, **more}
+        test["scale"] = "plain"
         runs = table(cell("write_all", {"test_accuracy_on": lowered}), cell("write_none", {"test_accuracy_on": full}))
         return claims.decide(runs, made_up.claims(tmp_path, self.GROUPS, test), 0.95)
 
@@ -318,15 +375,21 @@ class TestReduction:
     def test_is_paired_however_much_the_seeds_differ(self, tmp_path):
         full = [0.01, 0.1, 0.5, 1.0]
         row = one_row(self.decide(tmp_path, [0.6 * value for value in full], full))
-        assert (row["verdict"], row["estimate"]) == ("holds", pytest.approx(0.4))
-        assert one_row(self.decide(tmp_path, [0.9 * value for value in full], full))["verdict"] == "fails"
+        assert (row["verdict"], row["estimate"]) == (
+            "undecided",
+            pytest.approx(0.4),
+        )  # of equal shares no more is known
+        nearly = [share * value for share, value in zip((0.59, 0.6, 0.61, 0.6), full, strict=True)]
+        assert one_row(self.decide(tmp_path, nearly, full))["verdict"] == "holds"
+        worse = [share * value for share, value in zip((0.89, 0.9, 0.91, 0.9), full, strict=True)]
+        assert one_row(self.decide(tmp_path, worse, full))["verdict"] == "fails"
 
     def test_to_nothing_is_one_and_an_increase_is_below_zero(self, tmp_path):
         decided = self.decide(tmp_path, [0.0, 0.3], [0.4, 0.2])
         assert decided.evidence[0]["by_seed"] == pytest.approx({"0": 1.0, "1": -0.5})
 
     def test_of_two_metrics_of_one_cell(self, tmp_path):
-        test = {**VALUE, "kind": "reduction", "minus": {"metric": "off"}, "bound": {"at_least": 0.25}}
+        test = {**VALUE, "kind": "reduction", "minus": {"metric": "off"}, "bound": {"at_least": 0.25}, "scale": "plain"}
         runs = table(cell("write_all", {"test_accuracy_on": [0.3, 0.2], "off": [0.4, 0.4]}))
         decided = claims.decide(runs, made_up.claims(tmp_path, ALL, test), 0.95)
         assert decided.evidence[0]["by_seed"] == pytest.approx({"0": 0.25, "1": 0.5})
@@ -336,18 +399,19 @@ class TestReduction:
     def test_of_what_is_nothing_never_holds(self, tmp_path, nothing, bound):
         for lowered in (0.0, nothing, 0.5):
             row = one_row(self.decide(tmp_path, [lowered] * 3, [nothing] * 3, bound))
-            assert (row["verdict"], row["n"]) == ("undecided", 0)
-            assert "seed 0 of write_none has test_accuracy_on" in row["reason"]
-            assert "nothing to lower" in row["reason"]
+            assert (row["verdict"], row["n"]) == ("untested" if lowered == nothing else "undecided", 0)
+            if lowered != nothing:
+                assert "seed 0 of write_none has test_accuracy_on" in row["reason"]
+                assert "nothing to lower" in row["reason"]
 
     def test_with_nothing_to_lower_in_one_seed_cannot_hold_but_may_fail(self, tmp_path):
         full = [0.4, 0.4, 0.4, 0.4, 0.0]
-        good = one_row(self.decide(tmp_path, [0.1, 0.1, 0.1, 0.1, 0.0], full))
+        good = one_row(self.decide(tmp_path, [0.1, 0.11, 0.1, 0.1, 0.0], full))
         assert (good["verdict"], good["n"]) == ("undecided", 4)
         assert good["reason"].endswith(
             "1 of 5 seeds failed (seed 4 of write_none has test_accuracy_on 0: nothing to lower): so it cannot hold"
         )
-        assert one_row(self.decide(tmp_path, [0.4, 0.4, 0.4, 0.4, 0.0], full))["verdict"] == "fails"
+        assert one_row(self.decide(tmp_path, [0.4, 0.41, 0.4, 0.4, 0.0], full))["verdict"] == "fails"
 
     @given(
         pairs=st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0.0, 0.25, 0.5, 1.0])), min_size=1, max_size=6),
@@ -367,7 +431,7 @@ class TestReduction:
 
 class TestAbsolute:
     def decide(self, tmp_path: Path, values: list[float], **more: Any) -> claims.Decisions:
-        test = {**VALUE, "absolute": True, "bound": {"at_most": 0.1}, **more}
+        test = {**VALUE, "absolute": True, "scale": "plain", "bound": {"at_most": 0.1}, **more}
         runs = table(cell("write_all", {"test_accuracy_on": values, "off": [0.0] * len(values)}))
         return claims.decide(runs, made_up.claims(tmp_path, ALL, test), 0.95)
 
@@ -455,9 +519,9 @@ class TestSizes:
         assert self.decide(tmp_path, "test_accuracy_at_20", {20: around(0.9)})["verdict"] == "holds"
 
     @pytest.mark.parametrize("others", [{20: [0.9] * 5}, {20: [0.9] * 5, 100: [math.nan] * 5}])
-    def test_that_no_test_split_has_are_undecided(self, tmp_path, others):
+    def test_that_no_test_split_has_are_untested(self, tmp_path, others):
         row = self.decide(tmp_path, "test_accuracy_at_100", others)
-        assert row["verdict"] == "undecided"
+        assert row["verdict"] == "untested"
         assert "no part of the test split of nema_lite has size 100" in row["reason"]
 
     def test_of_another_score_are_a_mistake(self, tmp_path):
@@ -492,9 +556,9 @@ class TestSeveralExperiments:
         decided = self.decide(tmp_path, VALUE, also=[{"name": "b", "unit": "u", **VALUE, "experiment": "other"}])
         assert decided.evidence[1]["estimate"] == pytest.approx(0.5)
 
-    def test_one_that_the_preset_lacks_is_named_and_undecided(self, tmp_path):
+    def test_one_that_the_preset_lacks_is_named_and_untested(self, tmp_path):
         row = one_row(self.decide(tmp_path, VALUE, {**VALUE, "experiment": "third"}))
-        assert row["verdict"] == "undecided"
+        assert row["verdict"] == "untested"
         assert "the preset asks for no run of third on this track" in row["reason"]
 
     @pytest.mark.parametrize("use", [True, False])
@@ -585,13 +649,19 @@ class TestAlongAnAxis:
         decided = claims.decide(runs, made_up.claims(tmp_path, self.GROUPS, self.SPEARMAN), 0.95)
         assert decided.evidence[0]["by_seed"] == {"0": -1.0, "1": -1.0, "2": pytest.approx(-0.5)}
 
-    def test_a_perfect_order_in_every_seed_holds(self, tmp_path):
+    def test_a_perfect_order_of_many_values_in_every_seed_holds(self, tmp_path):
+        runs = self.ratios({weight / 8: [1 - weight / 10] * 5 for weight in range(8)})
+        row = one_row(claims.decide(runs, made_up.claims(tmp_path, self.GROUPS, self.SPEARMAN), 0.95))
+        assert row["verdict"] == "holds"
+        assert -1 < row["low"] <= row["estimate"] < row["high"] < -0.9
+
+    def test_a_perfect_order_of_three_values_may_be_chance(self, tmp_path):
         runs = self.ratios({0: [1.0, 0.9, 0.9], 0.5: [0.5, 0.5, 0.5], 1: [0.1, 0.2, 0.0]})
         row = one_row(claims.decide(runs, made_up.claims(tmp_path, self.GROUPS, self.SPEARMAN), 0.95))
-        assert (row["verdict"], row["estimate"], row["low"]) == ("holds", -1, -1)
+        assert row["verdict"] == "undecided"
 
     def test_what_never_moves_fails(self, tmp_path):
-        runs = self.ratios({0: [0.0] * 3, 0.5: [0.0] * 3, 1: [0.0] * 3})
+        runs = self.ratios({weight / 8: [0.0] * 5 for weight in range(8)})
         row = one_row(claims.decide(runs, made_up.claims(tmp_path, self.GROUPS, self.SPEARMAN), 0.95))
         assert (row["verdict"], row["estimate"]) == ("fails", 0)
 
@@ -612,7 +682,7 @@ class TestAlongAnAxis:
         row = one_row(
             claims.decide(self.ratios({0: [0.9] * 3}), made_up.claims(tmp_path, self.GROUPS, self.SPEARMAN), 0.95)
         )
-        assert row["verdict"] == "undecided"
+        assert row["verdict"] == "untested"
 
     def test_several_cells_at_one_value_are_an_error(self, tmp_path):
         runs = pd.concat([self.ratios({0: [0.9] * 2, 1: [0.5] * 2}, threshold) for threshold in (0.3, 0.5)])
@@ -622,17 +692,60 @@ class TestAlongAnAxis:
 
 
 class TestAllTogether:
-    def test_the_family_is_all_tests_of_all_claims_and_tracks(self, tmp_path):
-        values = [0.815, 0.83, 0.818, 0.86]
-        p = float(stats.ttest_1samp(values, 0.78, alternative="greater").pvalue)
-        assert 0.025 / 8 < p < 0.025  # enough alone, not enough among eight
-        test = {**VALUE, "bound": {"at_least": 0.78}}
-        alone = claims.decide(write_all(values), made_up.claims(tmp_path, ALL, test), 0.95)
-        assert one_row(alone)["verdict"] == "holds"
-        crowd = made_up.claims(tmp_path, ALL, test, *[{**VALUE, "bound": {"at_least": 0.84}}] * 7)
-        decided = claims.decide(write_all(values), crowd, 0.95)
-        assert decided.evidence[0]["p_holm"] == pytest.approx(8 * p)
-        assert decided.evidence[0]["verdict"] == "undecided"
+    VALUES: ClassVar[list[float]] = [0.815, 0.83, 0.818, 0.86]
+    PLAIN: ClassVar[dict[str, Any]] = {**VALUE, "scale": "plain", "bound": {"at_least": 0.78}}
+
+    def several(self, tmp_path: Path, *tests: list[dict[str, Any]]) -> Any:
+        """A claim for each list of tests, all of one source."""
+        common = {"source": "000", "experiment": "nema_lite", "statement": "s", "place": "p", "tracks": ["repaired"]}
+        named = {
+            f"000-{letter}": {**common, "tests": [{"name": f"it {index}", "unit": "u", **test} for test in of_claim]}
+            for index, (letter, of_claim) in enumerate(zip("abcdefgh", tests, strict=False))
+        }
+        path = tmp_path / "several.yaml"
+        path.write_text(yaml.safe_dump({"groups": ALL, "claims": named}))
+        return claims.read_claims(path)
+
+    def test_a_claim_holds_by_its_largest_p_value_whatever_the_number_of_its_tests(self, tmp_path):
+        p = float(stats.ttest_1samp(self.VALUES, 0.78, alternative="greater").pvalue)
+        assert 0.025 / 8 < p < 0.025
+        asked = made_up.claims(tmp_path, ALL, *[self.PLAIN] * 8)
+        row = one_row(claims.decide(write_all(self.VALUES), asked, 0.95))
+        assert (row["verdict"], row["threshold"]) == ("holds", pytest.approx(0.025))
+        assert row["p"] == pytest.approx(p)
+
+    def test_a_claim_fails_by_its_smallest_p_value_times_the_number_of_its_tests(self, tmp_path):
+        fails = {**self.PLAIN, "bound": {"at_least": 0.872}}
+        p = float(stats.ttest_1samp(self.VALUES, 0.872, alternative="less").pvalue)
+        assert 0.025 / 2 < p < 0.025
+        for tests, verdict in (([fails], "fails"), ([fails, self.PLAIN], "undecided")):
+            row = one_row(claims.decide(write_all(self.VALUES), made_up.claims(tmp_path, ALL, *tests), 0.95))
+            assert row["verdict"] == verdict
+
+    def test_the_family_is_the_claims_of_a_source(self, tmp_path):
+        others = [[{**self.PLAIN, "bound": {"at_least": 0.84}}]] * 7
+        decided = claims.decide(write_all(self.VALUES), self.several(tmp_path, [self.PLAIN], *others), 0.95)
+        row = decided.table.to_dict("records")[0]
+        assert (row["verdict"], row["uncorrected"]) == ("undecided", "holds")
+        assert row["threshold"] == pytest.approx(0.025 / 8)
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+    @given(
+        values=st.lists(st.floats(0.5, 1), min_size=4, max_size=6),
+        bounds=st.lists(st.floats(0.4, 1), min_size=1, max_size=3),
+        of_two=st.booleans(),
+    )
+    def test_a_verdict_is_what_the_corrected_interval_says(self, tmp_path, values, bounds, of_two):
+        tests = [[{**VALUE, "bound": {"at_least": bound}}] * (1 + of_two) for bound in bounds]
+        runs = write_all(values)
+        decided = claims.decide(runs, self.several(tmp_path, *tests), 0.95, resolved=made_up.known(runs))
+        for row, bound in zip(decided.table.to_dict("records"), bounds, strict=True):
+            if row["verdict"] == "holds":
+                assert row["corrected_low"] >= bound - 1e-6
+            elif row["verdict"] == "fails":
+                assert row["corrected_high"] <= bound + 1e-6
+            else:
+                assert row["corrected_low"] <= bound + 1e-6
 
     def test_a_claim_is_a_conjunction_and_shows_the_test_that_decided(self, tmp_path):
         runs = write_all(around(0.9))
@@ -674,10 +787,10 @@ class TestAllTogether:
         assert decided["estimate"].tolist() == pytest.approx([0.2, 0.9])
         assert decided["verdict"].tolist() == ["holds", "holds"]
 
-    def test_a_track_without_runs_is_undecided(self, tmp_path):
+    def test_a_track_without_runs_is_untested(self, tmp_path):
         asked = made_up.claims(tmp_path, ALL, VALUE, tracks=["published"])
         row = one_row(claims.decide(write_all(around(0.9)), asked, 0.95))
-        assert row["verdict"] == "undecided"
+        assert row["verdict"] == "untested"
         assert "asks for no run of nema_lite on this track" in row["reason"]
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
@@ -691,6 +804,16 @@ class TestAllTogether:
         for path, decided in (("a.json", first), ("b.json", second)):
             write_json(tmp_path / path, decided.evidence)
         assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+NOISE = [0.001, -0.001, 0.0, 0.002, -0.002, 0.0015, -0.0015, 0.0005, -0.0005, 0.0]
+"""Deviations of ten seeds: five could not show that most seeds succeed."""
+
+
+def what_runs_are(runs: pd.DataFrame) -> Resolved:
+    """Sizes and capacities at which every claim is decided."""
+    sizes = {"sequence_length": 200, "num_tagged": 3, "num_pairs": 32, "test_lengths": [20, 100], "test_items": [2, 6]}
+    return made_up.known(runs, num_test=100_000, config={"num_slots": 128}, **sizes)
 
 
 def whole_house(*, collapsed: bool = False) -> pd.DataFrame:
@@ -708,7 +831,8 @@ def whole_house(*, collapsed: bool = False) -> pd.DataFrame:
 def nema_lite(track: str, collapsed: bool) -> list[dict[str, Any]]:
     """Runs of source 000; collapsed, its gate closes at every penalty."""
     cells = []
-    for weight, ratio in {0: 1.0, 0.05: 0.5, 0.1: 0.3, 0.2: 0.08}.items():
+    ratios = {0: 1.0, 0.05: 0.5, 0.1: 0.3, 0.2: 0.2, 0.3: 0.12, 0.5: 0.09, 0.7: 0.08, 1: 0.07}
+    for weight, ratio in ratios.items():
         for threshold in (0.3, 0.5, 0.7):
             usage = 0.0 if collapsed else ratio
             on = 0.16 if collapsed else 0.99 if ratio < 1 else 0.9
@@ -728,12 +852,13 @@ def nema_lc(track: str, collapsed: bool) -> list[dict[str, Any]]:
     found = []
     for ablation in ("none", *own):
         rates = {name: rate if collapsed or own.get(ablation) == name else rate / 2 for name, rate in free.items()}
-        found += cell("nema_lc", lived(0.5 if collapsed else 0.9, rates, collapsed), {"ablation": ablation}, track)
+        accuracy = 0.9 if not collapsed else 0.5 if ablation == "none" else 0.7
+        found += cell("nema_lc", lived(accuracy, rates, collapsed), {"ablation": ablation}, track)
     rules = ("fifo", "lru", "least_used", "random_replacement")
     for model, accuracy in (*dict.fromkeys(rules, 0.6).items(), ("oracle_replacement", 0.95)):
         found += cell(model, lived(accuracy, free, collapsed=False), track=track)
     for model in ("no_memory", "full_attention"):
-        found += cell(model, {"test_accuracy_on": [0.898, 0.901, 0.9, 0.899, 0.902]}, track=track)
+        found += cell(model, {"test_accuracy_on": [0.9 + step for step in reversed(NOISE)]}, track=track)
     found = [{**row, "experiment": "nema_lc"} for row in found]
     for use in (True, False):
         rows = cell("nema_lc", lived(0.9, free, collapsed=False), {"use_memory": use}, track)
@@ -741,7 +866,9 @@ def nema_lc(track: str, collapsed: bool) -> list[dict[str, Any]]:
     for experiment in ("nema_lc_documents", "nema_lc_document_qa") if track == "repaired" else ():
         rows = cell("nema_lc", lived(0.9, free, collapsed=False))
         rows += [
-            row for model in ("no_memory", "full_attention") for row in cell(model, {"test_accuracy_on": around(0.5)})
+            row
+            for model in ("no_memory", "full_attention")
+            for row in cell(model, {"test_accuracy_on": [0.5 + step for step in NOISE]})
         ]
         found += [{**row, "experiment": experiment} for row in rows]
     return found
@@ -749,7 +876,7 @@ def nema_lc(track: str, collapsed: bool) -> list[dict[str, Any]]:
 
 def library(track: str, collapsed: bool) -> list[dict[str, Any]]:
     """Runs of source 004; collapsed, no memory is of use, and half of the slots are written."""
-    noise = [0.001, -0.001, 0.0, 0.002, -0.002]
+    noise = NOISE
     right, written = (0.6, 0.5) if collapsed else (0.995, 0.9)
     names = ("on", "off", "shuffled", "at_100", "at_20")
     known = {f"test_accuracy_{name}": right for name in names}
@@ -776,7 +903,7 @@ def library(track: str, collapsed: bool) -> list[dict[str, Any]]:
 
 def lived(accuracy: float, rates: dict[str, float], collapsed: bool) -> dict[str, list[float]]:
     """Metrics of a memory with a life, of five seeds."""
-    noise = [0.001, -0.001, 0.0, 0.002, -0.002]
+    noise = NOISE
     slopes = {"test_utilisation_slope": 1e-4, "train_utilisation_slope_training": 1e-5}
     slopes |= {"test_age_slope": 0.01, "train_age_slope_training": 0.01}
     small = {name: 100 * slope if collapsed else slope for name, slope in slopes.items()}
@@ -784,60 +911,72 @@ def lived(accuracy: float, rates: dict[str, float], collapsed: bool) -> dict[str
     plain |= {"test_utilisation": 0.6, "test_update_rate": 0.02, "test_operations_per_step": 1.5}
     over = dict.fromkeys(("test_over_budget", "train_over_budget"), 0.1 if collapsed else 0.0)
     found = {"test_accuracy_on": [accuracy + step for step in noise]}
-    found |= {name: [rate * (1 + step) for step in noise] for name, rate in {**rates, **plain}.items()}
+    found |= {name: [rate * (1 + step * (1 + rate)) for step in noise] for name, rate in {**rates, **plain}.items()}
     found |= {name: [slope * (1 + 10 * step) for step in noise] for name, slope in small.items()}
-    return found | {name: [share] * 5 for name, share in over.items()}
+    return found | {name: [share] * len(NOISE) for name, share in over.items()}
 
 
 def metrics(ratio: float, accuracy: float) -> dict[str, list[float]]:
-    noise = [0.001, -0.001, 0.0, 0.002, -0.002]
+    noise = NOISE
     noisy = {"validation_accuracy_on": accuracy, "test_accuracy_on": accuracy, "test_accuracy_shuffled": 0.1}
     noisy |= {"test_accuracy_off": min(accuracy, 0.16), "test_accuracy_random_writes": 0.2, "test_answer_written": 0.9}
     ratios = {"test_write_ratio": ratio, "validation_write_ratio": ratio}
-    exact = {name: [value] * 5 for name, value in ratios.items()}
+    exact = {name: [min(value * (1 + step), 1.0) for step in noise] for name, value in ratios.items()}
     return exact | {name: [value + step for step in noise] for name, value in noisy.items()}
 
 
 class TestTheClaimsOfTheProject:
     CLAIMS = PROJECT / "params/claims"
 
+    def decide(self, runs: pd.DataFrame) -> claims.Decisions:
+        return claims.decide(runs, claims.read_claims(self.CLAIMS), 0.95, resolved=what_runs_are(runs))
+
     def test_hold_where_all_is_as_claimed(self):
-        decided = claims.decide(whole_house(), claims.read_claims(self.CLAIMS), 0.95).table
-        names = [f"000-{letter}" for letter in "abcd"] + [f"001-{letter}" for letter in "abcde"]
+        decided = self.decide(whole_house()).table
+        names = [f"000-{letter}" for letter in "abcde"] + [f"001-{letter}" for letter in "abcde"]
         both = [(name, track) for name in [*names, "004-a"] for track in ("published", "repaired")]
         asked = sorted([*both, *((f"004-{letter}", "repaired") for letter in "bcf")])
         assert list(zip(decided["claim"], decided["track"], strict=True)) == asked
-        assert set(decided["verdict"]) == {"holds"}
+        for row in decided.to_dict("records"):
+            proven = row["claim"] in ("001-b", "004-f")
+            assert row["verdict"] == ("by construction" if proven else "holds"), row["reason"]
+            assert len(row["in_short"].split()) <= 8
 
     def test_fail_where_memories_do_nothing_of_what_is_claimed(self):
-        decided = claims.decide(whole_house(collapsed=True), claims.read_claims(self.CLAIMS), 0.95).table
-        assert set(decided["verdict"]) == {"fails"}
+        decided = self.decide(whole_house(collapsed=True)).table
+        for row in decided.to_dict("records"):
+            proven = row["claim"] in ("001-b", "004-f")
+            assert row["verdict"] == ("by construction" if proven else "fails"), row["reason"]
 
     def test_every_number_beside_a_claim_is_found(self):
-        decided = claims.decide(whole_house(), claims.read_claims(self.CLAIMS), 0.95)
+        decided = self.decide(whole_house())
         assert not [entry["test"] for entry in decided.evidence if entry["missing"] or entry["failed"]]
 
-    def test_a_source_without_runs_is_undecided_and_changes_no_number_of_the_other(self):
-        runs, asked = whole_house(), claims.read_claims(self.CLAIMS)
-        both = claims.decide(runs, asked, 0.95).table
-        alone = claims.decide(runs[runs["experiment"] == "nema_lite"], asked, 0.95).table
+    def test_a_source_without_runs_is_untested_and_changes_no_number_of_the_other(self):
+        runs = whole_house()
+        both = self.decide(runs).table
+        alone = self.decide(runs[runs["experiment"] == "nema_lite"]).table
         of_000 = both["claim"].str.startswith("000")
-        assert set(alone[~of_000]["verdict"]) == {"undecided"}
+        assert set(alone[~of_000]["verdict"]) == {"untested", "by construction"}
         pd.testing.assert_series_equal(alone[of_000]["estimate"], both[of_000]["estimate"])
 
     def test_the_table_reads_back_and_the_evidence_is_plain(self, tmp_path):
-        decided = claims.decide(whole_house(), claims.read_claims(self.CLAIMS), 0.95)
+        decided = self.decide(whole_house())
         decided.table.to_csv(tmp_path / "claims.csv", index=False)
         pd.testing.assert_frame_equal(claims.read_verdicts(tmp_path / "claims.csv"), decided.table)
         write_json(tmp_path / "e.json", decided.evidence)
         evidence = json.loads((tmp_path / "e.json").read_text())
         assert all("/model=" in directory for entry in evidence for directory in entry["runs"])
-        assert all(entry["verdict"] == "holds" for entry in evidence if entry["decides"])
+        verdicts = {entry["verdict"] for entry in evidence if entry["decides"]}
+        assert verdicts == {"holds", "by construction"}
 
     def test_an_unknown_verdict_in_the_table_is_refused(self, tmp_path):
         path = tmp_path / "claims.csv"
-        path.write_text("claim,track,verdict,estimate,low,high,n,unit,reason\n000-a,repaired,perhaps,1,1,1,5,u,r\n")
-        with pytest.raises(DataError, match="column 'verdict', row 2: 'perhaps'; allowed: holds, fails, undecided"):
+        fields = dict.fromkeys(claims.VERDICTS.head, "1") | {"track": "repaired", "verdict": "perhaps"}
+        path.write_text(f"{','.join(fields)}\n{','.join(fields.values())}\n")
+        with pytest.raises(
+            DataError, match="column 'verdict', row 2: 'perhaps'; allowed: holds, fails, undecided, untested"
+        ):
             claims.read_verdicts(path)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -41,22 +40,6 @@ class TestProportions:
 
     def test_of_nothing_are_unknown(self):
         assert all(map(math.isnan, statistics.proportion_interval(0, 0, 0.95)[1:]))
-        assert all(map(math.isnan, statistics.proportion_beyond(0, 0, 0.5, above=True)))
-
-    def test_tests_add_up_the_tail(self):
-        # 4 or 5 of 5 fair coins: (5 + 1) / 32; at most 4: 31 / 32
-        assert statistics.proportion_beyond(4, 5, 0.5, above=True) == pytest.approx((6 / 32, 31 / 32))
-        assert statistics.proportion_beyond(4, 5, 0.5, above=False) == pytest.approx((31 / 32, 6 / 32))
-
-    @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.01, 0.99))
-    def test_a_bound_below_the_interval_is_passed_and_one_within_is_not(self, counts, bound):
-        successes, n = counts
-        interval = statistics.proportion_interval(successes, n, 0.95)
-        p = statistics.proportion_beyond(successes, n, bound, above=True)
-        if abs(bound - interval.low) > 1e-6:
-            assert (p.beyond <= 0.025) == (bound < interval.low)
-        if abs(bound - interval.high) > 1e-6:
-            assert (p.opposite <= 0.025) == (bound > interval.high)
 
 
 class TestMeanInterval:
@@ -103,52 +86,21 @@ def test_interquartile_mean_wants_eight_values():
     assert math.isnan(statistics.interquartile_mean([1] * 7))
 
 
-class TestMeanBeyond:
-    @given(st.lists(NUMBERS, min_size=2, max_size=12), NUMBERS)
-    def test_agrees_with_scipy(self, values, bound):
-        assume(np.std(values) > 1e-3)
-        for above, word in ((True, "greater"), (False, "less")):
-            p = statistics.mean_beyond(values, bound, above=above, inclusive=True)
-            assert p.beyond == pytest.approx(stats.ttest_1samp(values, bound, alternative=word).pvalue, abs=1e-9)
-            assert p.beyond + p.opposite == pytest.approx(1)
-
-    @pytest.mark.parametrize(
-        ("value", "above", "inclusive", "beyond"),
-        [
-            (0.3 - 0.1, True, True, True),  # 0.19999999999999998: lies on the bound, rounding aside
-            (0.3 - 0.1, True, False, False),
-            (0.3 - 0.1, False, True, True),
-            (0.3 - 0.1, False, False, False),
-            (0.21, True, False, True),
-            (0.21, False, True, False),
-        ],
-    )
-    def test_equal_values_decide_by_themselves(self, value, above, inclusive, beyond):
-        p = statistics.mean_beyond([value] * 3, 0.2, above=above, inclusive=inclusive)
-        assert p == (float(not beyond), float(beyond))
-
-    @pytest.mark.parametrize("values", [[], [0.5], [0.5, math.nan], [math.nan, math.nan]])
-    def test_too_little_decides_nothing(self, values):
-        assert all(map(math.isnan, statistics.mean_beyond(values, 0.0, above=True, inclusive=True)))
-
-
 class TestHolm:
     def test_is_that_of_the_textbook(self):
-        # m = 4, sorted .005, .01, .03, .04: 4·.005, 3·.01, 2·.03, then .04 raised to .06
-        assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+        """Adjusted p values of 0.01, 0.04, 0.03 and 0.005 are 0.03, 0.06, 0.06 and 0.02."""
+        assert statistics.holm_steps([0.01, 0.04, 0.03, 0.005], 0.05) == [3, 2, 2, 4]
 
-    @given(P_VALUES)
-    def test_never_smaller_keeps_the_order_stays_a_probability(self, p_values):
-        adjusted = statistics.holm(p_values)
-        assert all(p <= q <= 1 for p, q in zip(p_values, adjusted, strict=True))
-        order = np.argsort(p_values, kind="stable")
-        assert (np.diff(np.array(adjusted)[order]) >= 0).all()
-
-    @given(P_VALUES)
-    def test_a_test_without_p_value_counts_into_the_family(self, p_values):
-        *adjusted, last = statistics.holm([*p_values, math.nan])
-        assert last == 1
-        assert adjusted == statistics.holm([*p_values, 1.0])[:-1]
+    @given(P_VALUES, st.floats(0.001, 0.5))
+    def test_rejects_what_the_procedure_rejects(self, p_values, level):
+        order = sorted(range(len(p_values)), key=p_values.__getitem__)
+        rejected = set()
+        for rank, index in enumerate(order):
+            if p_values[index] * (len(p_values) - rank) > level:
+                break
+            rejected.add(index)
+        steps = statistics.holm_steps(p_values, level)
+        assert {index for index, p in enumerate(p_values) if p * steps[index] <= level} == rejected
 
 
 def test_a_pair_without_its_other_half_is_nan():

@@ -550,3 +550,20 @@ def test_impossible_sizes_are_refused_in_one_line(options: dict[str, int], messa
     with pytest.raises(ParameterError) as refusal:
         DNCCell(**sizes)
     assert str(refusal.value) == message
+
+
+@given(num_slots=st.integers(1, 24), steps=st.integers(1, 40), heads=st.integers(1, 3))
+@settings(max_examples=20)
+def test_every_step_is_allocated_a_free_slot_while_there_is_one(num_slots: int, steps: int, heads: int) -> None:
+    """So the share of slots that a sequence writes follows from its length and the memory's size."""
+    cell = make_cell(runs=1, size=(num_slots, 2, heads))
+    with torch.no_grad():
+        cell.interface.bias[:, -2 - heads : -2] = -40.0  # nothing is freed
+        cell.interface.bias[:, -2:] = 40.0  # allocation alone, and every step writes
+    state, most = cell.initial_state(1), torch.zeros(num_slots, dtype=torch.float64)
+    inputs = torch.randn(steps, 3, generator=torch.Generator().manual_seed(steps), dtype=torch.float64)
+    for x in inputs:
+        with torch.no_grad():
+            _, state = cell.step(x[None, None], state)
+        most = torch.maximum(most, state.write_weights[0, 0, 0])
+    assert (most > 0.5).sum() == min(steps, num_slots)

@@ -136,3 +136,17 @@ def test_with_a_budget_of_one_giving_up_and_writing_take_two_steps(cap: float) -
         state = step.state
     filled = round(2 * cap)
     assert seen == ([WRITTEN] * filled + [FORGOTTEN, WRITTEN] * 3)[:6]
+
+
+@given(st.sampled_from(sorted(PRIORITIES)), st.integers(1, 6), st.integers(2, 4), st.integers(0, 2**32 - 1))
+def test_a_memory_that_is_full_stays_full(policy: str, num_slots: int, budget: int, seed: int) -> None:
+    """So the share of slots in use has no slope once as many steps as slots have written, whatever is replaced."""
+    rng = np.random.default_rng(seed)
+    state = initial_state(1, 1, num_slots, 1)
+    used = []
+    for now in range(4 * num_slots):
+        wanted = float(now < num_slots or rng.random() < 0.7)
+        priority = PRIORITIES[policy](state)
+        state = step_by_rule(state, priority, torch.tensor([[wanted]]), float(now), budget, 1.0).state
+        used.append(int(state.alive.sum()))
+    assert used[num_slots - 1 :] == [num_slots] * (3 * num_slots + 1)

@@ -22,6 +22,7 @@ rule claims:
         preset=params_file,
         claims=lambda wildcards, input: source("params/claims"),
         values=preset_values("confidence"),
+        resolved=RESOLVED,
         code=fingerprint("palimpsest.analysis.tables", "palimpsest.analysis.claims"),
     shell:
         "python -m palimpsest claims --params {params.preset:q} --claims {params.claims:q} > {log:q} 2>&1"

@@ -17,6 +17,7 @@ from palimpsest import sources as manifests
 from palimpsest.planning import manifest_files, plan, schedule
 from palimpsest.planning.presets import errors_of_sources, read_params
 from palimpsest.foundation.errors import PalimpsestError, ParameterError
+from palimpsest.foundation.files import digest
 from palimpsest.planning.provenance import fingerprint
 from palimpsest.rendering import kinds
 from palimpsest.runtime import prefork
@@ -117,6 +118,11 @@ def experiment_values(wildcards):
     return plain({**values, "experiments": values["experiments"][wildcards.experiment]})
 
 
+def digest_of_runs():
+    """Return a hash of what all runs resolve to: verdicts depend on sizes and capacities, defaults included."""
+    return digest({base: kind.values for base, kind in SCHEDULE.kinds.items()})
+
+
 def data_of(wildcards):
     """Return what a data set depends on: the task with its defaults, and its code."""
     return SCHEDULE.data[f"data/{wildcards.experiment}/track={wildcards.track}{wildcards.part}"]
@@ -162,6 +168,7 @@ def files_of_dynamics(*experiments):
 PRESET_FILE, PRESET, SCHEDULE = or_stop(checked_preset)
 PACKS = or_stop(planned_packs)
 EXPERIMENTS = sorted(PRESET.experiments)
+RESOLVED = digest_of_runs()
 # Targets of their own, because a clone has the tables and the paper from git, and Snakemake would not build their inputs.
 DATA = files_of_data(*plan.DATA_FILES)
 RUNS = files_of_runs("final.json")

@@ -5,6 +5,9 @@ cells that are left (later keys break ties). Only metrics of the validation spli
 measured on the test split. A claim holds on a track if all its ``tests`` hold there. What is listed under ``also`` is
 reported beside it and decides nothing. ``on_track`` has the differences of one track, ``tracks`` the only tracks of a
 test, and ``experiment`` the experiment of a test whose runs are not in the claim's own.
+
+A test is decided only where its ``conditions`` are met and those of its claim; else its verdict is ``untested``. What
+is true by construction names the test that proves it under ``property`` and has no verdict.
 """
 
 from __future__ import annotations
@@ -47,6 +50,59 @@ class Limits(Section):
             and (self.above is None or mean > self.above)
             and (self.below is None or mean < self.below)
         )
+
+
+class Learnt(Section):
+    """One of these groups has learnt: its mean lies above floor + share · (ceiling - floor)."""
+
+    groups: tuple[str, ...] = Field(min_length=1, description="one of which must have learnt")
+    metric: str = Field("test_accuracy_on", description="by which metric")
+    share: float = Field(0.5, ge=0, le=1, description="how far between the floor and the ceiling")
+    tracks: tuple[TrackName, ...] | None = Field(None, description="where it is asked; everywhere if not given")
+
+
+class Capacity(Section):
+    """The memory of a group has at least as many slots as there are items, or fewer."""
+
+    group: str
+    items: int | str | None = Field(None, description="at least so many slots; a name: a parameter of the task")
+    fewer_than: int | str | None = Field(None, description="fewer slots than this; a name: a parameter of the task")
+    tracks: tuple[TrackName, ...] | None = Field(None, description="where it is asked; everywhere if not given")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Capacity:
+        if (self.items is None) == (self.fewer_than is None):
+            raise ValueError("not one limit; allowed: one of items, fewer_than")
+        return self
+
+
+class Size(Section):
+    """A parameter of the task lies within limits; of several values, the largest."""
+
+    parameter: str = Field(description="a parameter of the task")
+    limits: Limits
+    tracks: tuple[TrackName, ...] | None = Field(None, description="where it is asked; everywhere if not given")
+
+
+class Conditions(Section):
+    """What must be met before anything is decided."""
+
+    learnt: tuple[Learnt, ...] = Field((), description="groups that must have learnt the task")
+    capacity: tuple[Capacity, ...] = Field((), description="what the memory must be able to hold")
+    sizes: tuple[Size, ...] = Field((), description="the sizes that the claim speaks of")
+
+    def on(self, track: str) -> Conditions:
+        """The conditions that are asked on a track."""
+        parts = {name: getattr(self, name) for name in ("learnt", "capacity", "sizes")}
+        return Conditions(
+            **{name: tuple(one for one in found if track in (one.tracks or (track,))) for name, found in parts.items()}
+        )
+
+    def groups(self) -> Iterator[str]:
+        """Names of the groups that they refer to."""
+        for one in self.learnt:
+            yield from one.groups
+        yield from (one.group for one in self.capacity)
 
 
 class Order(Section):
@@ -163,6 +219,7 @@ class CriterionChange(Section):
     unit: str | None = None
     minus: Minus | None = None
     bound: Bound | None = None
+    property: str | None = None
 
 
 _NEEDS: dict[Kind, frozenset[str]] = {
@@ -188,6 +245,10 @@ class Criterion(Section):
     Where b of a reduction is 0 or less there is nothing to lower: the seed has no number, and counts as failed, so that
     the test cannot hold, whatever the bound.
 
+    ``scale`` is what a value can be, on which intervals depend: a ``share`` of test examples lies from 0 to 1, and
+    which examples were drawn is part of its interval; a ``rate`` lies there too, but has so many steps in each example
+    that the examples drawn matter little beside the seeds; ``plain`` is any number.
+
     ``absolute`` takes a value or a difference without its sign in every seed, for a number that is claimed to be small
     either way. The mean of |x| is at least |the mean of x|, so that a bound from above is tested conservatively; noise
     would help a bound from below, which is refused.
@@ -202,11 +263,20 @@ class Criterion(Section):
     tracks: tuple[TrackName, ...] | None = Field(None, description="where it is asked; all of the claim's if not given")
     relative_to: str | None = None
     absolute: bool = False
+    scale: Literal["share", "rate", "plain"] = Field(
+        "share", description="share: of test examples; rate: of many steps of each example; plain: any number"
+    )
     minus: Minus | None = None
     axis: str | None = None
     between: tuple[float, float] | None = None
     success: Bound | None = None
     bound: Bound | None = None
+    property: str | None = Field(
+        None,
+        pattern=r"^tests/[a-z0-9_/]+\.py::test_[a-z0-9_]+$",
+        description="true by construction: the test that proves it",
+    )
+    conditions: Conditions = Field(Conditions(), description="what must be met, beside the claim's conditions")
     on_track: dict[TrackName, CriterionChange] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -249,6 +319,7 @@ class Criterion(Section):
         """Names of the groups that it refers to, on any track."""
         for part in (self, *self.on_track.values()):
             yield from (name for name in (part.group, part.minus and part.minus.group) if name)
+        yield from self.conditions.groups()
 
 
 class Claim(Section):
@@ -259,6 +330,7 @@ class Claim(Section):
     statement: str = Field(min_length=1, description="the claim in our words")
     place: str = Field(min_length=1, description="where the source makes it")
     tracks: tuple[TrackName, ...] = ("published", "repaired")
+    conditions: Conditions = Field(Conditions(), description="what must be met before anything is decided")
     tests: tuple[Criterion, ...] = Field(description="all must hold")
     also: tuple[Criterion, ...] = Field((), description="numbers beside it, which decide nothing")
 
@@ -298,11 +370,11 @@ class Claims(Section):
         for name, claim in self.claims.items():
             if not name.startswith(f"{claim.source}-"):
                 raise ValueError(f"claim {name!r} of source {claim.source!r}; allowed: {claim.source}-a, …")
-            for criterion in (*claim.tests, *claim.also):
-                for group in criterion.groups():
-                    if group not in self.groups:
-                        known = ", ".join(sorted(self.groups))
-                        raise ValueError(f"claim {name!r} refers to group {group!r}; allowed: {known}")
+            criteria = (*claim.tests, *claim.also)
+            for group in (*claim.conditions.groups(), *(group for one in criteria for group in one.groups())):
+                if group not in self.groups:
+                    known = ", ".join(sorted(self.groups))
+                    raise ValueError(f"claim {name!r} refers to group {group!r}; allowed: {known}")
         return self
 
 

@@ -4,32 +4,48 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pandas import DataFrame
 
 from palimpsest.analysis.claim_file import Claims
 from palimpsest.analysis.claim_file import read_claims as read_claims
+from palimpsest.analysis.conditions import Checked, check
 from palimpsest.analysis.frames import COUNT, NAME, NUMBER, TEXT, Layout, axes_of, one_of, read_frame, tidy
-from palimpsest.analysis.measure import Cell, Measured, TrackRuns, Verdict, measure
+from palimpsest.analysis.measure import Cell, Choice, Measured, Resolved, TrackRuns, measure
 from palimpsest.analysis.runs import run_directory
-from palimpsest.analysis.statistics import Interval, PValues, holm
+from palimpsest.analysis.statistics import Interval, PValues, holm_steps
 from palimpsest.foundation.errors import ParameterError
 
+Verdict = Literal["holds", "fails", "undecided", "untested", "by construction"]
+WORDS: tuple[Verdict, ...] = ("holds", "fails", "undecided", "untested", "by construction")
+"""All verdicts. By construction: what code and sizes imply whatever is learnt, which a property test proves."""
 VERDICTS = Layout(
     {
         "claim": NAME,
         "track": one_of("published", "repaired"),
-        "verdict": one_of("holds", "fails", "undecided"),
+        "verdict": one_of(*WORDS),
         "estimate": NUMBER,
         "low": NUMBER,
         "high": NUMBER,
         "n": COUNT,
         "unit": TEXT,
         "reason": TEXT,
+        "in_short": TEXT,
+        "test": TEXT,
+        "bound": TEXT,
+        "p": NUMBER,
+        "threshold": NUMBER,
+        "corrected_low": NUMBER,
+        "corrected_high": NUMBER,
+        "conditions": TEXT,
+        "property": TEXT,
+        "uncorrected": one_of(*WORDS),
+        "half_of_seeds": one_of(*WORDS),
+        "same_seeds_choose": one_of(*WORDS),
     },
     {},
     axes=False,
@@ -47,120 +63,281 @@ class Decisions(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A test with its verdict; a test that is reported beside a claim and decides nothing has none."""
+class Test:
+    """What was measured for one test, and whether it may be decided."""
 
     measured: Measured
-    interval: Interval
-    p: PValues
-    adjusted: PValues
-    verdict: Verdict | None
+    conditions: tuple[Checked, ...] = ()
+    decides: bool = True
+
+    @property
+    def by_construction(self) -> bool:
+        """Whether a property test proves it."""
+        return self.measured.criterion.property is not None
+
+    @property
+    def unmet(self) -> str:
+        """The first condition that is not met, in words; empty if all are."""
+        return next((one.found for one in self.conditions if not one.met), "")
+
+    @functools.cached_property
+    def p(self) -> PValues:
+        """The p values of its numbers, as if nothing else were tested."""
+        return self.measured.p_values()
+
+    @property
+    def p_holds(self) -> float:
+        """How probable such numbers are if it is not as claimed; 1 if it cannot hold."""
+        cannot = self.unmet or self.measured.failed or self.measured.missing or math.isnan(self.p.beyond)
+        return 1.0 if cannot else self.p.beyond
+
+    @property
+    def p_fails(self) -> float:
+        """How probable such numbers are if it is as claimed; 1 if it cannot fail, 0 if no cell is as claimed."""
+        if self.measured.missing:
+            return 0.0 if self.measured.missing_fails else 1.0
+        return 1.0 if self.unmet or math.isnan(self.p.opposite) else self.p.opposite
 
 
-def decide(runs: DataFrame, claims: Claims, confidence: float, file: Path | str = "params/claims") -> Decisions:
+@dataclass(frozen=True)
+class Ruling:
+    """A claim on a track with its verdict, and the level at which its tests were decided."""
+
+    claim: str
+    track: str
+    tests: tuple[Test, ...]
+    verdict: Verdict
+    decisive: Test
+    threshold: float
+    """The level that p was compared with; NaN where nothing was decided."""
+    p: float
+
+
+def decide(
+    runs: DataFrame,
+    claims: Claims,
+    confidence: float,
+    file: Path | str = "params/claims",
+    resolved: Resolved | None = None,
+) -> Decisions:
     """Decide every claim on each of its tracks.
 
-    A test holds if its one-sided p value, adjusted by Holm's method over all tests of all claims of its source on all
-    tracks, is at most (1 − confidence) / 2. It fails if the same is true of the opposite side; else it is undecided. A
-    test never holds if one of its runs is missing, diverged or lacks a number; in a success rate, a diverged run counts
-    as a failure. A claim holds if all its tests hold, fails if one fails, and is undecided otherwise. Its row has the
-    numbers of the decisive test: the first that fails, else the first that is undecided, else the first.
+    A test is decided only if its conditions are met. A claim holds if all its tests do: the largest of their p values
+    counts, uncorrected within the claim (an intersection-union test). It fails if one of its tests does: the smallest
+    p value of the opposite counts, times the number of its tests (Bonferroni). Either is corrected by Holm's method
+    over all claims of a source on all tracks, and compared with (1 - confidence) / 2. Else it is untested if a test
+    of it has an unmet condition, and otherwise undecided. A claim never holds if one of its runs is missing, diverged
+    or lacks a number; in a success rate, a diverged run counts as a failure. What is true by construction is not
+    decided.
+
+    Its row has the numbers of the decisive test: the one with the largest p value, or, where the claim fails, that with
+    the smallest p value of the opposite, or, where it is untested, the first that is.
 
     Args:
         runs: from ``collect`` or ``read_runs``.
         claims: from ``read_claims``.
         confidence: level of the intervals and of the verdicts.
         file: file of the claims, for messages.
+        resolved: what each run resolves to, for sizes, capacities and numbers of examples; directory of the run →
+            ``task`` and ``config`` → parameters.
 
     Raises:
         ParameterError: a claim names a metric or an axis that the runs do not have, or leaves several cells where one
             is needed.
     """
-    tests: list[Measured] = []
-    beside: list[Measured] = []
-    order = [(name, track) for name, claim in sorted(claims.claims.items()) for track in sorted(claim.tracks)]
-    picked = functools.cache(lambda experiment, track: TrackRuns.of(runs, experiment, track, claims.groups))
-    for name, track in order:
-        claim = claims.claims[name]
-        try:
-            for criteria, found in ((claim.tests, tests), (claim.also, beside)):
-                for one in criteria:
-                    if track in claim.asked_on(one):
-                        found += measure(name, one.on(track), picked(one.experiment or claim.experiment, track))
-        except ParameterError as error:
-            raise ParameterError(f"{file}: claims.{name}: {error}") from None
-    judged = [
-        one
-        for source in sorted({claim.source for claim in claims.claims.values()})
-        for one in judge([test for test in tests if claims.claims[test.claim].source == source], confidence)
+    known = resolved or {}
+    measured = measure_all(runs, claims, file, known)
+    rulings = rule(measured, claims, confidence)
+    variants = {
+        "uncorrected": rule(measured, claims, confidence, corrected=False),
+        "half_of_seeds": rule(measure_all(half(runs), claims, file, known), claims, confidence),
+        "same_seeds_choose": rule(measure_all(runs, claims, file, known, "same_seeds"), claims, confidence),
+    }
+    rows = [
+        _row(ruling, confidence) | {name: others[index].verdict for name, others in variants.items()}
+        for index, ruling in enumerate(rulings)
     ]
-    rows = [_row(name, track, [one for one in judged if _of(one, name, track)], confidence) for name, track in order]
-    no_p = PValues(math.nan, math.nan)
-    judged += [Judged(one, one.interval(confidence), one.p_values(), no_p, None) for one in beside]
     axes = axes_of(runs)
-    evidence = [_evidence(one, axes) for name, track in order for one in judged if _of(one, name, track)]
+    evidence = [
+        _evidence(test, axes, confidence, ruling)
+        for ruling in rulings
+        for test in (*ruling.tests, *(one for one in measured[ruling.claim, ruling.track] if not one.decides))
+    ]
     return Decisions(tidy(DataFrame(rows, columns=list(VERDICTS.head))), evidence)
 
 
-def _of(one: Judged, claim: str, track: str) -> bool:
-    return (one.measured.claim, one.measured.track) == (claim, track)
+def half(runs: DataFrame) -> DataFrame:
+    """Return the runs of the first half of the seeds, the middle one included."""
+    seeds = sorted(set(runs["seed"]))
+    return runs[runs["seed"].isin(seeds[: math.ceil(len(seeds) / 2)])]
 
 
-def judge(tests: Sequence[Measured], confidence: float) -> list[Judged]:
-    """Decide a family of tests; each direction is corrected over the whole family."""
-    p_values = [test.p_values() for test in tests]
-    beyond, opposite = holm([p.beyond for p in p_values]), holm([p.opposite for p in p_values])
+def measure_all(
+    runs: DataFrame, claims: Claims, file: Path | str, resolved: Resolved, choice: Choice = "other_seeds"
+) -> dict[tuple[str, str], list[Test]]:
+    """Return the tests of every claim on each track, with their numbers and conditions; then what is beside them."""
+
+    @functools.cache
+    def picked(experiment: str, track: str) -> TrackRuns:
+        return replace(TrackRuns.of(runs, experiment, track, claims.groups, resolved), choice=choice)
+
+    found: dict[tuple[str, str], list[Test]] = {}
+    for name, claim in sorted(claims.claims.items()):
+        for track in sorted(claim.tracks):
+            tests = found.setdefault((name, track), [])
+            try:
+                for criteria, decides in ((claim.tests, True), (claim.also, False)):
+                    for one in criteria:
+                        if track in claim.asked_on(one):
+                            of_track = picked(one.experiment or claim.experiment, track)
+                            for measured in measure(name, one.on(track), of_track):
+                                asked = decides and measured.criterion.property is None
+                                conditions = check(claim, measured, of_track) if asked else []
+                                tests.append(Test(measured, tuple(conditions), decides))
+            except ParameterError as error:
+                raise ParameterError(f"{file}: claims.{name}: {error}") from None
+    return found
+
+
+def rule(
+    measured: Mapping[tuple[str, str], Sequence[Test]], claims: Claims, confidence: float, *, corrected: bool = True
+) -> list[Ruling]:
+    """Return the verdict of every claim on each track; each direction is corrected over the claims of a source."""
     level = (1 - confidence) / 2
-    judged = []
-    for test, p, *adjusted in zip(tests, p_values, beyond, opposite, strict=True):
-        verdict: Verdict = "undecided"
-        if test.missing:
-            verdict = test.verdict_if_missing
-        elif adjusted[0] <= level and not test.failed:
-            verdict = "holds"
-        elif adjusted[1] <= level:
-            verdict = "fails"
-        judged.append(Judged(test, test.interval(confidence), p, PValues(*adjusted), verdict))
-    return judged
+    rulings = {}
+    for source in sorted({claim.source for claim in claims.claims.values()}):
+        tests = {
+            key: tuple(test for test in found if test.decides)
+            for key, found in measured.items()
+            if claims.claims[key[0]].source == source
+        }
+        family = [key for key, found in tests.items() if not all(test.by_construction for test in found)]
+        holds = [max(test.p_holds for test in _decided(tests[key])) for key in family]
+        fails = [_bonferroni(_decided(tests[key]), corrected) for key in family]
+        steps = zip(*(holm_steps(p, level) if corrected else [1] * len(p) for p in (holds, fails)), strict=True)
+        for key, *decided in zip(family, holds, fails, steps, strict=True):
+            rulings[key] = _ruling(key, tests[key], decided, level, corrected=corrected)
+        for key in tests.keys() - set(family):
+            rulings[key] = Ruling(*key, tests[key], "by construction", tests[key][0], math.nan, math.nan)
+    return [rulings[key] for key in measured]
 
 
-def _row(claim: str, track: str, tests: list[Judged], confidence: float) -> dict[str, Any]:
+def _decided(tests: Sequence[Test]) -> list[Test]:
+    return [test for test in tests if not test.by_construction]
+
+
+def _bonferroni(tests: Sequence[Test], corrected: bool) -> float:
+    return min(1.0, min(test.p_fails for test in tests) * (len(tests) if corrected else 1))
+
+
+def _ruling(
+    key: tuple[str, str], tests: tuple[Test, ...], decided: Sequence[Any], level: float, *, corrected: bool
+) -> Ruling:
+    """Return the verdict from the p values of holding and of failing, and how many tests each is corrected for."""
+    holds, fails, (steps_holds, steps_fails) = decided
+    own = _decided(tests)
+    for_all, for_one = level / steps_holds, level / steps_fails / (len(own) if corrected else 1)
+    by_holding: Callable[[Test], float] = lambda test: test.p_holds  # noqa: E731
+    by_failing: Callable[[Test], float] = lambda test: test.p_fails  # noqa: E731
+    if holds <= for_all:
+        return Ruling(*key, tests, "holds", max(own, key=by_holding), for_all, holds)
+    if fails * steps_fails <= level:
+        decisive = min(own, key=by_failing)
+        return Ruling(*key, tests, "fails", decisive, for_one, decisive.p_fails)
+    untested = [test for test in own if test.unmet]
+    if untested:
+        return Ruling(*key, tests, "untested", untested[0], math.nan, math.nan)
+    decisive = max(own, key=by_holding)
+    return Ruling(*key, tests, "undecided", decisive, for_all, decisive.p_holds)
+
+
+def _row(ruling: Ruling, confidence: float) -> dict[str, Any]:
     """Return a row of the table: the verdict, and the numbers of the decisive test."""
-    verdicts = [test.verdict for test in tests]
-    verdict = next(word for word in ("fails", "undecided", "holds") if word in verdicts)
-    decisive = tests[verdicts.index(verdict)]
-    interval = decisive.interval
-    reason = sentence(decisive, confidence)
-    if len(tests) > 1:
-        reason += f"; {verdicts.count('holds')} of {len(tests)} tests hold"
+    measured, interval = ruling.decisive.measured, ruling.decisive.measured.interval(confidence)
+    criterion, corrected = measured.criterion, _corrected(ruling.decisive, ruling.threshold)
     return {
-        "claim": claim,
-        "track": track,
-        "verdict": verdict,
+        "claim": ruling.claim,
+        "track": ruling.track,
+        "verdict": ruling.verdict,
         "estimate": interval.mean,
         "low": interval.low,
         "high": interval.high,
         "n": interval.n,
-        "unit": decisive.measured.criterion.unit,
-        "reason": reason,
+        "unit": criterion.unit,
+        "reason": sentence(ruling, confidence),
+        "in_short": in_short(ruling, interval),
+        "test": criterion.name,
+        "bound": str(criterion.bound),
+        "p": ruling.p,
+        "threshold": ruling.threshold,
+        "corrected_low": corrected.low,
+        "corrected_high": corrected.high,
+        "conditions": _conditions_in_words(ruling.tests),
+        "property": criterion.property or "",
     }
 
 
-def sentence(test: Judged, confidence: float) -> str:
-    """Describe the result of a test in words: the number, the claimed bound, the cells, and what went wrong."""
-    measured, interval = test.measured, test.interval
-    criterion = measured.criterion
+def _corrected(test: Test, threshold: float) -> Interval:
+    """Return the interval whose limits are compared with the bound: its level is the corrected one."""
+    if math.isnan(threshold) or test.measured.missing:
+        return Interval(0, math.nan, math.nan, math.nan, math.nan)
+    return test.measured.interval(1 - 2 * threshold)
+
+
+def _conditions_in_words(tests: Sequence[Test]) -> str:
+    found = list(dict.fromkeys(one for test in tests for one in test.conditions))
+    if not found:
+        return "none asked"
+    unmet = list(dict.fromkeys(one.found for one in found if not one.met))
+    met = f"{sum(one.met for one in found)} of {len(found)} met"
+    return f"{met}; not met: {'; '.join(unmet)}" if unmet else met
+
+
+def in_short(ruling: Ruling, interval: Interval) -> str:
+    """Return the reason in eight words at most."""
+    test, measured = ruling.decisive, ruling.decisive.measured
+    if ruling.verdict == "by construction":
+        return "true by construction, which a property test proves"
+    if ruling.verdict == "untested":
+        return next(one.short for one in test.conditions if not one.met)
+    if measured.missing:
+        return "no cell is as the claim says"
+    if interval.n == 0:
+        return "no seed has a number"
+    return f"{interval.mean:.3g}, claimed {measured.criterion.bound}"
+
+
+def sentence(ruling: Ruling, confidence: float) -> str:
+    """Describe in words what decided: the number, the claimed bound, the level, the cells, and what went wrong."""
+    test, measured = ruling.decisive, ruling.decisive.measured
+    criterion, interval = measured.criterion, measured.interval(confidence)
+    if ruling.verdict == "by construction":
+        return f"{criterion.name} follows by construction: {criterion.property} proves it"
     if measured.missing:
         return f"{criterion.name}: {measured.missing}"
     text = f"{criterion.name} is {_spread(interval, confidence)}, claimed {criterion.bound}"
-    if test.verdict == "undecided" and interval.n > 1 and not measured.failed:
-        nearer = min(test.adjusted.beyond, test.adjusted.opposite)
-        text += f", which these seeds do not decide (adjusted p = {nearer:.2g})"
+    if ruling.verdict == "untested":
+        return f"not tested: {test.unmet}; {text}; {_cells_in_words(measured.cells)}"
+    text += _level_in_words(ruling)
     text += f"; {_cells_in_words(measured.cells)}"
     if measured.failed:
         affected = sum(1 for value in measured.values.values() if math.isnan(value))
         text += f"; {affected} of {len(measured.values)} seeds failed ({', '.join(measured.failed)}): so it cannot hold"
-    return text
+    own = [_verdict_of(one, ruling) for one in _decided(ruling.tests)]
+    return f"{text}; {own.count('holds')} of {len(own)} tests hold" if len(own) > 1 else text
+
+
+def _level_in_words(ruling: Ruling) -> str:
+    """Describe the corrected interval and the threshold that decided, or that these seeds did not reach."""
+    interval = _corrected(ruling.decisive, ruling.threshold)
+    if interval.n < 2:
+        return ""
+    p, needed = ruling.p, f"{ruling.threshold:.2g} needed"
+    shown = f"p = {p:.2g}" if p > 1e-8 else "p < 1e-8"
+    if not math.isnan(interval.low):
+        shown += f", corrected interval {interval.low:.4g} to {interval.high:.4g}"
+    words = ", which these seeds do not decide" if ruling.verdict == "undecided" else ""
+    return f"{words} ({shown}; {needed})"
 
 
 def _spread(interval: Interval, confidence: float) -> str:
@@ -168,7 +345,7 @@ def _spread(interval: Interval, confidence: float) -> str:
         return "not known from any seed"
     if interval.n == 1:
         return f"{interval.mean:.4g} in the only seed"
-    if interval.sd == 0:
+    if math.isnan(interval.low):
         return f"{interval.mean:.4g} in each of {interval.n} seeds"
     level = f"{100 * confidence:g} % interval"
     return f"{interval.mean:.4g} ({level} {interval.low:.4g} to {interval.high:.4g}, n = {interval.n})"
@@ -180,15 +357,31 @@ def _cells_in_words(cells: Sequence[Cell]) -> str:
     return f"{cells[0]} to {cells[-1]}, {len(cells)} cells"
 
 
-def _evidence(test: Judged, axes: list[str]) -> dict[str, Any]:
-    measured, interval = test.measured, test.interval
-    criterion = measured.criterion
+def _verdict_of(test: Test, ruling: Ruling) -> Verdict | None:
+    """Return the verdict of one test at the level of its claim; none for what only stands beside a claim."""
+    if not test.decides:
+        return None
+    if test.by_construction:
+        return "by construction"
+    if ruling.verdict == "holds":
+        return "holds"
+    if ruling.verdict == "fails" and test.p_fails <= ruling.threshold:
+        return "fails"
+    if test.unmet:
+        return "untested"
+    return "holds" if test.p_holds <= ruling.threshold else "undecided"
+
+
+def _evidence(test: Test, axes: list[str], confidence: float, ruling: Ruling) -> dict[str, Any]:
+    measured = test.measured
+    criterion, interval, p = measured.criterion, measured.interval(confidence), test.p
+    corrected = _corrected(test, ruling.threshold) if test.decides else _corrected(test, math.nan)
     return {
         "claim": measured.claim,
         "track": measured.track,
         "experiment": measured.experiment,
         "test": criterion.name,
-        "decides": test.verdict is not None,
+        "decides": test.decides,
         "kind": criterion.kind,
         "metric": criterion.metric,
         "absolute": criterion.absolute,
@@ -200,15 +393,20 @@ def _evidence(test: Judged, axes: list[str]) -> dict[str, Any]:
         "n": interval.n,
         "by_seed": {str(seed): value for seed, value in measured.values.items()},
         "bound": str(criterion.bound) if criterion.bound else None,
-        "p": test.p.beyond,
-        "p_holm": test.adjusted.beyond,
-        "p_opposite": test.p.opposite,
-        "p_opposite_holm": test.adjusted.opposite,
-        "verdict": test.verdict,
+        "p": p.beyond,
+        "p_opposite": p.opposite,
+        "threshold": ruling.threshold if test.decides else math.nan,
+        "corrected_low": corrected.low,
+        "corrected_high": corrected.high,
+        "examples": measured.sample.examples,
+        "verdict": _verdict_of(test, ruling),
+        "conditions": [{"name": one.name, "met": one.met, "found": one.found} for one in test.conditions],
+        "property": criterion.property,
         "missing": measured.missing or None,
         "failed": list(measured.failed),
         "cells": [
             {"model": cell.model, "cell": cell.point, "candidates": cell.candidates, "chosen_by": cell.chosen_by}
+            | ({} if cell.seeds is None else {"seeds": cell.seeds})
             for cell in measured.cells
         ],
         "runs": [run_directory(run, axes) for run in measured.runs],

@@ -10,23 +10,20 @@ from typing import Any, Literal
 import numpy as np
 from pandas import DataFrame
 
+from palimpsest.analysis import estimates
 from palimpsest.analysis.claim_file import Criterion, Group, Order
+from palimpsest.analysis.estimates import Sample, share_variance
 from palimpsest.analysis.frames import axes_of, metrics_of, records
-from palimpsest.analysis.statistics import (
-    DIGITS,
-    Interval,
-    PValues,
-    mean_beyond,
-    mean_interval,
-    paired_difference,
-    proportion_beyond,
-    proportion_interval,
-    spearman,
-)
+from palimpsest.analysis.runs import run_directory
+from palimpsest.analysis.statistics import DIGITS, Interval, PValues, paired_difference, spearman
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import Scalar, format_value
 
-Verdict = Literal["holds", "fails", "undecided"]
+Resolved = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Directory of a run → ``task`` and ``config`` → every parameter; what a preset's runs resolve to."""
+Choice = Literal["other_seeds", "same_seeds"]
+LEAST_FOR_OTHER_SEEDS = 3
+"""Seeds from which on a cell is chosen on other seeds than those that it is reported on."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +37,12 @@ class Cell:
     """Number of cells among which it was chosen."""
     chosen_by: dict[str, float] = field(default_factory=dict)
     """Means of the metrics by which it was accepted and ranked."""
+    seeds: int | None = None
+    """Number of seeds that are reported in this cell, if others are reported in another; then the most frequent one."""
 
     def __str__(self) -> str:
-        return " ".join([self.model, *(f"{axis}={format_value(value)}" for axis, value in self.point.items())])
+        name = " ".join([self.model, *(f"{axis}={format_value(value)}" for axis, value in self.point.items())])
+        return name if self.seeds is None else f"{name} (in {self.seeds} of {len(self.rows)} seeds)"
 
     @property
     def completed(self) -> list[dict[str, Any]]:
@@ -61,11 +61,11 @@ class Cell:
 
 
 class NoCellError(Exception):
-    """A group is empty; ``verdict`` is the verdict of the claim in this case."""
+    """A group is empty: because nothing was run, or, if ``fails``, because no cell is as claimed."""
 
-    def __init__(self, reason: str, verdict: Verdict) -> None:
+    def __init__(self, reason: str, *, fails: bool) -> None:
         super().__init__(reason)
-        self.verdict: Verdict = verdict
+        self.fails = fails
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,10 @@ class Measured:
     failed: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = ()
     missing: str = ""
-    verdict_if_missing: Verdict = "undecided"
+    missing_fails: bool = False
+    """Whether the claim fails if something is missing; else it is untested."""
+    sample: Sample = field(default_factory=lambda: Sample(()))
+    """The numbers of all seeds that have one, as intervals need them."""
 
     @property
     def usable(self) -> list[float]:
@@ -89,9 +92,7 @@ class Measured:
 
     def interval(self, confidence: float) -> Interval:
         """Return the interval over all seeds that have a number."""
-        if self.criterion.kind == "success_rate":
-            return proportion_interval(round(sum(self.usable)), len(self.usable), confidence)
-        return mean_interval(self.usable, confidence)
+        return estimates.interval(self.sample, confidence)
 
     @property
     def runs(self) -> list[dict[str, Any]]:
@@ -103,9 +104,7 @@ class Measured:
         bound = self.criterion.bound
         if bound is None:
             return PValues(math.nan, math.nan)
-        if self.criterion.kind == "success_rate":
-            return proportion_beyond(round(sum(self.usable)), len(self.usable), bound.value, above=bound.above)
-        return mean_beyond(self.usable, bound.value, above=bound.above, inclusive=bound.inclusive)
+        return estimates.p_values(self.sample, bound.value, above=bound.above)
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,17 @@ class TrackRuns:
     metrics: list[str]
     groups: Mapping[str, Group]
     track: str
+    resolved: Resolved = field(default_factory=dict)
+    choice: Choice = "other_seeds"
 
     @classmethod
-    def of(cls, runs: DataFrame, experiment: str, track: str, groups: Mapping[str, Group]) -> TrackRuns:
+    def of(
+        cls, runs: DataFrame, experiment: str, track: str, groups: Mapping[str, Group], resolved: Resolved
+    ) -> TrackRuns:
         """Select the runs from the table of runs, whose order does not matter."""
         rows = [row for row in records(runs) if (row["experiment"], row["track"]) == (experiment, track)]
         rows.sort(key=lambda row: row["seed"])
-        return cls(experiment, rows, axes_of(runs), metrics_of(runs), groups, track)
+        return cls(experiment, rows, axes_of(runs), metrics_of(runs), groups, track, resolved)
 
     @property
     def seeds(self) -> list[int]:
@@ -142,7 +145,7 @@ class TrackRuns:
         if not rows:
             given = {axis: "nothing" if value is None else value for axis, value in group.where.items()}
             where = "".join(f" {axis}={format_value(value)}" for axis, value in given.items())
-            raise NoCellError(f"no grid asks for {group.model}{where} on this track", "undecided")
+            raise NoCellError(f"no grid asks for {group.model}{where} on this track", fails=False)
         cells: dict[tuple[tuple[str, Any], ...], list[dict[str, Any]]] = {}
         for row in rows:
             cells.setdefault(tuple((axis, row[axis]) for axis in self.axes if row[axis] is not None), []).append(row)
@@ -159,26 +162,71 @@ class TrackRuns:
             yield value, replace(self, groups={**self.groups, name: limited})
 
     def one_cell(self, name: str) -> Cell:
-        """Return the cell of a group by the group's rules of choice; cells with diverged runs come last."""
+        """Return the cell of a group by the group's rules of choice; cells with diverged runs come last.
+
+        Where there is a choice, each seed is reported in the cell that is best on the validation data of all other
+        seeds, so that no seed takes part in choosing the cell that it is reported in. With fewer than three seeds the
+        choice is made once, on all.
+        """
         group = self.groups[name].on(self.track)
         candidates = self.cells(name)
-        for metric in (*group.having, *(order.by for order in group.choose)):
+        keys = (*group.having, *(order.by for order in group.choose))
+        for metric in keys:
             _known(metric, self.metrics, f"groups.{name}")
+        best, among = self._best(name, group, candidates)
+        best = replace(best, candidates=among, chosen_by={metric: best.mean(metric) for metric in keys})
+        if len(candidates) == 1 or not keys or self.choice == "same_seeds" or len(self.seeds) < LEAST_FOR_OTHER_SEEDS:
+            return best
+        return self._by_seed(name, group, candidates, best)
+
+    def _by_seed(self, name: str, group: Group, candidates: Sequence[Cell], best: Cell) -> Cell:
+        rows, points = [], []
+        for seed in self.seeds:
+            others = [replace(cell, rows=[row for row in cell.rows if row["seed"] != seed]) for cell in candidates]
+            try:
+                chosen, _ = self._best(name, group, others)
+            except NoCellError:
+                continue  # the seed has no cell, and so no number
+            points.append(tuple(chosen.point.items()))
+            whole = next(cell for cell in candidates if cell.point == chosen.point)
+            rows += [row for row in whole.rows if row["seed"] == seed]
+        if not points:
+            raise NoCellError(_nothing_fits(group, candidates), fails=True)
+        point = max(sorted(set(points)), key=points.count)
+        seeds = None if points.count(point) == len(self.seeds) else points.count(point)
+        own = next(cell for cell in candidates if cell.point == dict(point))
+        means = {metric: own.mean(metric) for metric in best.chosen_by}
+        return replace(best, point=dict(point), rows=rows, chosen_by=means, seeds=seeds)
+
+    def _best(self, name: str, group: Group, candidates: Sequence[Cell]) -> tuple[Cell, int]:
+        """Return the best of the cells that fit, and how many fit."""
         fitting = [
             cell
             for cell in candidates
             if cell.completed and all(limits.met_by(cell.mean(metric)) for metric, limits in group.having.items())
         ]
         if not fitting:
-            raise NoCellError(_nothing_fits(group, candidates), "fails")
+            raise NoCellError(_nothing_fits(group, candidates), fails=True)
         if len(fitting) > 1 and not group.choose:
             raise ParameterError(
                 f"groups.{name}: {len(fitting)} cells of {group.model} on track {self.track!r}; allowed: one; "
                 "choose one by where or choose"
             )
-        best = min(fitting, key=lambda cell: _rank(cell, group.choose))
-        means = {metric: best.mean(metric) for metric in (*group.having, *(order.by for order in group.choose))}
-        return replace(best, candidates=len(fitting), chosen_by=means)
+        return min(fitting, key=lambda cell: _rank(cell, group.choose)), len(fitting)
+
+    def part_of(self, row: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+        """Return every parameter of the task or of the model of a run; nothing if it is not known."""
+        return self.resolved.get(run_directory(dict(row), self.axes), {}).get(part, {})
+
+    def examples(self, cell: Cell, metric: str) -> int | None:
+        """Return how many examples a metric of a run is a mean over; of a size, as many as of each tested size."""
+        split = {"test": "num_test", "train": "num_train", "validation": "num_validation"}[metric.partition("_")[0]]
+        counts = {self.part_of(row, "task").get(split) for row in cell.rows} - {None}
+        if not counts:
+            return None
+        base, of_size, _ = metric.rpartition("_at_")
+        sizes = [other for other in self.metrics if other.startswith(f"{base}_at_") and _anywhere(other, self)]
+        return max(1, min(counts) // (len(sizes) or 1 if of_size else 1))
 
 
 def _known(name: str, allowed: Sequence[str], where: str) -> str:
@@ -240,12 +288,12 @@ def measure(claim: str, criterion: Criterion, track: TrackRuns) -> Iterator[Meas
 
     Raises:
         ParameterError: the criterion names a metric or an axis that the runs do not have, or several cells remain
-            where one is needed.
+            where one is needed; or a share lies outside of 0 and 1.
     """
     minus = criterion.minus
     try:
         if not track.rows:
-            raise NoCellError(f"the preset asks for no run of {track.experiment} on this track", "undecided")
+            raise NoCellError(f"the preset asks for no run of {track.experiment} on this track", fails=False)
         _check_metrics(criterion, track)
         if minus is None or minus.each is None:
             yield _measured(claim, criterion, track)
@@ -254,9 +302,11 @@ def measure(claim: str, criterion: Criterion, track: TrackRuns) -> Iterator[Meas
             name = f"{criterion.name} ({minus.each}={format_value(value)})"
             yield _measured(claim, criterion.model_copy(update={"name": name}), limited)
     except NoCellError as empty:
-        yield Measured(
-            claim, track.experiment, track.track, criterion, missing=str(empty), verdict_if_missing=empty.verdict
-        )
+        yield _missing(claim, criterion, track, empty)
+
+
+def _missing(claim: str, criterion: Criterion, track: TrackRuns, empty: NoCellError) -> Measured:
+    return Measured(claim, track.experiment, track.track, criterion, missing=str(empty), missing_fails=empty.fails)
 
 
 def _check_metrics(criterion: Criterion, track: TrackRuns) -> None:
@@ -265,7 +315,7 @@ def _check_metrics(criterion: Criterion, track: TrackRuns) -> None:
         base, of_size, size = (name or "").rpartition("_at_")
         tested = [other for other in metrics if other.startswith(f"{base}_at_") and _anywhere(other, track)]
         if of_size and tested and name not in tested:
-            raise NoCellError(f"no part of the test split of {track.experiment} has size {size}", "undecided")
+            raise NoCellError(f"no part of the test split of {track.experiment} has size {size}", fails=False)
     _known(criterion.metric, metrics, f"{criterion.name}: metric")
     if criterion.minus and criterion.minus.metric:
         _known(criterion.minus.metric, metrics, f"{criterion.name}: minus.metric")
@@ -280,13 +330,20 @@ def _anywhere(metric: str, track: TrackRuns) -> bool:
 def _measured(claim: str, criterion: Criterion, track: TrackRuns) -> Measured:
     try:
         values, failed, cells = _MEASURES[criterion.kind](criterion, track)
-        if criterion.absolute:
-            values = {seed: abs(value) for seed, value in values.items()}
     except NoCellError as empty:
-        return Measured(
-            claim, track.experiment, track.track, criterion, missing=str(empty), verdict_if_missing=empty.verdict
-        )
-    return Measured(claim, track.experiment, track.track, criterion, values, tuple(dict.fromkeys(failed)), tuple(cells))
+        return _missing(claim, criterion, track, empty)
+    if criterion.absolute:
+        values = {seed: abs(value) for seed, value in values.items()}
+    return Measured(
+        claim,
+        track.experiment,
+        track.track,
+        criterion,
+        values,
+        tuple(dict.fromkeys(failed)),
+        tuple(cells),
+        sample=sample_of(criterion, track, values, cells),
+    )
 
 
 _Numbers = tuple[dict[int, float], list[str], list[Cell]]
@@ -349,7 +406,7 @@ def _along_axis(
 def _spearman(criterion: Criterion, track: TrackRuns) -> _Numbers:
     values, points, failed, cells = _along_axis(criterion, track)
     if len(points) < 2:
-        raise NoCellError(f"one value of {criterion.axis} has no order", "undecided")
+        raise NoCellError(f"one value of {criterion.axis} has no order", fails=False)
     return {seed: spearman(points, numbers) for seed, numbers in values.items()}, failed, cells
 
 
@@ -384,3 +441,64 @@ _MEASURES = {
     "count": _count,
     "success_rate": _success_rate,
 }
+
+
+def sample_of(criterion: Criterion, track: TrackRuns, values: Mapping[int, float], cells: Sequence[Cell]) -> Sample:
+    """Return the numbers of the seeds that have one, with what is known of how they came about.
+
+    Raises:
+        ParameterError: the scale is a share, and a value is none.
+    """
+    numbers = [value for value in values.values() if value == value]
+    kind = criterion.kind
+    if kind == "success_rate":
+        return Sample(tuple(numbers), "success", low=0.0, high=1.0)
+    if kind == "spearman":
+        return Sample(tuple(numbers), "correlation", points=len(cells))
+    if kind == "count":
+        return Sample(tuple(numbers), "count", low=0.0, high=float(len(cells)), points=len(cells))
+    examples = track.examples(cells[0], criterion.metric)
+    minus = criterion.minus
+    sides = [(cells[0], criterion.metric)]
+    if minus is not None:
+        sides.append((cells[-1], minus.metric or criterion.metric))
+    if kind == "reduction":
+        least = math.log(0.5 / ((examples or 1000) + 1))  # nothing left counts as half of an example
+        logs = tuple(max(math.log1p(-value), least) if value < 1 else least for value in numbers)
+        return Sample(logs, "reduction", examples, _relative_variance(criterion, examples, sides))
+    if criterion.scale == "plain" or not numbers:
+        return Sample(tuple(numbers), "plain", low=0.0 if criterion.absolute else -math.inf)
+    unit = _unit(criterion, cells)
+    scores = [_checked_share(cell.mean(metric), criterion, metric) for cell, metric in sides]
+    of_examples = examples if criterion.scale == "share" else None
+    variance = sum(share_variance(score, of_examples) for score in scores) / unit**2
+    if minus is None:
+        return Sample(tuple(numbers), "share", examples, variance, low=0.0, high=1 / unit)
+    low = 0.0 if criterion.absolute else -1 / unit
+    return Sample(tuple(numbers), "difference", examples, variance, low=low, high=1 / unit)
+
+
+def _unit(criterion: Criterion, cells: Sequence[Cell]) -> float:
+    """Return what shares are divided by, which is the same number in all runs: a data set has one ceiling."""
+    if criterion.relative_to is None:
+        return 1.0
+    return min(row[criterion.relative_to] for cell in cells for row in cell.completed)
+
+
+def _checked_share(mean: float, criterion: Criterion, metric: str) -> float:
+    if mean == mean and not -1e-9 <= mean <= 1 + 1e-9:
+        raise ParameterError(
+            f"{criterion.name}: scale: {criterion.scale}, but {metric} has a mean of {mean:.4g}; allowed: plain"
+        )
+    return min(max(mean, 0.0), 1.0)
+
+
+def _relative_variance(criterion: Criterion, examples: int | None, sides: Sequence[tuple[Cell, str]]) -> float:
+    """Return the variance of log(a / b) that the choice of the test examples makes."""
+    if criterion.scale != "share":
+        return 0.0
+    total = 0.0
+    for cell, metric in sides:
+        share = _checked_share(cell.mean(metric), criterion, metric)
+        total += share_variance(share, examples) / max(share, 0.5 / ((examples or 1000) + 1)) ** 2
+    return total

@@ -1,4 +1,4 @@
-"""Statistics over a few seeds: Student-t intervals, one-sided tests, corrections for many of them; pure functions."""
+"""Statistics over a few seeds: Student-t and exact intervals, and Holm's correction; pure functions."""
 
 from __future__ import annotations
 
@@ -86,25 +86,6 @@ def proportion_interval(successes: int, n: int, confidence: float) -> Interval:
     return Interval(n, successes / n, math.nan, float(limits.low), float(limits.high))
 
 
-def proportion_beyond(successes: int, n: int, bound: float, *, above: bool) -> PValues:
-    """Exact one-sided binomial test that a share lies above (or below) a bound, and that it lies on the other side.
-
-    No trial gives NaN.
-
-    Args:
-        successes: of the trials, 0 to n.
-        n: trials.
-        bound: what the share is compared with, in (0, 1).
-        above: whether it is to lie above; else below.
-    """
-    if n == 0:
-        return PValues(math.nan, math.nan)
-    upper, lower = (
-        float(scipy.stats.binomtest(successes, n, bound, alternative=side).pvalue) for side in ("greater", "less")
-    )
-    return PValues(upper, lower) if above else PValues(lower, upper)
-
-
 def interquartile_mean(values: ArrayLike) -> float:
     """Mean of the middle half; NaN for fewer than eight values, of which it is no summary."""
     sample = np.asarray(values, dtype=np.float64).reshape(-1)
@@ -118,44 +99,20 @@ def paired_difference(minuend: Mapping[int, float], subtrahend: Mapping[int, flo
     }
 
 
-def mean_beyond(values: ArrayLike, bound: float, *, above: bool, inclusive: bool) -> PValues:
-    """One-sided t test that the mean lies above (or below) a bound, and that it lies on the other side.
+def holm_steps(p_values: Sequence[float], level: float) -> list[int]:
+    """Return by how many each p value is multiplied in Holm's procedure, in the order given [Holm 1979].
 
-    Equal values leave nothing to chance: p is 0 or 1, as the value itself lies. Fewer than two values, or a NaN among
-    them, give NaN.
-
-    Args:
-        values: one a seed.
-        bound: what the mean is compared with.
-        above: whether it is to lie above; else below.
-        inclusive: whether equal values that lie on the bound count as beyond.
+    The smallest of m is compared with level / m, the next with level / (m - 1), and so on; from the first that is
+    larger, all others have its multiplier. A p value times its multiplier is at most the level if and only if Holm
+    rejects.
     """
-    distance = (np.asarray(values, dtype=np.float64).reshape(-1) - bound) * (1 if above else -1)
-    if len(distance) < 2 or not np.isfinite(distance).all():
-        return PValues(math.nan, math.nan)
-    if _alike(distance):
-        point = round(float(distance[0]), DIGITS)
-        beyond = point >= 0 if inclusive else point > 0
-        return PValues(float(not beyond), float(beyond))
-    standard_error = float(np.sort(distance).std(ddof=1)) / math.sqrt(len(distance))
-    t = math.fsum(distance) / len(distance) / standard_error
-    return PValues(float(scipy.stats.t.sf(t, len(distance) - 1)), float(scipy.stats.t.cdf(t, len(distance) - 1)))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction over a family of tests, in the order given [Holm 1979].
-
-    p̃_(i) = max_{j ≤ i} min(1, (m − j + 1) p_(j))
-
-    A test without a p value (NaN) counts into the family as 1, and its adjusted value is 1.
-    """
-    plain = [1.0 if math.isnan(p) else float(p) for p in p_values]
-    adjusted = [1.0] * len(plain)
-    largest = 0.0
-    for rank, index in enumerate(sorted(range(len(plain)), key=plain.__getitem__)):
-        largest = max(largest, min(1.0, (len(plain) - rank) * plain[index]))
-        adjusted[index] = largest
-    return adjusted
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    steps, multiplier, stopped = [1] * len(p_values), len(p_values), False
+    for rank, index in enumerate(order):
+        multiplier = multiplier if stopped else len(p_values) - rank
+        stopped = stopped or p_values[index] * multiplier > level
+        steps[index] = multiplier
+    return steps
 
 
 def above_chance(right: int, examples: int, chance: float) -> float:

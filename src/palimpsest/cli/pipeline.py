@@ -129,12 +129,18 @@ def claims(
 ) -> None:
     """Decide every claim from the tables of runs; print the verdicts and write them with their evidence."""
     from palimpsest.analysis import claims as analysis
+    from palimpsest.analysis.runs import asked
     from palimpsest.analysis.tables import read_runs
     from palimpsest.foundation.files import write_json, write_text
     from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
-    decided = analysis.decide(read_runs(root), analysis.read_claims(claims), preset.confidence)
+    resolved = {
+        cell.directory(spec.seed).as_posix(): {"task": spec.task, "config": spec.config} for cell, spec in asked(preset)
+    }
+    decided = analysis.decide(
+        read_runs(root), analysis.read_claims(claims), preset.confidence, claims, resolved=resolved
+    )
     write_text(root / "tables/claims.csv", decided.table.to_csv(index=False, lineterminator="\n"))
     write_json(root / "tables/claims_evidence.json", decided.evidence)
     table = Table("claim", "track", "verdict", "reason")

@@ -1,0 +1,186 @@
+"""What must be met before a test is decided; each condition is checked on the runs, and says in words what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from palimpsest.analysis.claim_file import Capacity, Claim, Learnt, Size
+from palimpsest.analysis.measure import Cell, Measured, NoCellError, TrackRuns
+from palimpsest.foundation.errors import ParameterError
+
+SLOTS = ("num_slots", "capacity")
+"""What models call the number of their slots."""
+AT_A_BOUND = 0.02
+"""Share of what lies between floor and ceiling within which an accuracy counts as being there."""
+DEGENERATE = {
+    "writes_nothing": "writes nothing",
+    "writes_everything": "writes everything",
+    "memory_unused": "answers the same without its memory",
+    "at_chance": "is not above chance",
+}
+"""Flags of a run of which a claim cannot be decided, in words."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One condition and whether it is met."""
+
+    name: str
+    met: bool
+    found: str
+    """What was found, in words; if it is not met, the reason why the test is untested."""
+    short: str = ""
+    """The same in eight words at most, if it is not met."""
+
+
+def check(claim: Claim, measured: Measured, track: TrackRuns) -> list[Checked]:
+    """Check all conditions of a test: those of its claim, its own, and those that hold for every test.
+
+    Raises:
+        ParameterError: a condition names a parameter of the task, or a metric, that the runs do not have.
+    """
+    if measured.missing:
+        return [Checked("runs", measured.missing_fails, measured.missing, "this preset has no run of it")]
+    found = []
+    for part in (claim.conditions.on(track.track), measured.criterion.conditions.on(track.track)):
+        found += [_learnt(one, track) for one in part.learnt]
+        found += [_capacity(one, track) for one in part.capacity]
+        found += [_size(one, measured, track) for one in part.sizes]
+    return found + list(_automatic(measured))
+
+
+def _learnt(condition: Learnt, track: TrackRuns) -> Checked:
+    below: dict[str, str] = {}
+    for group in condition.groups:
+        try:
+            cell = track.one_cell(group)
+        except NoCellError:
+            continue
+        if condition.metric not in track.metrics:
+            raise ParameterError(f"conditions.learnt.metric: {condition.metric!r}: the runs have no such column")
+        mean, (floor, ceiling) = cell.mean(condition.metric), _bounds(cell.rows)
+        needed = floor + condition.share * (ceiling - floor)
+        if mean > needed:
+            return Checked("learnt", True, f"{group} has learnt ({mean:.3g}, more than {needed:.3g})")
+        below[group] = f"{group} {mean:.3g} of {needed:.3g}"
+    if not below:
+        return Checked("learnt", False, f"no run of {' or '.join(condition.groups)}", "this preset has no run of it")
+    words = f"{next(iter(below))} has not learnt" if len(below) == 1 else "no model has learnt"
+    return Checked("learnt", False, f"{words} ({condition.metric}: {', '.join(below.values())})", words)
+
+
+def _bounds(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return the floor and the ceiling of the task; the floor is chance where a task has no other."""
+    row = rows[0]
+    return row["chance"] if row.get("floor") is None else row["floor"], row["ceiling"]
+
+
+def _capacity(condition: Capacity, track: TrackRuns) -> Checked:
+    try:
+        row = track.one_cell(condition.group).rows[0]
+    except NoCellError as empty:
+        return Checked("capacity", False, str(empty), "this preset has no run of it")
+    config = track.part_of(row, "config")
+    slots = next((config[name] for name in SLOTS if config.get(name) is not None), None)
+    wanted = condition.items if condition.fewer_than is None else condition.fewer_than
+    assert wanted is not None  # every Capacity has one of them
+    if isinstance(wanted, str):
+        wanted = _largest(_parameter(wanted, row, track))
+    if slots is None or wanted is None:
+        words = f"slots of {row['model']} are not known"
+        return Checked("capacity", False, words, words)
+    least = condition.fewer_than is None
+    words = f"{row['model']} has {slots} slots, {'at least' if least else 'fewer than'} {wanted:g} needed"
+    return Checked("capacity", slots >= wanted if least else slots < wanted, words, words)
+
+
+def _parameter(name: str, row: Mapping[str, Any], track: TrackRuns) -> Any:
+    task = track.part_of(row, "task")
+    if task and name not in task:
+        raise ParameterError(f"conditions: {name!r}: the task has no such parameter; allowed: {', '.join(task)}")
+    return task.get(name)
+
+
+def _largest(value: Any) -> float | None:
+    if isinstance(value, list | tuple):
+        return max((_largest(one) or 0.0 for one in value), default=None)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _size(condition: Size, measured: Measured, track: TrackRuns) -> Checked:
+    value = _largest(_parameter(condition.parameter, measured.runs[0], track))
+    if value is None:
+        words = f"{condition.parameter} is not known"
+        return Checked("sizes", False, words, words)
+    limits = ", ".join(f"{name} {limit:g}" for name, limit in condition.limits.model_dump(exclude_none=True).items())
+    words = f"{condition.parameter} is {value:g}, claimed for {limits}"
+    return Checked("sizes", condition.limits.met_by(value), words, words)
+
+
+def _automatic(measured: Measured) -> Iterator[Checked]:
+    criterion = measured.criterion
+    yield _degenerate(measured)
+    if criterion.kind in ("difference", "reduction"):
+        yield _different(measured)
+    if criterion.kind == "difference" and not criterion.absolute:
+        yield from _room(measured)
+
+
+def _degenerate(measured: Measured) -> Checked:
+    """Check the cells that the test is about; a baseline may be degenerate on purpose."""
+    along = measured.criterion.kind in ("spearman", "count")
+    cells = measured.cells if along else measured.cells[:1]
+    reasons = [_reason(cell) for cell in cells]
+    if all(reasons):
+        return Checked("not degenerate", False, reasons[0], reasons[0].split(" in ")[0])
+    return Checked("not degenerate", True, f"{cells[0].model} is not degenerate")
+
+
+def _reason(cell: Cell) -> str:
+    for flag, words in DEGENERATE.items():
+        count = sum(flag in row["flags"].split(";") for row in cell.completed)
+        if 2 * count > len(cell.completed):
+            return f"{cell.model} {words} in {count} of {len(cell.rows)} seeds"
+    return ""
+
+
+def _different(measured: Measured) -> Checked:
+    criterion, minus = measured.criterion, measured.criterion.minus
+    assert minus is not None  # both kinds have it
+    first, second = measured.cells[0], measured.cells[-1]
+    other = {row["seed"]: row for row in second.rows}
+    pairs = [(row, other[row["seed"]]) for row in first.completed if row["seed"] in other]
+    if minus.group:
+        shared = [name for name in pairs[0][0] if name.startswith("test_")] if pairs else []
+        same = [all(one[name] == two[name] for name in shared) for one, two in pairs]
+    else:
+        names = [(criterion.metric, minus.metric or criterion.metric)]
+        losses = tuple(name.replace("accuracy", "loss") for name in names[0])
+        names += [losses] if pairs and all(name in pairs[0][0] for name in losses) else []  # type: ignore[list-item]
+        same = [all(one[a] == two[b] for a, b in names) for one, two in pairs]
+    if pairs and all(same):
+        words = "the same in every bit: no gradient or output reaches the difference"
+        return Checked("different", False, words, "the same by construction: no gradient reaches it")
+    return Checked("different", True, "the two sides differ")
+
+
+def _room(measured: Measured) -> Iterator[Checked]:
+    """Check that the two sides are not both at the floor, nor, where one must be better, both at the ceiling."""
+    criterion, minus, bound = measured.criterion, measured.criterion.minus, measured.criterion.bound
+    assert minus is not None
+    names = (criterion.metric, minus.metric or criterion.metric)
+    if not all(name.startswith("test_accuracy") for name in names) or not measured.cells[0].completed:
+        return
+    floor, ceiling = _bounds(measured.cells[0].completed)
+    reach = AT_A_BOUND * (ceiling - floor)
+    means = [cell.mean(name) for cell, name in zip((measured.cells[0], measured.cells[-1]), names, strict=True)]
+    low = all(mean <= floor + reach for mean in means)
+    shown = f"{means[0]:.3g} and {means[1]:.3g}"
+    words = f"{'' if low else 'not '}both at the floor ({shown})"
+    yield Checked("above the floor", not low, words, "both at the floor")
+    if bound is not None and (bound.value >= 0 if bound.above else bound.value <= 0):
+        high = all(mean >= ceiling - reach for mean in means)
+        words = f"{'' if high else 'not '}both at the ceiling ({shown})"
+        yield Checked("below the ceiling", not high, words, "both at the ceiling")

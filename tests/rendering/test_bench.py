@@ -52,6 +52,7 @@ def test_tables_and_figures_are_written(root: Path) -> None:
         "plots/bench/sweep.pdf",
         "plots/bench/sweep.png",
         "tables/bench.tex",
+        "tables/coverage.tex",
     ]
 
 

@@ -1,7 +1,7 @@
 """Measurements of speed: rendered here; `python -m bench` writes them by hand, and they are committed."""
 
 MEASUREMENTS = ["sweep", "scaling", "peak", "compiled", "cells", "sparse_memory", "overhead"]
-BENCH = ["tables/bench.tex"] + expand(
+BENCH = ["tables/bench.tex", "tables/coverage.tex"] + expand(
     "plots/bench/{figure}.{kind}", figure=["sweep", "scaling", "sparse_memory"], kind=["pdf", "png"]
 )
 
@@ -9,7 +9,7 @@ BENCH = ["tables/bench.tex"] + expand(
 rule bench:
     input:
         notes=source("bench/results/machine.json"),
-        results=[source(f"bench/results/{name}.csv") for name in MEASUREMENTS],
+        results=[source(f"bench/results/{name}.csv") for name in [*MEASUREMENTS, "coverage"]],
         lock=source("requirements.lock"),
     output:
         BENCH,

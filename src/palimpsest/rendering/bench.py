@@ -14,6 +14,7 @@ from palimpsest.foundation.files import write_text
 from palimpsest.rendering import style
 from palimpsest.rendering.bench_memories import cells_table, goals_macro, growth_macro, sparse_memory_figure
 from palimpsest.rendering.bench_parts import Measured, environment, read, sign, significant, times, whole
+from palimpsest.rendering.coverage import coverage_table
 from palimpsest.rendering.frames import records, select
 from palimpsest.rendering.latex import escape, number, tabular
 
@@ -32,7 +33,7 @@ _PLAIN, _OURS = style.SERIES[-1], style.SERIES[0]
 
 
 def write_bench(results: Path, root: Path) -> list[Path]:
-    """Write ``tables/bench.tex`` and ``plots/bench/{sweep,scaling,sparse_memory}`` as PDF and PNG.
+    """Write ``tables/{bench,coverage}.tex``, and ``plots/bench/{sweep,scaling,sparse_memory}`` as PDF and PNG.
 
     Args:
         results: folder of the CSVs, ``bench/results``.
@@ -47,7 +48,8 @@ def write_bench(results: Path, root: Path) -> list[Path]:
     measured = read(results)
     parts = (goals_macro, growth_macro, sweep_table, peak_table, compiled_table, cells_table, overhead_table)
     write_text(root / "tables/bench.tex", "\n".join(part(measured) for part in parts))
-    written = [root / "tables/bench.tex"]
+    write_text(root / "tables/coverage.tex", coverage_table(results / "coverage.csv"))
+    written = [root / "tables/bench.tex", root / "tables/coverage.tex"]
     with style.sized_for_print():
         for name, draw in FIGURES.items():
             written += style.save(draw(measured), root / "plots/bench" / name)

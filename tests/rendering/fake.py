@@ -509,6 +509,8 @@ CLAIMS = pd.DataFrame(
         ("000-c", "repaired", "undecided", 0.0, -0.1, 0.1, 3, "points", "the interval holds 0"),
         ("000-d", "published", "fails", 0.0, 0.0, 0.0, 3, "points", "on equals off"),
         ("000-d", "repaired", "holds", 89.0, 88.0, 90.0, 3, "points", "above 20"),
+        ("000-e", "published", "untested", 0.0, -0.1, 0.1, 3, "points", "the memory is large"),
+        ("000-e", "repaired", "untested", 0.0, -0.1, 0.1, 3, "points", "the memory is large"),
         *(
             (f"001-{letter}", track, verdict, 0.3, 0.1, 0.5, 3, "accuracy", f"this is what decided {letter}")
             for letter, verdict in zip("abcde", ("holds", "holds", "fails", "undecided", "holds"), strict=True)
@@ -526,6 +528,20 @@ CLAIMS = pd.DataFrame(
         ),
     ],
     columns=["claim", "track", "verdict", "estimate", "low", "high", "n", "unit", "reason"],
+)
+CLAIMS = CLAIMS.assign(
+    in_short=CLAIMS["reason"],
+    test="the test",
+    bound="at least 0.5",
+    p=0.01,
+    threshold=0.005,
+    corrected_low=CLAIMS["low"],
+    corrected_high=CLAIMS["high"],
+    conditions="2 of 2 met",
+    property="",
+    uncorrected=CLAIMS["verdict"],
+    half_of_seeds="undecided",
+    same_seeds_choose=CLAIMS["verdict"],
 )
 
 

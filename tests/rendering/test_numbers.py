@@ -185,7 +185,7 @@ def test_explain_shows_when_the_file_has_changed(tmp_path: Path, preset: Params)
     fake.write(tmp_path, preset)
     numbers.write_numbers(preset, tmp_path, published=PUBLISHED)
     with (tmp_path / "tables/claims.csv").open("a", encoding="utf-8") as file:
-        file.write("000-z,repaired,holds,,,,1,,\n")
+        file.write("000-z,repaired,holds,,,,1,,,,,,,,,,,,holds,holds,holds\n")
     explained = numbers.explain("claims/all", tmp_path / numbers.NUMBERS, tmp_path)
     assert "the file has changed since" in explained
     assert "commit  " in explained

@@ -44,6 +44,14 @@ def test_claims_show_statement_verdict_and_reason(products: Path) -> None:
     assert r"bound \& nothing" in shown
 
 
+def test_other_choices_stand_beside_the_verdict_and_differences_are_bold(products: Path) -> None:
+    rows = [line for line in text(products, "claims_sensitivity.tex").splitlines() if " & " in line][1:]
+    assert len(rows) == len(fake.CLAIMS)
+    for row, line in zip(fake.CLAIMS.to_dict("records"), rows, strict=True):
+        assert (r"\textbf{undecided}" in line) == (row["verdict"] != "undecided")
+        assert line.rstrip(r"\ ").endswith("of 2 met")
+
+
 def test_degenerate_cells_are_marked_beside_their_number(products: Path) -> None:
     rows = [line for line in text(products, "summary_final_epoch.tex").splitlines() if line.endswith(r"\\")]
     closed = next(line for line in rows if r"$\lambda$\,=\,0.05, $\tau$\,=\,0.3" in line)

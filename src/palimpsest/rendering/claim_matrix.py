@@ -92,6 +92,8 @@ def short_reason(row: Mapping[str, Any], test: Mapping[str, Any] | None) -> str:
         if test.get("kind") == "difference" and len(unit) + 2 <= room:
             unit = ["difference", "in", *unit]
         return f"{' '.join(unit)}, asked {bound}"
+    if row.get("in_short"):
+        return str(row["in_short"])
     clause = re.split(r"[;(]|, claimed", row["reason"])[0]
     first = clause.rpartition(": ")[2].split()
     return " ".join(first[:WORDS]) + (" …" if len(first) > WORDS else "")

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from palimpsest.analysis.claims import read_verdicts
+from palimpsest.analysis.claims import WORDS, read_verdicts
 from palimpsest.analysis.frames import axes_of
 from palimpsest.analysis.published import read_published
 from palimpsest.analysis.runs import run_directory
@@ -336,12 +336,11 @@ def _of_claims(root: Path) -> Iterator[Number]:
                 name = f"claims/{row['claim']}/{row['track']}/{column}"
                 yield Number(name, value, _text(int(value) if column == "n" else value), file, selects, column, hashed)
     for track in sorted(claims["track"].unique()):
-        for verdict in dict.fromkeys(("holds", "fails", "undecided", *sorted(claims["verdict"].unique()))):
+        for verdict in WORDS:
             value = len(select(claims, track=track, verdict=verdict))
             selects = {"track": track, "verdict": verdict}
-            yield Number(
-                f"claims/{track}/{verdict.replace(' ', '_')}", value, _text(value), file, selects, "rows", hashed
-            )
+            name = f"claims/{track}/{verdict.replace(' ', '_')}"
+            yield Number(name, value, _text(value), file, selects, "rows", hashed)
     yield Number("claims/all", len(claims), _text(len(claims)), file, {}, "rows", hashed)
 
 

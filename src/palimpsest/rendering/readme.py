@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pandas import DataFrame
+
 from palimpsest.analysis.claim_file import read_claims
-from palimpsest.analysis.claims import read_verdicts
+from palimpsest.analysis.claims import WORDS, read_verdicts
 from palimpsest.analysis.frames import records
 from palimpsest.foundation.errors import DataError
 
@@ -32,5 +34,16 @@ def render(readme: Path, claims: Path, root: Path) -> str:
         ]
         reason = by_track.get("repaired", {"reason": ""})["reason"]
         lines.append(f"| {claim}: {statements[claim].statement} | {words[0]} | {words[1]} | {reason} |")
+    lines += ["", _counted(verdicts)]
     before, rest = text.split(BEGIN)
     return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1]
+
+
+def _counted(verdicts: DataFrame) -> str:
+    """Return how many verdicts of each kind there are; what was not tested or is proved is counted apart."""
+    counts = {word: int((verdicts["verdict"] == word).sum()) for word in WORDS}
+    return (
+        f"Of {len(verdicts)}: {counts['holds']} hold, {counts['fails']} fail, "
+        f"{counts['undecided']} undecided (too few seeds), {counts['untested']} untested (a condition is not met), "
+        f"{counts['by construction']} by construction (a property test)."
+    )

@@ -130,7 +130,10 @@ def read_evidence(path: Path) -> list[dict[str, Any]]:
 def _claims(params: Params, verdicts: pd.DataFrame, claims: Claims) -> dict[str, str]:
     """All claims, and those of each source apart."""
     titles = titles_of(params)
-    tables = {"claims.tex": claims_table(verdicts, claims, titles)}
+    tables = {
+        "claims.tex": claims_table(verdicts, claims, titles),
+        "claims_sensitivity.tex": sensitivity_table(verdicts),
+    }
     for source in sorted({experiment.source for experiment in params.experiments.values()}):
         own = [claims.claims[name].source == source if name in claims.claims else False for name in verdicts["claim"]]
         tables[f"claims_{source}.tex"] = claims_table(verdicts.loc[own], claims, titles)
@@ -252,6 +255,27 @@ def claims_table(verdicts: pd.DataFrame, claims: Claims, titles: Mapping[str, st
         rows.append([statement if new else "", escape(row["track"]), verdict, count, shown, escape(row["reason"])])
     columns = "@{}" + ragged(0.2) + "llr" + ragged(0.15) + ragged(0.35) + "@{}"
     return tabular(columns, header, rows or [[spanning("no claim is decided", len(header))]])
+
+
+def sensitivity_table(verdicts: pd.DataFrame) -> str:
+    """What another choice would have given: a row a claim and track; a verdict that differs is bold.
+
+    Args:
+        verdicts: ``claims.csv``.
+    """
+    others = ("uncorrected", "half_of_seeds", "same_seeds_choose")
+    header = ["claim", "track", "verdict", "uncorrected", "half of the seeds", "same seeds choose", "conditions"]
+    rows: list[Sequence[str] | None] = []
+    last = ""
+    for row in records(verdicts):
+        found = [
+            escape(row[name]) if row[name] == row["verdict"] else rf"\textbf{{{escape(row[name])}}}" for name in others
+        ]
+        met = str(row["conditions"] or "").partition(";")[0]
+        name = escape(row["claim"]) if row["claim"] != last else ""
+        rows.append([name, escape(row["track"]), escape(row["verdict"]), *found, escape(met)])
+        last = row["claim"]
+    return tabular("@{}lllllll@{}", header, rows or [[spanning("no claim is decided", len(header))]])
 
 
 def _float(value: Any) -> float | None:

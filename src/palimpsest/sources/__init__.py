@@ -108,7 +108,7 @@ def table_files(experiments: Collection[str]) -> tuple[str, ...]:
     """The rendered tables of a preset with these experiments, and the claims of each of its sources.
 
     >>> [name for name in table_files(["nema_lite", "copy"]) if name.startswith("claims")]
-    ['claims.tex', 'claims_matrix.tex', 'claims_000.tex', 'claims_004.tex']
+    ['claims.tex', 'claims_matrix.tex', 'claims_sensitivity.tex', 'claims_000.tex', 'claims_004.tex']
     """
     own = (file for table in tables_of(experiments).values() for file in table.files)
     return (*COMMON, *own, *(f"claims_{source.number}.tex" for source in present(experiments).values()))

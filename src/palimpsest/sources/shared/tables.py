@@ -7,6 +7,7 @@ from dataclasses import dataclass
 COMMON = (
     "claims.tex",
     "claims_matrix.tex",
+    "claims_sensitivity.tex",
     "summary_final_epoch.tex",
     "comparison.csv",
     "comparison.tex",

@@ -165,7 +165,7 @@ def _fisher(values: np.ndarray, points: int) -> tuple[float, _Limit]:
     least = 1.06 / (points - 3) / len(z) if points > 3 else math.nan
     if math.isnan(least):
         return mean, lambda tail, side: math.nan
-    degrees = len(z) - 1 if between >= least else math.inf
+    degrees = float(len(z) - 1) if between >= least else math.inf
     error = math.sqrt(max(between, least))
     return mean, lambda tail, side: mean + side * _quantile(tail, degrees) * error
 

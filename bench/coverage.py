@@ -160,7 +160,7 @@ def _row(case: Case, generator: np.random.Generator, seeds: int, repetitions: in
     for _ in range(repetitions):
         sample = case.draw(generator, seeds)
         own = interval(sample, CONFIDENCE)
-        plain = mean_interval(_back(sample), CONFIDENCE)
+        plain = mean_interval(np.array(_back(sample)), CONFIDENCE)
         inside += own.low <= case.truth <= own.high
         by_student += plain.low <= case.truth <= plain.high
         points += plain.low == plain.high

@@ -276,7 +276,10 @@ class Criterion(Section):
         pattern=r"^tests/[a-z0-9_/]+\.py::test_[a-z0-9_]+$",
         description="true by construction: the test that proves it",
     )
-    conditions: Conditions = Field(Conditions(), description="what must be met, beside the claim's conditions")
+    conditions: Conditions = Field(
+        default_factory=lambda: Conditions.model_validate({}),
+        description="what must be met, beside the claim's conditions",
+    )
     on_track: dict[TrackName, CriterionChange] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -330,7 +333,9 @@ class Claim(Section):
     statement: str = Field(min_length=1, description="the claim in our words")
     place: str = Field(min_length=1, description="where the source makes it")
     tracks: tuple[TrackName, ...] = ("published", "repaired")
-    conditions: Conditions = Field(Conditions(), description="what must be met before anything is decided")
+    conditions: Conditions = Field(
+        default_factory=lambda: Conditions.model_validate({}), description="what must be met before anything is decided"
+    )
     tests: tuple[Criterion, ...] = Field(description="all must hold")
     also: tuple[Criterion, ...] = Field((), description="numbers beside it, which decide nothing")
 

@@ -169,7 +169,7 @@ def decide(
 def half(runs: DataFrame) -> DataFrame:
     """Return the runs of the first half of the seeds, the middle one included."""
     seeds = sorted(set(runs["seed"]))
-    return runs[runs["seed"].isin(seeds[: math.ceil(len(seeds) / 2)])]
+    return runs.loc[runs["seed"].isin(seeds[: math.ceil(len(seeds) / 2)])]
 
 
 def measure_all(

@@ -221,7 +221,8 @@ class TrackRuns:
     def examples(self, cell: Cell, metric: str) -> int | None:
         """Return how many examples a metric of a run is a mean over; of a size, as many as of each tested size."""
         split = {"test": "num_test", "train": "num_train", "validation": "num_validation"}[metric.partition("_")[0]]
-        counts = {self.part_of(row, "task").get(split) for row in cell.rows} - {None}
+        given = (self.part_of(row, "task").get(split) for row in cell.rows)
+        counts = [count for count in given if count is not None]
         if not counts:
             return None
         base, of_size, _ = metric.rpartition("_at_")

@@ -24,7 +24,7 @@ def test_the_numbers_beside_the_first_figure_are_those_of_the_runs() -> None:
     runs = runs[runs["model"] == "nema_lite"]
     published, repaired = (runs[runs["track"] == track] for track in ("published", "repaired"))
     accurate = repaired[repaired["test_accuracy_on"] >= 0.9]["test_write_ratio"]
-    sentences = " ".join(TEXT.split())
+    sentences = " ".join(re.sub(r"<!--.*?-->", "", TEXT, flags=re.DOTALL).split())
     for words in (
         f"{(published['test_write_ratio'] == 0).sum()} of {len(published)} runs write nothing",
         f"none has an accuracy above {published['test_accuracy_on'].max():.3f}",
@@ -66,6 +66,26 @@ def test_every_make_target_that_it_names_exists() -> None:
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make (\w+)", TEXT, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_sentences_follow_the_runs(tmp_path: Path) -> None:
+    count = '{count of nema_lite where track == "repaired" and model == "write_all"}'
+    template = f"A {count} and {{max seed of nema_lite where seed < 3}}.\n"
+    path = tmp_path / "README.md"
+    block = "<!-- from results:\n{}-->\nOld.\n<!-- end of results -->\n"
+    path.write_text(f"{readme.BEGIN}\n{readme.END}\n" + block.format(template), encoding="utf-8")
+    text = readme.render(path, PROJECT / "params/claims", PROJECT)
+    runs = read_runs(PROJECT, "nema_lite").query("track == 'repaired' and model == 'write_all'")
+    assert f"-->\nA {len(runs)} and 2.\n<!-- end of results -->" in text
+    assert template in text
+    for wrong in (
+        "{count of nema_lite where nothing == 1}",
+        "{mean x of nema_lite}",
+        "{max seed of nema_lite where seed < 0}",
+    ):
+        path.write_text(f"{readme.BEGIN}\n{readme.END}\n" + block.format(wrong + "\n"), encoding="utf-8")
+        with pytest.raises(DataError, match=r"README.md: '{.*allowed: "):
+            readme.render(path, PROJECT / "params/claims", PROJECT)
 
 
 def test_a_readme_without_marks_is_refused(tmp_path: Path) -> None:

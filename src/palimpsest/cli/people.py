@@ -185,12 +185,12 @@ def params_(
 
 @app.command(rich_help_panel=PANEL)
 def readme(
-    file: Annotated[Path, typer.Argument(help="file whose table of claims is updated")] = Path("README.md"),
+    file: Annotated[Path, typer.Argument(help="file to update")] = Path("README.md"),
     claims: ClaimsOption = DEFAULT_CLAIMS,
     root: RootOption = HERE,
     check: Annotated[bool, typer.Option("--check", help="write nothing; fail if the file would change")] = False,
 ) -> None:
-    """Update the table of claims in the README from tables/claims.csv."""
+    """Update the table of claims and the sentences about runs in the README from tables/."""
     from palimpsest.foundation.errors import DataError
     from palimpsest.foundation.files import write_text
     from palimpsest.rendering import readme as rendering
@@ -198,7 +198,7 @@ def readme(
     text = rendering.render(file, claims, root)
     if file.read_text(encoding="utf-8") != text:
         if check:
-            raise DataError(f"{file}: its table of claims differs from tables/claims.csv; run `palimpsest readme`")
+            raise DataError(f"{file}: differs from what tables/ say; run `palimpsest readme`")
         write_text(file, text)
         console.print(f"written: {file}")
 

@@ -1,5 +1,6 @@
 """Figures that put models beside each other: every seed is a point, what a model lacks is a dash."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,12 @@ def test_one_seed_is_drawn_without_an_interval(tmp_path: Path) -> None:
     fake.write(tmp_path, preset)
     for experiment in preset.experiments:
         assert len(figures.write_figures(preset, tmp_path, experiment)) == 2 * len(experiment_of(experiment).figures)
+
+
+def test_a_metric_with_the_values_of_another_has_no_column(products: Path) -> None:
+    tables, about = figures.read_products(products, "nema_lc_lra"), DRAWINGS["nema_lc_lra", "baseline_vs_memory"]
+    runs = tables.runs.assign(test_accuracy_off=tables.runs["test_accuracy_on"])
+    with style.sized_for_print():
+        figure = figures.draw_one(about, dataclasses.replace(tables, runs=runs))
+    assert len(about.metrics) == 2
+    assert [panel.get_xlabel() for panel in figure.axes] == ["test accuracy"] * 2

@@ -1,15 +1,18 @@
 """Figures: every seed is drawn, no panel is empty, the same tables give the same bytes."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection, PathCollection
 from PIL import Image
 
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.planning.parameters import Params
-from palimpsest.rendering import figures, kinds, style
+from palimpsest.rendering import figures, kinds, panels, style
 from palimpsest.sources import experiment_of, manifests
 from palimpsest.sources.shared.figures import Figure
 from tests.rendering import fake
@@ -153,3 +156,37 @@ def test_a_missing_column_is_one_line(tmp_path: Path, preset: Params) -> None:
 def test_a_missing_table_is_one_line(tmp_path: Path, preset: Params) -> None:
     with pytest.raises(DataError, match=r"tables/runs/nema_lite.csv: no such file$"):
         figures.write_figures(preset, tmp_path, "nema_lite")
+
+
+@pytest.mark.parametrize("name", ["acc_vs_write_ratio", "acc_vs_mem_lambda", "memory_on_vs_off"])
+def test_no_bar_leaves_what_was_measured(name: str, products: Path) -> None:
+    for panel in drawn(name, products).axes:
+        points = [
+            y
+            for group in panel.collections
+            if isinstance(group, PathCollection)
+            for _, y in group.get_offsets()
+            if y == y
+        ]
+        bars = [group for group in panel.collections if isinstance(group, LineCollection)]
+        ends = [y for bar in bars for segment in bar.get_segments() for _, y in segment if np.isfinite(y)]
+        assert ends
+        assert min(points) - 1e-9 <= min(ends) <= max(ends) <= max(points) + 1e-9
+
+
+def test_medians_are_of_the_runs_that_have_a_value() -> None:
+    runs = pd.DataFrame({"x": [1, 1, 1, 1, 2], "y": [0.0, 0.1, 1.0, np.nan, np.nan]})
+    cells = panels.medians(runs, "y", by=["x"])
+    assert cells["y_median"].tolist()[0] == pytest.approx(0.1)
+    assert cells["y_low"].tolist()[0] == pytest.approx(0.05)
+    assert cells["y_high"].tolist()[0] == pytest.approx(0.55)
+    assert np.isnan(cells["y_median"].tolist()[1])
+
+
+def test_two_tracks_with_the_same_values_are_one_panel(products: Path) -> None:
+    tables = figures.read_products(products, "nema_lite")
+    published = tables.runs[tables.runs["track"] == "published"]
+    twice = dataclasses.replace(tables, runs=pd.concat([published, published.assign(track="repaired")]))
+    assert twice.tracks == ["published"]
+    assert panels.title(twice, "published") == "published and repaired tracks"
+    assert tables.tracks == ["published", "repaired"]

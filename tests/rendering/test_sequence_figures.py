@@ -49,7 +49,7 @@ def part(tables: Products, **changed: pd.DataFrame) -> Products:
 
 
 class TestBySize:
-    def test_every_seed_is_a_point_and_every_mean_is_the_summary_s(self, tables: Products) -> None:
+    def test_every_seed_is_a_point_and_every_median_a_sign(self, tables: Products) -> None:
         figure = drawn(COPY["length_generalisation"], tables)
         assert len(figure.axes) == 2 * 2
         for index, panel in enumerate(figure.axes):
@@ -60,10 +60,9 @@ class TestBySize:
             assert points >= {round(value, 9) for value in runs[metric].dropna()}
             low, high = panel.get_ylim()
             assert all(low <= value <= high for value in points)
-            cells = tables.summary.query(f"track == '{track}'")
-            means = {round(float(y), 9) for line in panel.lines for y in np.asarray(line.get_ydata(), dtype=float)}
-            for size in fake.SIZES["copy"]:
-                assert means >= {round(value, 9) for value in cells[f"test_{metric}_at_{size}_mean"].dropna()}
+            signs = {round(float(y), 9) for line in panel.lines for y in np.asarray(line.get_ydata(), dtype=float)}
+            axes = ["model", "softmax_over", "slice"]
+            assert signs >= {round(value, 9) for value in runs.groupby(axes, dropna=False)[metric].median().dropna()}
 
     def test_sizes_stand_side_by_side_and_trained_ones_are_shaded(self, tables: Products) -> None:
         figure = drawn(COPY["length_generalisation"], tables)
@@ -98,8 +97,10 @@ class TestBySize:
 class TestPictures:
     def test_are_inputs_targets_and_outputs(self, tables: Products) -> None:
         figure = drawn(COPY["pictures"], tables)
-        names = [panel.get_ylabel().replace("\n", " ") for panel in figure.axes[::2]]
-        assert names == ["input", "target", "NTM", "NTM, without the defect", "DNC", "LSTM", "causal Transformer"]
+        names = [panel.get_ylabel().replace("\n", " ") for panel in figure.axes if panel.axison]
+        assert [name for name in names[::2] if name][:4] == ["input", "target", "NTM", "NTM, without the defect"]
+        assert set(names[1::2]) | set(names[-1:]) >= {"input", "target", "NTM", "DNC"}
+        assert "causal Transformer" in names
         published, repaired = figure.axes[::2], figure.axes[1::2]
         inputs = np.asarray(repaired[0].images[0].get_array())
         assert inputs.shape == (2, fake.STEPS)
@@ -111,10 +112,12 @@ class TestPictures:
             outputs = np.asarray(panel.images[0].get_array().filled(np.nan))
             assert np.allclose(outputs[:, fake.ASKED_FROM :], 0.1 + 0.8 * wanted[:, fake.ASKED_FROM :])
 
-    def test_name_what_was_not_run(self, tables: Products) -> None:
+    def test_have_the_models_of_their_track_and_no_empty_panel(self, tables: Products) -> None:
         figure = drawn(COPY["pictures"], tables)
-        published = {panel.get_ylabel().replace("\n", " "): panel for panel in figure.axes[::2]}
-        assert [text.get_text() for text in published["DNC"].texts] == ["not run on this track"]
+        for column, track in ((figure.axes[::2], "published"), (figure.axes[1::2], "repaired")):
+            models = tables.runs.query(f"track == '{track}'").drop_duplicates(["model", "softmax_over"])
+            assert len([panel for panel in column if panel.axison]) == 2 + len(models)
+            assert all(panel.images and panel.get_ylabel() for panel in column if panel.axison)
         lost = (tables.outputs["track"] == "published") & tables.outputs["softmax_over"].isna()
         figure = drawn(COPY["pictures"], part(tables, outputs=tables.outputs[~lost]))
         assert [text.get_text() for text in figure.axes[4].texts] == ["no run was completed"]

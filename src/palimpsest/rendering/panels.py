@@ -12,6 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from palimpsest.analysis.frames import axes_of, metrics_of
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.sections import Scalar, format_value
 from palimpsest.rendering import style
@@ -20,7 +21,7 @@ from palimpsest.rendering.style import Look
 from palimpsest.sources.shared.manifest import Experiment
 
 POINT = {"s": 7, "alpha": 0.55, "linewidths": 0, "zorder": 3}
-MEAN = {
+MEDIAN = {
     "markersize": 4.2,
     "markeredgecolor": "white",
     "markeredgewidth": 0.3,
@@ -28,7 +29,7 @@ MEAN = {
     "capsize": 1.8,
     "zorder": 4,
 }
-"""How a mean with its interval looks; :data:`POINT`: how a run looks."""
+"""How a median with the middle half of its seeds looks; :data:`POINT`: how a run looks."""
 LEVEL = {"color": "#555555", "linewidth": 0.7, "linestyle": (0, (2, 1.5)), "zorder": 1}
 NAME_OF_LEVEL = {"fontsize": "x-small", "color": "#555555", "annotation_clip": False}
 
@@ -60,8 +61,23 @@ class Products:
 
     @property
     def tracks(self) -> list[str]:
-        """Tracks with runs, sorted."""
-        return sorted(self.runs["track"].unique())
+        """Tracks with runs, sorted; of several with the same values the first."""
+        return list(self.same_tracks)
+
+    @property
+    def same_tracks(self) -> dict[str, list[str]]:
+        """Track → the tracks whose runs have the same values, itself included, so that no panel is shown twice."""
+        found: dict[str, list[str]] = {}
+        for track in sorted(self.runs["track"].unique()):
+            values = self._values(track)
+            same = next((other for other in found if self._values(other).equals(values)), track)
+            found.setdefault(same, []).append(track)
+        return found
+
+    def _values(self, track: str) -> pd.DataFrame:
+        """Models, axes, seeds and metrics of the runs of a track."""
+        columns = ["model", *axes_of(self.runs), "seed", *metrics_of(self.runs)]
+        return select(self.runs, track=track)[columns].reset_index(drop=True)
 
 
 # --- series -----------------------------------------------------------------------------------------------------------
@@ -198,7 +214,7 @@ def levels(panel: Any, runs: pd.DataFrame) -> list[float]:
 
 
 def limits(panel: Any, values: Iterable[float]) -> None:
-    """Show all points and levels; an interval of very few seeds may leave the panel.
+    """Show all points and levels.
 
     Where all are equal, that value has the only tick: others would be of what was not measured, and may not exist.
     """
@@ -217,17 +233,43 @@ def with_room(values: Iterable[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def interval(table: pd.DataFrame, metric: str) -> Any:
-    """How far the interval of each row reaches below and above its mean: (2, rows); 0 where there is none."""
-    mean = table[f"{metric}_mean"].to_numpy(float)
-    low, high = table[f"{metric}_low"].to_numpy(float), table[f"{metric}_high"].to_numpy(float)
-    return np.nan_to_num(np.clip(np.stack([mean - low, high - mean]), 0, None))
+def medians(runs: pd.DataFrame, *metrics: str, by: Sequence[str] | None = None) -> pd.DataFrame:
+    """The median of each metric over the seeds of each cell, and the quartiles: no bar leaves what was measured.
+
+    Args:
+        runs: one row a run; runs without a value do not count.
+        metrics: columns.
+        by: columns that make a cell; the axes if not given.
+
+    Returns:
+        One row a cell, with the columns of ``by`` and, for each metric, ``_median``, ``_low`` and ``_high``.
+    """
+    axes = list(axes_with_values(runs) if by is None else by)
+    groups = runs.groupby(axes, dropna=False, sort=False) if axes else [((), runs)]
+    rows = []
+    for values, cell in groups:
+        row: dict[str, Any] = dict(zip(axes, values, strict=True))
+        for metric in metrics:
+            known = cell[metric].dropna().to_numpy(float)
+            found = np.quantile(known, [0.25, 0.5, 0.75]) if len(known) else [np.nan] * 3
+            row |= dict(zip((f"{metric}_low", f"{metric}_median", f"{metric}_high"), found, strict=True))
+        rows.append(row)
+    names = [f"{metric}_{part}" for metric in metrics for part in ("low", "median", "high")]
+    return pd.DataFrame(rows, columns=[*axes, *names])
+
+
+def middle_half(cells: pd.DataFrame, metric: str) -> Any:
+    """How far the quartiles of each row of :func:`medians` lie below and above the median: (2, rows)."""
+    median = cells[f"{metric}_median"].to_numpy(float)
+    low, high = cells[f"{metric}_low"].to_numpy(float), cells[f"{metric}_high"].to_numpy(float)
+    return np.nan_to_num(np.clip(np.stack([median - low, high - median]), 0, None))
 
 
 def title(products: Products, track: str) -> str:
     """The track, and how many of its runs diverged: those have no place in the picture."""
     lost = int(np.count_nonzero(select(products.runs, track=track)["status"] != "completed"))
-    return f"{track} track" + (f" ({lost} diverged)" if lost else "")
+    names = products.same_tracks[track]
+    return " and ".join(names) + (" tracks" if len(names) > 1 else " track") + (f" ({lost} diverged)" if lost else "")
 
 
 def head(panel: Any, products: Products, track: str, model: str) -> None:
@@ -263,21 +305,19 @@ def moved(panel: Any, x: Any, by: Any) -> Any:
     return transform.inverted().transform(transform.transform(np.asarray(x, dtype=float)) + np.asarray(by) * gap * 2)
 
 
-def series(
-    panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, x: str, y: str, look: Look, move: float = 0.0, line: Any = "-"
-) -> None:
-    """Every run of a series as a point, its means with their intervals as a line over the axis ``x``."""
-    cells = cells.sort_values(x)
+def series(panel: Any, runs: pd.DataFrame, x: str, y: str, look: Look, move: float = 0.0, line: Any = "-") -> None:
+    """Every run of a series as a point, its medians with the middle half of the seeds as a line over the axis ``x``."""
+    cells = medians(runs, y, by=[x]).sort_values(x)
     panel.scatter(moved(panel, runs[x], move), runs[y], color=look.color, marker=look.marker, **POINT)
     panel.errorbar(
         moved(panel, cells[x], move),
-        cells[f"{y}_mean"],
-        yerr=interval(cells, y),
+        cells[f"{y}_median"],
+        yerr=middle_half(cells, y),
         color=look.color,
         marker=look.marker,
         linestyle=line,
         linewidth=0.9,
-        **MEAN,
+        **MEDIAN,
     )
 
 

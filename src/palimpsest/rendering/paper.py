@@ -13,6 +13,7 @@ There are two documents: the paper, and a supplement that has all figures of all
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -102,14 +103,15 @@ def render_all(source: Path, root: Path) -> dict[str, str]:
         DataError: file, line, and what is wrong: syntax, an unknown name or number, or a digit typed into a result.
     """
     numbers = read_numbers(root / NUMBERS)
-    shown = sections_of(set(read_index(root)["experiment"]))
+    shown_experiments = set(read_index(root)["experiment"])
+    shown = sections_of(shown_experiments)
     _check_templates(source, shown, numbers)
     environment = _environment(source)
     context = _context(numbers, shown, root) | {"bibliography": _bibliography(source, shown.values())}
     texts: dict[str, str] = {}
     for main in DOCUMENTS:
         used = set(_USED.findall("".join(texts.values())))
-        context["left_out"] = lambda source, own, used=used: _left_out(source, context["has"], own, used)
+        context["left_out"] = functools.partial(_left_out, has=shown_experiments.__contains__, used=used)
         texts[main.removesuffix(SUFFIX)] = _fill(environment, main, context, source)
     return texts
 
@@ -154,13 +156,13 @@ def _fill(environment: jinja2.Environment, main: str, context: dict[str, Any], s
         raise DataError(f"{_place(error, source)}: {error}") from None
 
 
-def _left_out(source: Source, has: Callable[[str], bool], own: str, used: set[str]) -> list[dict[str, str]]:
+def _left_out(source: Source, own: str, has: Callable[[str], bool], used: set[str]) -> list[dict[str, str]]:
     """Figures of a source that neither the paper nor its own part of the supplement shows.
 
     Args:
         source: the manifest.
-        has: whether the preset has an experiment.
         own: LaTeX of its part of the supplement.
+        has: whether the preset has an experiment.
         used: files that the paper includes.
     """
     used = used | set(_USED.findall(own))

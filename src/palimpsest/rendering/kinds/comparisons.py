@@ -1,4 +1,4 @@
-"""Figures that compare models: one line for each model, with its seeds as points and its mean with the interval."""
+"""Figures that compare models: one line for each model, with its seeds as points and their median."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from palimpsest.rendering import panels, style
 from palimpsest.rendering.frames import select
-from palimpsest.rendering.panels import LEVEL, MEAN, NAME_OF_LEVEL, POINT, Products, Series
+from palimpsest.rendering.panels import LEVEL, MEDIAN, NAME_OF_LEVEL, POINT, Products, Series
 from palimpsest.sources.shared.figures import SideBySide
 
 LINE, FRAME = 0.16, 0.55
@@ -24,15 +24,18 @@ FEW = 3
 
 
 def side_by_side(products: Products, about: SideBySide) -> Figure:
-    """Draw metrics of models: one row of panels for each track, one column for each metric, one line for each cell."""
-    metrics = about.metrics
+    """Draw metrics of models: one row of panels for each track, one column for each metric, one line for each cell.
+
+    A metric that has the same values as one before it on every track has no column.
+    """
+    metrics = _different(products.runs, about.metrics)
     shown = panels.series_of(products.runs, about.models, about.where)
     on_track = {track: _present(products.runs, track, shown) for track in products.tracks}
     on_track = {track: found for track, found in on_track.items() if found}
     heights = [LINE * len(found) + FRAME for found in on_track.values()]
     figure, grid = style.panels(len(on_track), len(metrics), heights)
     for row, (track, found) in enumerate(on_track.items()):
-        runs, cells = select(products.runs, track=track), select(products.summary, track=track)
+        runs = select(products.runs, track=track)
         for column, metric in enumerate(metrics):
             panel = grid[row][column]
             if not any(panels.has_values(one.rows_of(runs), metric) for one in found):
@@ -43,13 +46,22 @@ def side_by_side(products: Products, about: SideBySide) -> Figure:
             panel.tick_params(axis="y", length=0)
             panel.set_xlabel(_label(metric))
             panel.xaxis.set_major_locator(MaxNLocator(nbins=4 if len(metrics) < 4 else 3))
-            values = _points(panel, runs, cells, found, metric)
+            values = _points(panel, runs, found, metric)
             values += _levels(panel, runs) if metric in about.accuracies else []
             panel.set_xlim(*panels.with_room(values))
         title = panels.title(products, track).replace(" (", "\n(")
         grid[row][0].set_ylabel(title if len(found) > FEW else title.replace(" track", "\ntrack"))
     figure.align_ylabels()
     return figure
+
+
+def _different(runs: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
+    """The metrics without those that have the values of an earlier one in every run."""
+    found: list[str] = []
+    for metric in metrics:
+        if not any(runs[metric].equals(runs[other]) for other in found):
+            found.append(metric)
+    return found
 
 
 def _present(runs: pd.DataFrame, track: str, shown: Sequence[Series]) -> list[Series]:
@@ -63,25 +75,26 @@ def _label(metric: str) -> str:
     return text if "\n" in text or len(text) < 16 else text.replace(" ", "\n", 1)
 
 
-def _points(panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, found: Sequence[Series], metric: str) -> list[float]:
-    """Draw every run and every mean, and a dash for a model without the metric; return the drawn values."""
+def _points(panel: Any, runs: pd.DataFrame, found: Sequence[Series], metric: str) -> list[float]:
+    """Draw every run and every median, and a dash for a model without the metric; return the drawn values."""
     values: list[float] = []
     for line, one in enumerate(found):
-        own, mean = one.rows_of(runs), one.rows_of(cells)
+        own = one.rows_of(runs)
         panel.axhline(line, color="#EEEEEE", linewidth=0.6, zorder=0)
         if not panels.has_values(own, metric):
             panel.annotate("–", (0.02, line), xycoords=("axes fraction", "data"), va="center", **NAME_OF_LEVEL)
             continue
         apart = np.linspace(-0.22, 0.22, len(own)) if len(own) > 1 else np.zeros(1)
         panel.scatter(own[metric], line + apart, color=one.look.color, marker=one.look.marker, **POINT)
+        cells = panels.medians(own, metric)
         panel.errorbar(
-            mean[f"{metric}_mean"],
-            [line] * len(mean),
-            xerr=panels.interval(mean, metric),
+            cells[f"{metric}_median"],
+            [line] * len(cells),
+            xerr=panels.middle_half(cells, metric),
             color=one.look.color,
             marker=one.look.marker,
             linestyle="none",
-            **MEAN,
+            **MEDIAN,
         )
         values += [value for value in own[metric] if np.isfinite(value)]
     return values

@@ -1,7 +1,7 @@
 """Figures over the grid of a model: a metric against another metric, a parameter, the epoch or the token position.
 
-Every kind has one panel for each track. It shows every run as its own point or line, means with the intervals of the
-summary table, and chance and ceiling.
+Every kind has one panel for each track. It shows every run as its own point or line, medians over seeds with the middle
+half of the seeds, and chance and ceiling.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from palimpsest.foundation.sections import format_value
 from palimpsest.rendering import panels, style
 from palimpsest.rendering.frames import select
-from palimpsest.rendering.panels import MEAN, POINT, Products
+from palimpsest.rendering.panels import MEDIAN, POINT, Products
 from palimpsest.rendering.style import Look
 from palimpsest.sources.shared.figures import AgainstAxis, Controls, Curves, Paths, Positions, Scatter
 
@@ -45,16 +45,16 @@ def _axis_of_values(panel: Any, values: Sequence[float]) -> None:
 
 
 def _baseline_lines(panel: Any, products: Products, track: str, models: Sequence[str], y: str) -> list[Line2D]:
-    """Draw the mean of each baseline without axes as a horizontal line, and its runs as marks at the left margin."""
+    """Draw the median of each baseline as a horizontal line, and its runs as marks at the left margin."""
     keys = []
     for position, model in enumerate(models):
-        cells = select(products.summary, track=track, model=model)
-        if cells.empty or not np.isfinite(cells[f"{y}_mean"]).any():
+        runs = select(products.runs, track=track, model=model)
+        if runs.empty or not panels.has_values(runs, y):
             continue
         look = style.model_look(model, position)
-        for mean in cells[f"{y}_mean"]:
-            panel.axhline(mean, color=look.color, linestyle=look.line, linewidth=0.9, zorder=2)
-        known = select(products.runs, track=track, model=model)[y]
+        for median in panels.medians(runs, y)[f"{y}_median"]:
+            panel.axhline(median, color=look.color, linestyle=look.line, linewidth=0.9, zorder=2)
+        known = runs[y]
         panel.plot(
             [0.01 + 0.012 * position] * len(known),
             known,
@@ -71,33 +71,30 @@ def _baseline_lines(panel: Any, products: Products, track: str, models: Sequence
 
 
 def _baseline_points(panel: Any, products: Products, track: str, models: Sequence[str], x: str, y: str) -> list[Line2D]:
-    """Draw every run of each baseline, and its means with intervals in both directions."""
+    """Draw every run of each baseline, and its medians with the middle half of the seeds in both directions."""
     keys = []
     for position, model in enumerate(models):
         runs = select(products.runs, track=track, model=model)
-        cells = select(products.summary, track=track, model=model)
-        if runs.empty or not np.isfinite(cells[f"{x}_mean"]).any():
+        if runs.empty or not panels.has_values(runs, x):
             continue
         look = style.model_look(model, position)
-        _points(panel, runs, cells, x, y, look)
+        _points(panel, runs, x, y, look)
         keys.append(panels.key(look, style.label(model)))
     return keys
 
 
-def _points(
-    panel: Any, runs: pd.DataFrame, cells: pd.DataFrame, x: str, y: str, look: Look, line: Any = "none"
-) -> None:
+def _points(panel: Any, runs: pd.DataFrame, x: str, y: str, look: Look) -> None:
+    cells = panels.medians(runs, x, y)
     panel.scatter(runs[x], runs[y], color=look.color, marker=look.marker, **POINT)
     panel.errorbar(
-        cells[f"{x}_mean"],
-        cells[f"{y}_mean"],
-        xerr=panels.interval(cells, x),
-        yerr=panels.interval(cells, y),
+        cells[f"{x}_median"],
+        cells[f"{y}_median"],
+        xerr=panels.middle_half(cells, x),
+        yerr=panels.middle_half(cells, y),
         color=look.color,
         marker=look.marker,
-        linestyle=line,
-        linewidth=0.8,
-        **MEAN,
+        linestyle="none",
+        **MEDIAN,
     )
 
 
@@ -116,15 +113,14 @@ class _Part(NamedTuple):
     everything: pd.DataFrame
     """Runs of all models on the track."""
     runs: pd.DataFrame
-    cells: pd.DataFrame
 
 
 def _parts(products: Products, model: str, uppermost: Sequence[Any]) -> Iterator[_Part]:
     """One part for each track, from left to right."""
     for panel, track in zip(uppermost, products.tracks, strict=True):
         panels.head(panel, products, track, model)
-        everything, cells = select(products.runs, track=track), select(products.summary, track=track, model=model)
-        yield _Part(panel, track, everything, select(everything, model=model), cells)
+        everything = select(products.runs, track=track)
+        yield _Part(panel, track, everything, select(everything, model=model))
 
 
 def _label_row(panels_of_row: Sequence[Any], y: str, rows: str, value: float, x: str | None) -> None:
@@ -143,10 +139,10 @@ def scatter(products: Products, about: Scatter) -> Figure:
     figure, grid = style.panels(1, len(products.tracks), 2.15)
     values = panels.values_of(select(products.runs, model=model), by)
     looks, more = style.SERIES[: len(values)], []
-    for panel, track, everything, runs, cells in _parts(products, model, grid[0]):
+    for panel, track, everything, runs in _parts(products, model, grid[0]):
         _ratio_axis(panel, everything, x)
         for value, look in zip(values, looks, strict=True):
-            _points(panel, select(runs, **{by: value}), select(cells, **{by: value}), x, y, look)
+            _points(panel, select(runs, **{by: value}), x, y, look)
         more += _baseline_points(panel, products, track, about.baselines, x, y)
         more += _baseline_lines(panel, products, track, about.lines, y)
         panels.limits(panel, [*everything[y], *panels.levels(panel, everything)])
@@ -162,10 +158,10 @@ def against_axis(products: Products, about: AgainstAxis) -> Figure:
     figure, grid = style.panels(1, len(products.tracks), 2.15)
     values = panels.values_of(select(products.runs, model=model), by)
     looks, more = style.SERIES[: len(values)], []
-    for panel, track, everything, runs, cells in _parts(products, model, grid[0]):
+    for panel, track, everything, runs in _parts(products, model, grid[0]):
         _axis_of_values(panel, panels.values_of(runs, x))
         for value, look, move in zip(values, looks, panels.dodge(len(values)), strict=True):
-            panels.series(panel, select(runs, **{by: value}), select(cells, **{by: value}), x, y, look, move)
+            panels.series(panel, select(runs, **{by: value}), x, y, look, move)
         more += _baseline_lines(panel, products, track, about.lines, y)
         shown = [*runs[y], *(everything[everything["model"].isin(about.lines)][y])]
         panels.limits(panel, [*shown, *(panels.levels(panel, everything) if about.levels else (0.0, 1.0))])
@@ -181,13 +177,13 @@ def controls(products: Products, about: Controls) -> Figure:
     values = panels.values_of(select(products.runs, model=model), rows)
     figure, grid = style.panels(len(values), len(products.tracks), 1.4)
     looks, more = style.SERIES[: len(metrics)], []
-    for column, (_, track, everything, runs, cells) in enumerate(_parts(products, model, grid[0])):
+    for column, (_, track, everything, runs) in enumerate(_parts(products, model, grid[0])):
         for row, value in enumerate(values):
             panel = grid[row][column]
             _axis_of_values(panel, panels.values_of(runs, x))
-            part, means = select(runs, **{rows: value}), select(cells, **{rows: value})
+            part = select(runs, **{rows: value})
             for metric, look, move in zip(metrics.values(), looks, panels.dodge(len(metrics)), strict=True):
-                panels.series(panel, part, means, x, metric, look, move)
+                panels.series(panel, part, x, metric, look, move)
             first = next(iter(metrics.values()))
             more += _baseline_lines(panel, products, track, about.lines, first)
             without = everything[everything["model"].isin(about.lines)][first]
@@ -200,21 +196,22 @@ def controls(products: Products, about: Controls) -> Figure:
 
 
 def paths(products: Products, about: Paths) -> Figure:
-    """Draw a metric against another, with means joined in order of ``along``, one row for each value of ``rows``."""
+    """Draw a metric against another, with medians joined in order of ``along``, one row for each value of ``rows``."""
     model, x, y, along, rows = about.model, about.x, about.y, about.along, about.rows
     of_model = select(products.runs, model=model)
     values, order = panels.values_of(of_model, rows), panels.values_of(of_model, along)
     figure, grid = style.panels(len(values), len(products.tracks), 1.4)
     looks, more = style.ordered(len(order)), []
-    for column, (_, track, everything, runs, cells) in enumerate(_parts(products, model, grid[0])):
+    for column, (_, track, everything, runs) in enumerate(_parts(products, model, grid[0])):
         for row, value in enumerate(values):
             panel = grid[row][column]
             _ratio_axis(panel, everything, x)
-            means = select(cells, **{rows: value}).sort_values(along)
-            panel.plot(means[f"{x}_mean"], means[f"{y}_mean"], color="#999999", linewidth=0.8, zorder=2)
+            part = select(runs, **{rows: value})
+            joined = panels.medians(part, x, y, by=[along]).sort_values(along)
+            panel.plot(joined[f"{x}_median"], joined[f"{y}_median"], color="#999999", linewidth=0.8, zorder=2)
             more += _baseline_points(panel, products, track, about.baselines, x, y)
             for step, look in zip(order, looks, strict=True):
-                _points(panel, select(runs, **{rows: value, along: step}), select(means, **{along: step}), x, y, look)
+                _points(panel, select(part, **{along: step}), x, y, look)
             shown = everything[everything["model"].isin([model, *about.baselines])][y]
             panels.limits(panel, [*shown, *panels.levels(panel, everything)])
     for row, value in enumerate(values):
@@ -224,7 +221,7 @@ def paths(products: Products, about: Paths) -> Figure:
 
 
 def curves(products: Products, about: Curves) -> Figure:
-    """Draw metrics against the epoch: one line for each run, and the mean of the last epoch with its interval."""
+    """Draw metrics against the epoch: one line for each run, and the median of the last epoch."""
     model, metrics, by, at = about.model, about.metrics, about.by, about.at
     figure, grid = style.panels(len(metrics), len(products.tracks), 1.65)
     order = panels.values_of(select(products.runs, model=model), by)
@@ -233,7 +230,7 @@ def curves(products: Products, about: Curves) -> Figure:
     for column, track in enumerate(products.tracks):
         everything = select(products.runs, track=track)
         table = select(products.curves, track=track)
-        cells = select(products.summary, track=track, model=model, **{at: middle})
+        ends = select(everything, model=model, **{at: middle})
         for row, metric in enumerate(metrics):
             panel = grid[row][column]
             if row == 0:
@@ -241,14 +238,8 @@ def curves(products: Products, about: Curves) -> Figure:
             for value, look in zip(order, looks, strict=True):
                 part = select(table, model=model, **{by: value, at: middle})
                 panels.lines_of_runs(panel, part, "epoch", metric, look.color, "-")
-                _last(
-                    panel,
-                    select(cells, **{by: value}),
-                    metric,
-                    look,
-                    order.index(value),
-                    int(np.max(table["epoch"].to_numpy())),
-                )
+                epoch = int(np.max(table["epoch"].to_numpy()))
+                _last(panel, select(ends, **{by: value}), metric, look, order.index(value), epoch)
             for position, name in enumerate(about.lines):
                 part, look = select(table, model=name), style.model_look(name, position)
                 if len(part) and metric in part and np.isfinite(part[metric].to_numpy(float)).any():
@@ -270,18 +261,19 @@ def _middle(products: Products, model: str, axis: str) -> float:
     return float(values[(len(values) - 1) // 2])
 
 
-def _last(panel: Any, cells: pd.DataFrame, metric: str, look: Look, position: int, epoch: int) -> None:
-    """Draw the mean of the last epoch and its interval, to the right of the curves."""
-    if f"{metric}_mean" in cells:
+def _last(panel: Any, runs: pd.DataFrame, metric: str, look: Look, position: int, epoch: int) -> None:
+    """Draw the median of the last epoch and the middle half of the seeds, to the right of the curves."""
+    if metric in runs:
         x = epoch * (1.03 + 0.018 * position)
+        cells = panels.medians(runs, metric)
         panel.errorbar(
             [x] * len(cells),
-            cells[f"{metric}_mean"],
-            yerr=panels.interval(cells, metric),
+            cells[f"{metric}_median"],
+            yerr=panels.middle_half(cells, metric),
             color=look.color,
             marker=look.marker,
             linestyle="none",
-            **{**MEAN, "markersize": 3.2, "capsize": 1.0},
+            **{**MEDIAN, "markersize": 3.2, "capsize": 1.0},
         )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from palimpsest.foundation.errors import DataError
 from palimpsest.rendering import panels, style
-from palimpsest.rendering.frames import records, select
+from palimpsest.rendering.frames import select
 from palimpsest.rendering.panels import Products, Series
 from palimpsest.sources.shared.figures import BySize, Pictures, UsageAndLinks, Weightings
 
@@ -37,7 +37,8 @@ Matrix = NDArray[np.float64]
 def by_size(products: Products, about: BySize) -> Figure:
     """Test scores against the size of sequences: a row a metric, a panel a track; sizes that were trained are shaded.
 
-    Sizes stand side by side as they come, not to scale. A point is a run, a sign a mean with its interval.
+    Sizes stand side by side as they come, not to scale. A point is a run, a sign the median with the
+    middle half of the seeds.
     """
     metrics = about.metrics
     found = panels.series_of(products.runs, about.models, about.where)
@@ -49,7 +50,7 @@ def by_size(products: Products, about: BySize) -> Figure:
     for column, track in enumerate(tracks):
         table = select(products.generalisation, track=track)
         sizes = sorted(set(table["slice"]))
-        runs, cells = select(products.runs, track=track), select(products.summary, track=track)
+        runs = select(products.runs, track=track)
         grid[0][column].set_title(panels.title(products, track))
         present = [one for one in found if len(one.rows_of(table))]
         drawn += present
@@ -59,8 +60,7 @@ def by_size(products: Products, about: BySize) -> Figure:
             panel.set_xticks(range(len(sizes)), [products.experiment.spell_size(one) for one in sizes])
             for one, move in zip(present, panels.dodge(len(present), min(0.36, 0.05 * len(present))), strict=True):
                 points = one.rows_of(table).assign(place=[sizes.index(value) for value in one.rows_of(table)["slice"]])
-                means = _means(one.rows_of(cells), metric, sizes)
-                panels.series(panel, points, means, "place", metric, one.look, move, one.look.line)
+                panels.series(panel, points, "place", metric, one.look, move, one.look.line)
             values = [*table[metric], *(panels.levels(panel, runs) if metric == about.accuracy else (0.0, 1.0))]
             panels.limits(panel, values)
             panel.set_xlim(-0.5, len(sizes) - 0.5)
@@ -79,30 +79,21 @@ def _shade(panel: Any, table: pd.DataFrame, sizes: Sequence[int]) -> None:
             panel.axvspan(place - 0.5, place + 0.5, **TRAINED)
 
 
-def _means(cells: pd.DataFrame, metric: str, sizes: Sequence[int]) -> pd.DataFrame:
-    """Mean and interval of a metric for each size, of one cell, as the summary has them."""
-    parts = ("mean", "low", "high")
-    return pd.DataFrame(
-        [
-            {"place": place} | {f"{metric}_{part}": row[f"test_{metric}_at_{value}_{part}"] for part in parts}
-            for row in records(cells)
-            for place, value in enumerate(sizes)
-        ],
-        columns=["place", *(f"{metric}_{part}" for part in parts)],
-    )
-
-
 # --- one sequence -----------------------------------------------------------------------------------------------------
 
 
 def pictures(products: Products, about: Pictures) -> Figure:
-    """Draw one sequence as bits over time: input, target and the output of each model; a column for each track."""
+    """Draw one sequence as bits over time: input, target and the output of each model; a column for each track.
+
+    A column has the models that were run on its track.
+    """
     found = panels.series_of(products.runs, about.models, about.where)
     tracks = [track for track in products.tracks if len(select(products.outputs, track=track))]
     if not tracks:
         raise DataError("outputs.csv: no row; allowed: a run that was completed, of a task of sequences")
     present = [one for one in found if len(one.rows_of(products.outputs))]
-    figure, grid = style.panels(2 + len(present), len(tracks), 0.52)
+    run = {track: [one for one in present if len(one.rows_of(select(products.runs, track=track)))] for track in tracks}
+    figure, grid = style.panels(2 + max(map(len, run.values())), len(tracks), 0.52)
     for column, track in enumerate(tracks):
         table = select(products.outputs, track=track)
         grid[0][column].set_title(panels.title(products, track))
@@ -112,13 +103,17 @@ def pictures(products: Products, about: Pictures) -> Figure:
         asked = _first_asked(rows)
         _bits(grid[0][column], np.vstack([_matrix(rows, "input", steps), (_matrix(rows, "level", steps) + 1) / 2]))
         _bits(grid[1][column], _matrix(rows, "target", steps))
-        for panel, one in zip([line[column] for line in grid[2:]], present, strict=True):
+        names = ["input", "target", *(_in_two(one.name) for one in run[track])]
+        for line, name in zip(grid, names, strict=False):
+            line[column].set_ylabel(name, rotation=0, ha="right", va="center")
+        for line in grid[len(names) :]:
+            line[column].set_axis_off()
+        for line, one in zip(grid[2:], run[track], strict=False):
             own = one.rows_of(table)
             if own.empty:
-                there = len(one.rows_of(select(products.runs, track=track)))
-                panels.nothing(panel, "no run was completed" if there else "not run on this track")
-                continue
-            _bits(panel, _matrix(own, "output", steps))
+                panels.nothing(line[column], "no run was completed")
+            else:
+                _bits(line[column], _matrix(own, "output", steps))
         for line in grid:
             if line[column].images:
                 line[column].axvline(asked - 0.5, **ASKED)
@@ -126,8 +121,6 @@ def pictures(products: Products, about: Pictures) -> Figure:
         last = [line[column] for line in grid if line[column].images][-1]  # what was not run has no steps to count
         last.tick_params(labelbottom=True)
         last.set_xlabel("step")
-    for line, name in zip(grid, ["input", "target", *(_in_two(one.name) for one in present)], strict=True):
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     shades = [Patch(facecolor=color, edgecolor="#999999", label=text, linewidth=0.4) for color, text in _SHADES]
     panels.legend(figure, [*shades, _asked_key()])
     return figure

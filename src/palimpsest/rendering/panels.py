@@ -77,7 +77,7 @@ class Products:
     def _values(self, track: str) -> pd.DataFrame:
         """Models, axes, seeds and metrics of the runs of a track."""
         columns = ["model", *axes_of(self.runs), "seed", *metrics_of(self.runs)]
-        return select(self.runs, track=track)[columns].reset_index(drop=True)
+        return select(self.runs, track=track).loc[:, columns].reset_index(drop=True)
 
 
 # --- series -----------------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def medians(runs: pd.DataFrame, *metrics: str, by: Sequence[str] | None = None) 
         One row a cell, with the columns of ``by`` and, for each metric, ``_median``, ``_low`` and ``_high``.
     """
     axes = list(axes_with_values(runs) if by is None else by)
-    groups = runs.groupby(axes, dropna=False, sort=False) if axes else [((), runs)]
+    groups: Any = runs.groupby(axes, dropna=False, sort=False) if axes else [((), runs)]
     rows = []
     for values, cell in groups:
         row: dict[str, Any] = dict(zip(axes, values, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 _SPECIAL = {
@@ -115,6 +116,15 @@ def bounds(low: float | None, high: float | None, decimals: int = 3) -> str:
     return f"[{number(low, decimals)}, {number(high, decimals)}]"
 
 
+def escape_with_breaks(text: object) -> str:
+    r"""Text that LaTeX prints as it stands, in which a long name may go over lines.
+
+    >>> escape_with_breaks("tests/a_b.py")
+    'tests/\\allowbreak{}a\\_\\allowbreak{}b.py'
+    """
+    return re.sub(r"(\\_|/|::)", r"\1\\allowbreak{}", escape(text))
+
+
 def tabular(columns: str, header: Sequence[str], rows: Sequence[Sequence[str] | None], above: str = "") -> str:
     """A table for a ``table`` environment; ``None`` among the rows is a thin rule.
 
@@ -149,7 +159,8 @@ def longtable(
         caption: escaped.
         label: for ``\ref``.
     """
-    body = [r"\midrule" if row is None else _row(row) for row in rows]
+    # A heading, which is one cell over all columns, stays on the page of the row below it.
+    body = [r"\midrule" if row is None else _row(row) + ("*" if len(row) == 1 else "") for row in rows]
     head = [r"\toprule", _row(header), r"\midrule"]
     return "\n".join(
         [

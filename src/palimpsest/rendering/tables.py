@@ -36,7 +36,17 @@ from palimpsest.rendering.frames import (
     records,
     rows_of_cell,
 )
-from palimpsest.rendering.latex import bounds, breakable, escape, interval, longtable, number, ragged, tabular
+from palimpsest.rendering.latex import (
+    bounds,
+    breakable,
+    escape,
+    escape_with_breaks,
+    interval,
+    longtable,
+    number,
+    ragged,
+    tabular,
+)
 from palimpsest.rendering.lifecycle_tables import ablations_table, lifecycle_frame, lifecycle_table
 from palimpsest.rendering.score_tables import score_table
 from palimpsest.rendering.sequence_tables import generalisation_table
@@ -252,7 +262,9 @@ def claims_table(verdicts: pd.DataFrame, claims: Claims, titles: Mapping[str, st
         )
         count = number(int(row["n"])) if not pd.isna(row["n"]) else "--"
         verdict = rf"\textbf{{{escape(row['verdict'])}}}"
-        rows.append([statement if new else "", escape(row["track"]), verdict, count, shown, escape(row["reason"])])
+        rows.append(
+            [statement if new else "", escape(row["track"]), verdict, count, shown, escape_with_breaks(row["reason"])]
+        )
     columns = "@{}" + ragged(0.2) + "llr" + ragged(0.15) + ragged(0.35) + "@{}"
     return tabular(columns, header, rows or [[spanning("no claim is decided", len(header))]])
 

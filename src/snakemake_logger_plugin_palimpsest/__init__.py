@@ -73,7 +73,7 @@ class LogHandler(LogHandlerBase):
                 self.stream.flush()
         except BrokenPipeError:  # nobody reads any more, as with `| head`
             self.stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
-        except Exception:
+        except Exception:  # as every logging.Handler: a line that cannot be printed is reported and stops no build
             self.handleError(record)
 
     def _line(self, record: logging.LogRecord) -> str:

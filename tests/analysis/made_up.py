@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from palimpsest.analysis.claim_file import Claims, read_claims
-from palimpsest.analysis.frames import axes_of
+from palimpsest.analysis.frames import axes_of, records
 from palimpsest.analysis.measure import Resolved
 from palimpsest.analysis.runs import RUNS, run_directory, run_frame
 from palimpsest.foundation.files import write_json, write_text
@@ -64,7 +64,7 @@ def known(
 ) -> Resolved:
     """What these runs resolve to: the same task and model in all of them."""
     parts = {"task": {"num_test": num_test, "num_train": 1000, **task}, "config": config or {}}
-    return {run_directory(run, axes_of(runs)): parts for run in runs.to_dict("records")}  # type: ignore[arg-type]
+    return {run_directory(run, axes_of(runs)): parts for run in records(runs)}
 
 
 def claims(tmp_path: Path, groups: dict[str, Any], *tests: dict[str, Any], **more: Any) -> Claims:

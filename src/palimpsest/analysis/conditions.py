@@ -157,8 +157,9 @@ def _different(measured: Measured) -> Checked:
         same = [all(one[name] == two[name] for name in shared) for one, two in pairs]
     else:
         names = [(criterion.metric, minus.metric or criterion.metric)]
-        losses = tuple(name.replace("accuracy", "loss") for name in names[0])
-        names += [losses] if pairs and all(name in pairs[0][0] for name in losses) else []  # type: ignore[list-item]
+        left, right = (name.replace("accuracy", "loss") for name in names[0])
+        if pairs and left in pairs[0][0] and right in pairs[0][0]:
+            names.append((left, right))
         same = [all(one[a] == two[b] for a, b in names) for one, two in pairs]
     if pairs and all(same):
         words = "the same in every bit: no gradient or output reaches the difference"

@@ -15,6 +15,7 @@ from palimpsest import tasks
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked
 from palimpsest.tasks import Examples, Task, TaskConfig
+from palimpsest.tasks.shared import floors
 
 SIZES = {"num_train": 12, "num_validation": 8, "num_test": 6}
 """No fewer tests than a task of sequences has tested sizes by default."""
@@ -76,9 +77,51 @@ def same(one: Examples, other: Examples) -> bool:
     )
 
 
+def sure(config: TaskConfig, answers: torch.Tensor, outputs: int) -> torch.Tensor:
+    """Outputs of a model that is sure of these answers."""
+    if config.num_answers() == outputs:
+        return 20 * torch.nn.functional.one_hot(answers, outputs).float()
+    return 20 * (2 * ((answers[..., None] >> torch.arange(outputs)) & 1) - 1).float()
+
+
 def test_chance_is_what_a_task_promises_at_least_and_the_ceiling_at_most(module: Task) -> None:
     config = module.Config()
     assert 0 < module.chance(config) < module.ceiling(config) <= 1
+
+
+def test_an_informed_guess_has_the_shape_of_the_targets_and_is_always_the_same(small: Small, module: Task) -> None:
+    config = small()
+    for inputs, targets, _ in config.build(1):
+        guess, again = (module.informed_guess(config, inputs.clone()) for _ in range(2))
+        if guess is None or again is None:
+            assert guess is again
+            continue
+        assert guess.shape == targets.shape
+        assert guess.dtype == torch.int64
+        assert torch.equal(guess, again)
+        answers = guess[targets >= 0]
+        assert answers.min() >= 0
+        assert answers.max() < config.num_answers()
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_the_informed_floor_lies_between_chance_and_ceiling(
+    module: Task, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floors, "MOST_EXAMPLES", 2000)
+    config = small()
+    found = floors.informed_floor(module, config, config.build(1).test, 1)
+    margin = 4 * (found["floor_simulated"] or {"standard_error": 0})["standard_error"]
+    assert module.chance(config) - margin <= found["floor"] <= module.ceiling(config)
+
+
+def test_the_share_that_is_right_is_the_score_of_a_model_that_is_sure_of_its_guess(small: Small, module: Task) -> None:
+    config = small()
+    targets, outputs = config.build(1).test.targets, config.interface()["num_outputs"]
+    guess = torch.randint(config.num_answers(), targets.shape, generator=torch.Generator().manual_seed(0))
+    guess = guess.where(torch.rand(guess.shape, generator=torch.Generator().manual_seed(1)) < 0.5, targets.clamp_min(0))
+    found = module.score(sure(config, guess[None], outputs), Examples(targets[None], targets[None], {}))
+    torch.testing.assert_close(floors.scores_of(config, guess, targets), found[module.METRIC.name][0])
 
 
 def test_a_task_exports_what_the_contract_asks_for(module: Task) -> None:
@@ -106,10 +149,7 @@ def test_a_task_scores_every_example_of_every_run_and_its_loss_has_the_gradient(
 def test_sure_of_the_right_answers_a_model_reaches_the_best_score(small: Small, module: Task) -> None:
     config = small()
     targets, outputs = config.build(1).test.targets[None], config.interface()["num_outputs"]
-    classes = 20 * torch.nn.functional.one_hot(targets.clamp_min(0), config.num_answers()).float()
-    bits = 20 * (2 * ((targets.clamp_min(0)[..., None] >> torch.arange(outputs)) & 1) - 1).float()
-    logits = classes if config.num_answers() == outputs else bits
-    found = module.score(logits, Examples(targets, targets, {}))
+    found = module.score(sure(config, targets.clamp_min(0), outputs), Examples(targets, targets, {}))
     assert (found[module.METRIC.name] == 1).all()
     assert found["loss"].max() < 1e-4
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def test_the_card_describes_the_data(tmp_path: Path) -> None:
     assert card["sha256"] == sha256(directory / "examples.safetensors")
     assert (card["chance"], card["ceiling"], card["seed"]) == (0.1, 1.0, 1)
     assert card["ceiling_simulated"]["accuracy"] == 1
+    assert card["answers"] == 24
+    assert card["chance"] < card["floor"] < card["ceiling"]
+    assert card["floors_by_slice"] == {}
 
 
 def test_two_generations_give_the_same_bytes(tmp_path: Path) -> None:
@@ -47,9 +51,11 @@ def test_two_generations_give_the_same_bytes(tmp_path: Path) -> None:
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_card_without_its_ceiling_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "card.json").write_text('{"chance": 0.1}')
-    with pytest.raises(DataError, match=r"card\.json: ceiling: missing"):
+@pytest.mark.parametrize("key", ["answers", "chance", "floor", "floors_by_slice", "ceiling", "sha256"])
+def test_a_card_without_one_of_its_levels_is_refused(tmp_path: Path, key: str) -> None:
+    card = datasets.generate(presets.read(tmp_path), "tiny", "repaired", tmp_path)
+    (tmp_path / "card.json").write_text(json.dumps({name: value for name, value in card.items() if name != key}))
+    with pytest.raises(DataError, match=rf"card\.json: {key}: missing"):
         load_card(tmp_path)
 
 
@@ -70,6 +76,7 @@ def test_what_is_read_and_not_drawn_has_no_simulated_ceiling(tmp_path: Path) -> 
     params = params.model_copy(update={"experiments": {"aan": experiment.model_copy(update={"tracks": tracks})}})
     card = datasets.generate(params, "aan", "repaired", tmp_path)
     assert card["ceiling_simulated"] is None
+    assert (card["floor"], card["floor_simulated"], card["answers"]) == (0.5, None, 2)
     assert card["examples"] == {"train": 4, "validation": 3, "test": 2}
     read = datasets.load(tmp_path / plan.data_directory("aan", "repaired"), lra_retrieval.Config.model_validate(config))
     assert read.train.targets.tolist() == [[0], [1], [1], [0]]
@@ -123,6 +130,12 @@ def test_the_card_of_sequences_simulates_the_ceiling_where_something_is_asked(
     assert card["ceiling_simulated"]["accuracy"] == 1
     assert card["ceiling_simulated"]["standard_error"] == 0
     drawn = specs.task_config(presets.read_sequences(tmp_path).experiments[name].tracks["repaired"], "params", "here")
+    slices, bits = drawn.build(1).test.extras["slice"], 4 if name == "copy" else 1
+    assert card["floors_by_slice"].keys() == {str(kind) for kind in slices.tolist()}
+    assert card["floor"] == pytest.approx(
+        sum(card["floors_by_slice"][str(kind)] for kind in slices.tolist()) / len(slices)
+    )
+    assert card["answers"] == int((drawn.build(1).test.targets >= 0).sum()) * bits
     fresh = drawn.model_copy(update={"num_train": 64}).build(2).train
     assert card["ceiling_simulated"]["examples"] == int((fresh.targets >= 0).sum())
 

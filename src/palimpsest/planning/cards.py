@@ -1,4 +1,4 @@
-"""Cards of data sets: a card describes the examples, their chance level and their ceiling. Does not import torch."""
+"""Cards of data sets: a card describes the examples, chance, informed floor and ceiling. Does not import torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load_card(directory: Path) -> dict[str, Any]:
         DataError: the card is missing, is not JSON, or lacks a key.
     """
     card = read_json(directory / "card.json")
-    for key in ("chance", "ceiling", "sha256"):
+    for key in ("answers", "chance", "floor", "floors_by_slice", "ceiling", "sha256"):
         if key not in card:
             raise DataError(f"{directory / 'card.json'}: {key}: missing; allowed: what `palimpsest data` writes")
     return card

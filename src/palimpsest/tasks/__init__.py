@@ -1,4 +1,4 @@
-"""Tasks, one a file: a Config that makes the data, a score, chance and ceiling. Here: what every task has in common."""
+"""Tasks, one a file: a Config that makes the data, a score, chance, floor, ceiling. Here: what tasks have in common."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, cast, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -97,6 +97,14 @@ class TaskConfig(Section):
         """How many different targets there are: they lie below this."""
         return int(self.interface()["num_outputs"])
 
+    def scored_parts(self) -> int:
+        """Parts of an answer that are right or wrong by themselves: one, or the bits of a vector."""
+        return 1
+
+    def share_right(self, guess: Int[Tensor, "*shape"], targets: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Share of each answer that is right, in [0, 1], as the task's main metric counts it."""
+        return (guess == targets).float()
+
     def trained(self, size: int) -> bool | None:
         """Whether training has examples of a size, as ``slice`` counts sizes; ``None``: unknown."""
         del size
@@ -116,7 +124,7 @@ class Task(Protocol):
     Config: type[Any]
     """A :class:`TaskConfig`."""
     METRIC: Metric
-    """The main metric: that of chance and ceiling."""
+    """The main metric: that of chance, informed floor and ceiling."""
     RECORD: str
     """The field that :meth:`record` gives."""
 
@@ -139,6 +147,14 @@ class Task(Protocol):
 
     def chance(self, config: Any) -> float:
         """What a guess that looks at nothing scores."""
+        ...
+
+    def informed_guess(self, config: Any, inputs: Tensor) -> Tensor | None:
+        """Answers of the best predictor that sees the inputs but not what the memory is for, e.g. which one is asked.
+
+        Its score is the informed floor. The answers are of the shape of the targets; what they are where nothing is
+        asked has no effect. ``None``: the inputs help no such predictor, so that the floor is chance.
+        """
         ...
 
     def ceiling(self, config: Any) -> float:

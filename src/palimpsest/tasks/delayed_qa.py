@@ -90,6 +90,20 @@ def chance(config: Config) -> float:
     return 1 / config.num_digits
 
 
+def informed_guess(config: Config, inputs: Tensor) -> Tensor | None:
+    """With a question, the most frequent digit of where it may stand, (examples, 1); its mark is not looked at.
+
+    Without a question, that digit is the best answer of all (:func:`best_guess`), so that the memory's work is to keep
+    early digits at all. The late ones, which are there without it, say nothing about the answer: ``None``, the floor
+    is chance.
+    """
+    if config.question == "none":
+        return None
+    early = inputs[:, 1 : config.sequence_length // 2]
+    is_digit = (early != config.num_digits).double() if config.question == "marker" else torch.ones(early.shape)
+    return classes.most_frequent(early % config.num_digits, is_digit, config.num_digits)
+
+
 def ceiling(config: Config) -> float:
     """Best accuracy that any predictor could reach.
 

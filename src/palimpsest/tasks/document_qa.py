@@ -98,6 +98,12 @@ def chance(config: Config) -> float:
     return 1 / config.num_objects
 
 
+def informed_guess(config: Config, inputs: Tensor) -> Tensor:
+    """The object that most sentences have, (E, 1): it does not know which sentence is asked."""
+    objects = inputs[:, OBJECT:-SENTENCE:SENTENCE] - config.first_object
+    return classes.most_frequent(objects, torch.ones(objects.shape[1]), config.num_objects)
+
+
 def ceiling(config: Config) -> float:
     """Best accuracy that any predictor could reach: the answer is in the input."""
     del config

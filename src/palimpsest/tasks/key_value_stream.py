@@ -106,6 +106,18 @@ def chance(config: Config) -> float:
     return 1 / config.num_values
 
 
+def informed_guess(config: Config, inputs: Tensor) -> Tensor:
+    """The value with most weight of the pairs that show it, (examples, 1); it looks at no key and at no tag.
+
+    A pair with j pairs behind it is the latest of its key with probability (1 − 1/K)^j: that is its weight. With the
+    default sizes, this value is the answer in .279 of the examples, the last value in .238 of them, and the value that
+    is shown most often in .220.
+    """
+    values = inputs[:, 1:-2:2] - 3 * config.num_keys
+    behind = torch.arange(config.num_pairs, dtype=torch.float64).flip(0)
+    return classes.most_frequent(values, (1 - 1 / config.num_keys) ** behind, config.num_values)
+
+
 def ceiling(config: Config) -> float:
     """Best accuracy that any predictor could reach: the answer is in the input, so 1."""
     return 1.0

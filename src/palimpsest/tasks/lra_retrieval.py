@@ -121,6 +121,11 @@ def chance(config: Config) -> float:
     return 0.5
 
 
+def informed_guess(config: Config, inputs: Tensor) -> None:
+    """``None``: no such predictor is known that does better than the share of a class, so the floor is chance."""
+    del config, inputs
+
+
 def ceiling(config: Config) -> float:
     """Upper bound of the accuracy; the best predictor of citations is not known."""
     del config

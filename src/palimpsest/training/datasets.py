@@ -16,6 +16,7 @@ from palimpsest.planning.phases import checked_task, task_of
 from palimpsest.planning.plan import data_directory
 from palimpsest.planning.specs import RunSpec
 from palimpsest.tasks import Examples, Splits, Task, TaskConfig
+from palimpsest.tasks.shared.floors import informed_floor, scored_answers
 
 SIMULATED_EXAMPLES = 50_000
 
@@ -39,8 +40,9 @@ def generate(
         name: of one of the track's further data sets; ``None``: the data set of its task.
 
     Returns:
-        The card: task and its parameters, seed, sizes, chance, ceiling (exact, and simulated with its standard
-        error where examples can be generated), and the hash of the data.
+        The card: task and its parameters, seed, sizes, scored answers of the test split, chance, informed floor (of the
+        test split and by slice), ceiling (exact, and simulated with its standard error where examples can be
+        generated), and the hash of the data.
 
     Raises:
         ParameterError: the task's parameters are wrong.
@@ -61,7 +63,9 @@ def generate(
         "config": config.model_dump(mode="json"),
         "interface": config.interface(),
         "examples": {name: len(split.targets) for name, split in splits._asdict().items()},
+        "answers": scored_answers(config, splits.test),
         "chance": module.chance(config),
+        **informed_floor(module, config, splits.test, task.seed),
         "ceiling": module.ceiling(config),
         "ceiling_simulated": _simulated_ceiling(module, config, task.seed),
         "metric": module.METRIC._asdict(),

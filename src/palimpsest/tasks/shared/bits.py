@@ -1,4 +1,4 @@
-"""Answers that are vectors of bits, a logit a bit: their score, what a trace keeps of them, and how they are drawn."""
+"""Answers that are vectors of bits, a logit a bit: score, informed guess, what a trace keeps, how they are drawn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from palimpsest.layers.activation import sigmoid, softplus
@@ -27,6 +27,18 @@ class BitStreamConfig(StreamConfig):
         """Vectors of ``num_outputs`` bits."""
         return 2 ** int(self.interface()["num_outputs"])
 
+    def scored_parts(self) -> int:
+        """Every bit of a vector."""
+        return int(self.interface()["num_outputs"])
+
+    def share_right(self, guess: Int[Tensor, "*shape"], targets: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Share of the bits of each answer that are right."""
+        differing = (guess ^ targets).to(torch.int16)  # small, as there may be millions
+        wrong = torch.zeros_like(differing)
+        for bit in range(self.scored_parts()):
+            wrong += (differing >> bit) & 1
+        return 1 - wrong.float() / self.scored_parts()
+
 
 def score(logits: Float[Tensor, "runs batch steps bits"], examples: Examples) -> Scores:
     """``loss`` in nats a bit, ``accuracy`` (share of the bits that are right) and ``sequence_accuracy``.
@@ -42,6 +54,27 @@ def score(logits: Float[Tensor, "runs batch steps bits"], examples: Examples) ->
     cost = softplus(logits) - bits.to(logits.dtype) * logits
     right = ((logits.detach() > 0) == (bits > 0)).to(logits.dtype)
     return over_asked_steps(cost.mean(-1), right.mean(-1), asked)
+
+
+def majority(
+    vectors: Int[Tensor, "examples steps"], shown: Bool[Tensor, "examples steps"], bits: int
+) -> Int[Tensor, "examples 1"]:
+    """The vector of each example whose bits are those of most of its vectors; a bit that half of them have is 0.
+
+    Where each of n vectors of fair bits is as likely to be asked, a bit is right with probability
+    1/2 + E|B − n/2| / n, B binomial (n, 1/2). Without knowing which vector is asked, nothing is right more often.
+
+    Args:
+        vectors: as numbers; bits above the lowest ``bits`` do not count.
+        shown: which of them count.
+        bits: bits of a vector.
+    """
+    count, guess = shown.sum(1, keepdim=True), vectors.new_zeros(len(vectors), 1)
+    counted = (vectors & (2**bits - 1)).where(shown, 0).to(torch.int16)  # small, as there may be millions
+    for bit in range(bits):
+        ones = ((counted >> bit) & 1).sum(1, keepdim=True)
+        guess += (2 * ones > count).long() << bit
+    return guess
 
 
 def record(logits: Float[Tensor, "runs batch steps bits"]) -> dict[str, Tensor]:

@@ -1,9 +1,10 @@
-"""Answers that are classes, a logit a class: their scores, what a trace keeps of them, and how they are drawn."""
+"""Answers that are classes, a logit a class: their scores, informed guess, what a trace keeps, how they are drawn."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -31,6 +32,20 @@ def score(logits: Float[Tensor, "runs batch steps classes"], examples: Examples)
 def score_once(logits: Float[Tensor, "runs batch 1 classes"], examples: Examples) -> Scores:
     """:func:`score` of examples with a single asked step, of which ``sequence_accuracy`` would be the accuracy."""
     return {name: value for name, value in score(logits, examples).items() if name != "sequence_accuracy"}
+
+
+def most_frequent(
+    answers: Int[Tensor, "examples shown"], weights: Float[Tensor, "*examples shown"], classes: int
+) -> Int[Tensor, "examples 1"]:
+    """The class of each example whose occurrences have the largest sum of weights; of equal ones, the smallest.
+
+    Args:
+        answers: classes that were shown, each below ``classes``.
+        weights: of each, 0 or more.
+        classes: how many there are.
+    """
+    counts = torch.zeros(len(answers), classes, dtype=weights.dtype)
+    return counts.scatter_add(1, answers, weights.expand(answers.shape)).argmax(1, keepdim=True)
 
 
 def record(logits: Float[Tensor, "runs batch steps classes"]) -> dict[str, Tensor]:

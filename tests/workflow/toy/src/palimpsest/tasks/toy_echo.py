@@ -71,6 +71,11 @@ def chance(config: Config) -> float:
     return 1 / (config.vocabulary - 1)
 
 
+def informed_guess(config: Config, inputs: Tensor) -> None:
+    """``None``: what is asked is all that there is to see."""
+    del config, inputs
+
+
 def ceiling(config: Config) -> float:
     """All answers are right."""
     del config

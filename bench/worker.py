@@ -20,6 +20,7 @@ from palimpsest.measuring import job as measuring
 from palimpsest.planning.specs import RunSpec
 from palimpsest.runtime import machine
 from palimpsest.tasks import Splits
+from palimpsest.tasks.shared.floors import scored_answers
 from palimpsest.training import job as training
 
 TRACE_EXAMPLES = 128
@@ -52,7 +53,10 @@ def _card(spec: RunSpec, splits: Splits) -> dict[str, Any]:
     """Return what ``final.json`` records of the data."""
     task, config = tasks.load(spec.task["name"]), workload.task_config(spec)
     return {
+        "answers": scored_answers(config, splits.test),
         "chance": task.chance(config),
+        "floor": task.chance(config),  # not simulated, which would count as time of the run
+        "floors_by_slice": {},
         "ceiling": task.ceiling(config),
         "sha256": digest([split.targets.tolist() for split in splits]),
     }

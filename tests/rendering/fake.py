@@ -35,6 +35,8 @@ LEVELS = {
     ("mqar", "repaired"): (1 / 32, 1.0),
 }
 """Chance and ceiling."""
+FLOORS = {("nema_lite", "repaired"): 0.19, ("nema_lc", "repaired"): 0.28, ("mqar", "repaired"): 0.1}
+"""Informed floors that are not those of tasks of bits, nor chance."""
 METRICS = (
     "test_accuracy_off",
     "test_accuracy_on",
@@ -65,6 +67,19 @@ WINDOWS, CHUNKS, SLOTS = 12, 16, 6
 """Windows of training steps, memory steps of a sequence of the repaired track, slots."""
 WRITES = {"write_all": 1.0, "write_none": 0.0, "oracle_writer": 1 / 64}
 WITHOUT_MEMORY = {"no_memory": False, "window_only": False, "full_attention": True}
+
+
+def floor(experiment: str, track: str) -> float:
+    """The informed floor of a test split."""
+    by_slice = floors_by_slice(experiment, track)
+    chance = LEVELS[experiment, track][0]
+    return sum(by_slice.values()) / len(by_slice) if by_slice else FLOORS.get((experiment, track), chance)
+
+
+def floors_by_slice(experiment: str, track: str) -> dict[str, float]:
+    """The informed floor by size: nearer to chance, the longer a sequence is."""
+    chance = LEVELS[experiment, track][0]
+    return {str(size): chance + 0.1 / (place + 1) for place, size in enumerate(SIZES.get(experiment, ()))}
 
 
 def params(
@@ -575,7 +590,11 @@ def card(experiment: str, track: str) -> dict[str, Any]:
     return {
         "task": "delayed_qa",
         "seed": 0,
+        "answers": 1000,
         "chance": chance,
+        "floor": floor(experiment, track),
+        "floors_by_slice": floors_by_slice(experiment, track),
+        "floor_simulated": {"examples": 50000, "standard_error": 0.002},
         "ceiling": ceiling,
         "ceiling_simulated": {"accuracy": ceiling, "examples": 50000, "standard_error": 0.0018},
         "config": {"sequence_length": TIME},

@@ -63,7 +63,7 @@ def measure_runs(
     Args:
         runs: specification of each run.
         splits: the data, on the runs' device.
-        card: of the data: ``chance``, ``ceiling`` and ``sha256``.
+        card: of the data; see :func:`palimpsest.planning.cards.load_card`.
         directories: of each run.
         trace_examples: examples of the probe batch.
         report: see :func:`measure_pack`.

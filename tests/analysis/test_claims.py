@@ -556,10 +556,15 @@ class TestSeveralExperiments:
         decided = self.decide(tmp_path, VALUE, also=[{"name": "b", "unit": "u", **VALUE, "experiment": "other"}])
         assert decided.evidence[1]["estimate"] == pytest.approx(0.5)
 
+    def test_a_number_beside_the_claim_of_one_that_the_preset_lacks_is_left_out(self, tmp_path):
+        decided = self.decide(tmp_path, VALUE, also=[{"name": "b", "unit": "u", **VALUE, "experiment": "third"}])
+        assert [entry["experiment"] for entry in decided.evidence] == ["nema_lite"]
+        assert one_row(decided)["verdict"] == "holds"
+
     def test_one_that_the_preset_lacks_is_named_and_untested(self, tmp_path):
         row = one_row(self.decide(tmp_path, VALUE, {**VALUE, "experiment": "third"}))
-        assert row["verdict"] == "untested"
-        assert "the preset asks for no run of third on this track" in row["reason"]
+        assert (row["verdict"], row["in_short"]) == ("untested", "the experiment is not part of this preset")
+        assert "third (repaired track): the experiment is not part of this preset" in row["reason"]
 
     @pytest.mark.parametrize("use", [True, False])
     def test_a_group_may_be_fixed_by_a_switch(self, tmp_path, use):
@@ -791,7 +796,7 @@ class TestAllTogether:
         asked = made_up.claims(tmp_path, ALL, VALUE, tracks=["published"])
         row = one_row(claims.decide(write_all(around(0.9)), asked, 0.95))
         assert row["verdict"] == "untested"
-        assert "asks for no run of nema_lite on this track" in row["reason"]
+        assert "nema_lite (published track): the experiment is not part of this preset" in row["reason"]
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
     @given(seed=st.integers(0, 2**32 - 1))

@@ -15,7 +15,7 @@ from palimpsest.foundation.numbers import as_number
 from palimpsest.foundation.sections import PerRun, Section, format_value, merge, per_run_fields
 from palimpsest.planning import params_file, plan, specs
 from palimpsest.planning.parameters import Experiment, Params, Training
-from palimpsest.planning.presets import read_params
+from palimpsest.planning.presets import read_params, read_whole
 from tests.training import presets
 
 PRESETS = sorted((presets.PROJECT / "params").glob("*.yaml"))
@@ -45,6 +45,9 @@ def track(**changes: Any) -> dict[str, Any]:
         ({**SMALLEST, "workdir": "/elsewhere"}, r"params\.yaml: workdir: '/elsewhere': leaves the project"),
         ({**SMALLEST, "workdir": "../up"}, r"params\.yaml: workdir: '\.\./up': leaves the project"),
         ({**SMALLEST, "preset": "large"}, r"params\.yaml: preset: 'large': .*'smoke', 'default' or 'paper'"),
+        ({**SMALLEST, "omit": ["big"]}, r"params\.yaml: omit: 'big' is no experiment; allowed: tiny$"),
+        ({**SMALLEST, "omit": ["tiny"]}, r"params\.yaml: omit: nothing is left; allowed: all experiments but one$"),
+        ({**SMALLEST, "omit": ["a", "a"]}, r"params\.yaml: omit: \['a', 'a'\]: an experiment is repeated"),
         (track(task={"sed": 1}), r"tracks\.repaired\.task\.sed: 1: unknown key; allowed: config, name, seed"),
         (track(training={"num_epochs": 0}), r"repaired\.training\.num_epochs: 0: .*greater than or equal to 1"),
         (track(training={"num_epochs": 1.5}), r"repaired\.training\.num_epochs: 1\.5: .*integer"),
@@ -144,7 +147,7 @@ def test_presets_are_complete_and_right(path: Path) -> None:
 def test_presets_differ_in_sizes_only() -> None:
     shapes = []
     for path in COMPLETE:
-        params = read_params(path)
+        params = read_whole(path)
         shapes.append(
             {
                 (experiment, name, grid, entry.model, tuple(entry.axes))
@@ -162,7 +165,7 @@ def test_smoke_stays_out_of_the_published_results() -> None:
 
 def test_the_default_preset_is_what_its_models_write() -> None:
     path = presets.PROJECT / "params/default.yaml"
-    for file, text in params_file.files(read_params(path), path).items():
+    for file, text in params_file.files(read_whole(path), path).items():
         assert file.read_text() == text, file.name
 
 

@@ -11,7 +11,7 @@ from palimpsest.analysis.claim_file import read_claims
 from palimpsest.analysis.published import read_published
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import read_yaml
-from palimpsest.planning.presets import file_of, read_content, read_params
+from palimpsest.planning.presets import file_of, read_content, read_params, read_whole
 from tests.training.presets import PROJECT
 
 
@@ -44,7 +44,34 @@ def test_an_overlay_changes_what_it_names_and_keeps_the_rest(params: Path) -> No
     assert after["experiments"]["copy"] == before["experiments"]["copy"]
 
 
+def test_an_omitted_experiment_stays_in_its_file_and_in_presets_that_extend_this_one(params: Path) -> None:
+    edit(params / "default.yaml", read_yaml(params / "default.yaml") | {"omit": ["mqar"]})
+    assert "mqar" not in read_params(params / "default.yaml").experiments
+    assert "mqar" in read_whole(params / "default.yaml").experiments
+    assert "mqar" in read_params(params / "smoke.yaml").experiments
+    kept = read_yaml(params / "smoke.yaml")
+    del kept["omit"]
+    edit(params / "smoke.yaml", kept)
+    assert "mqar" not in read_params(params / "smoke.yaml").experiments
+
+
+def test_a_mistake_in_an_omitted_experiment_is_found(params: Path) -> None:
+    edit(params / "default.yaml", read_yaml(params / "default.yaml") | {"omit": ["mqar"]})
+    content = read_yaml(params / "default/memory_library.yaml")
+    content["experiments"]["mqar"]["tracks"]["repaired"]["training"]["num_epochs"] = "many"
+    edit(params / "default/memory_library.yaml", content)
+    with pytest.raises(ParameterError, match=r"experiments.mqar.*num_epochs: 'many'"):
+        read_params(params / "default.yaml")
+
+
+def test_only_the_default_preset_omits_experiments(params: Path) -> None:
+    assert read_whole(params / "default.yaml").omit
+    for preset in ("smoke", "paper"):
+        assert read_params(params / f"{preset}.yaml") == read_whole(params / f"{preset}.yaml")
+
+
 def test_without_the_files_of_a_source_the_rest_is_a_preset(params: Path) -> None:
+    edit(params / "default.yaml", read_yaml(params / "default.yaml") | {"omit": []})
     for folder in ("default", "smoke", "paper"):
         (params / folder / "memory_library.yaml").unlink()
     for preset in ("default", "smoke", "paper"):

@@ -265,6 +265,20 @@ def test_other_experiments_are_told_where_a_preset_has_them(products: Path, tmp_
         assert figure in texts["supplement"]
 
 
+def test_what_a_preset_omits_leaves_one_sentence_and_no_figure(tmp_path: Path) -> None:
+    preset = fake.params(experiments=("nema_lite", "nema_lc", "nema_lc_lra", "copy"))
+    left = preset.model_copy(update={"omit": ("nema_lc_lra",)}).without_omitted()
+    write_products(tmp_path, left)
+    texts = paper.render_all(SOURCE, tmp_path)
+    said = "No run of this preset is about key presence in long sequences, two documents and questions about a document"
+    assert f"{said}, which are part of the paper preset." in texts["paper"]
+    assert "nema_lc_lra" not in "".join(texts.values())
+    write_products(tmp_path / "whole", preset)
+    text = paper.render(SOURCE, tmp_path / "whole")
+    assert "No run of this preset is about two documents" in text
+    assert "the model with a memory reaches" in " ".join(text.split())
+
+
 def test_the_library_is_told_where_a_preset_has_it_and_with_all_its_tasks(products: Path, tmp_path: Path) -> None:
     root = shutil.copytree(products, tmp_path / "products")
     content = entries(root)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from palimpsest import sources as manifests
 from palimpsest.foundation.sections import read_yaml
 from tests.workflow.project import HOME, Project, checkout
 
@@ -71,6 +72,9 @@ def remove_source(project: Project, name: str) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    own = manifests.load(name).experiment_names
+    shared = read_yaml(project.path / "params/default.yaml")
+    project.write("params/default.yaml", shared | {"omit": [one for one in shared["omit"] if one not in own]})
 
 
 def test_sources_are_planned_whatever_others_there_are(project: Project) -> None:
@@ -86,6 +90,19 @@ def test_sources_are_planned_whatever_others_there_are(project: Project) -> None
         "results/toy_echo/track=repaired/model=memory_rnn/memory=toy_register",
     }
     assert before["train"] <= after["train"]
+
+
+def test_what_a_preset_omits_is_neither_trained_nor_shown(project: Project) -> None:
+    omitted = set(read_yaml(project.path / "params/default.yaml")["omit"])
+    assert omitted
+    planned = project.planned()
+    assert not omitted & {path.split("/")[1] for path in planned["train"] | planned["data"] | planned["plot"]}
+    project.edit("params/default.yaml", "omit: [", "omit: [mqar, ")
+    fewer = project.planned()
+    assert {path.split("/")[1] for path in planned["train"] - fewer["train"]} == {"mqar"}
+    assert fewer["train"] < planned["train"]
+    whole = project.planned("--configfile", "params/smoke.yaml")
+    assert omitted <= {path.split("/")[1] for path in whole["train"]}
 
 
 WRONG = {
@@ -125,6 +142,12 @@ WRONG = {
         "experiment: toy_echo",
         "experiment: copy",
         "params/claims/toy.yaml: claims.999-a.experiment: 'copy'; allowed: toy_echo",
+    ),
+    "omitted": (
+        "params/default.yaml",
+        "omit: [",
+        "omit: [toy_echoes, ",
+        "params/default.yaml: omit: 'toy_echoes' is no experiment; allowed: nema_lite, ",
     ),
     "preset": (
         "params/default/toy.yaml",

@@ -107,14 +107,14 @@ def plain(value):
 
 
 def preset_values(*names):
-    """Return parameters of the preset, all if none is named; without `workdir` and `packing`, which change no result."""
-    values = PRESET.model_dump(mode="json", exclude={"workdir", "packing"})
+    """Return parameters of the preset, all if none is named; without those that change no result that is left."""
+    values = PRESET.model_dump(mode="json", exclude={"workdir", "packing", "omit"})
     return plain({name: values[name] for name in names or sorted(values)})
 
 
 def experiment_values(wildcards):
     """Return all parameters of one experiment, and those common to all experiments."""
-    values = PRESET.model_dump(mode="json", exclude={"preset", "workdir", "packing"})
+    values = PRESET.model_dump(mode="json", exclude={"preset", "workdir", "packing", "omit"})
     return plain({**values, "experiments": values["experiments"][wildcards.experiment]})
 
 

@@ -186,14 +186,14 @@ def measure_all(
         for track in sorted(claim.tracks):
             tests = found.setdefault((name, track), [])
             try:
-                for criteria, decides in ((claim.tests, True), (claim.also, False)):
-                    for one in criteria:
-                        if track in claim.asked_on(one):
-                            of_track = picked(one.experiment or claim.experiment, track)
-                            for measured in measure(name, one.on(track), of_track):
-                                asked = decides and measured.criterion.property is None
-                                conditions = check(claim, measured, of_track) if asked else []
-                                tests.append(Test(measured, tuple(conditions), decides))
+                for one in (*claim.tests, *claim.also):
+                    of_track, decides = picked(one.experiment or claim.experiment, track), one in claim.tests
+                    left_out = not decides and not of_track.rows  # beside it stands only what the preset has
+                    if track in claim.asked_on(one) and not left_out:
+                        for measured in measure(name, one.on(track), of_track):
+                            asked = decides and measured.criterion.property is None
+                            conditions = check(claim, measured, of_track) if asked else []
+                            tests.append(Test(measured, tuple(conditions), decides))
             except ParameterError as error:
                 raise ParameterError(f"{file}: claims.{name}: {error}") from None
     return found

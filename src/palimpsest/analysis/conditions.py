@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from palimpsest.analysis.claim_file import Capacity, Claim, Learnt, Size
-from palimpsest.analysis.measure import Cell, Measured, NoCellError, TrackRuns
+from palimpsest.analysis.measure import NOT_IN_PRESET, Cell, Measured, NoCellError, TrackRuns
 from palimpsest.foundation.errors import ParameterError
 
 SLOTS = ("num_slots", "capacity")
@@ -42,7 +42,9 @@ def check(claim: Claim, measured: Measured, track: TrackRuns) -> list[Checked]:
         ParameterError: a condition names a parameter of the task, or a metric, that the runs do not have.
     """
     if measured.missing:
-        return [Checked("runs", measured.missing_fails, measured.missing, "this preset has no run of it")]
+        left_out = measured.missing.endswith(NOT_IN_PRESET)
+        short = NOT_IN_PRESET if left_out else "this preset has no run of it"
+        return [Checked("runs", measured.missing_fails, measured.missing, short)]
     found = []
     for part in (claim.conditions.on(track.track), measured.criterion.conditions.on(track.track)):
         found += [_learnt(one, track) for one in part.learnt]

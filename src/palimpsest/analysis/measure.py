@@ -22,6 +22,7 @@ from palimpsest.foundation.sections import Scalar, format_value
 Resolved = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Directory of a run → ``task`` and ``config`` → every parameter; what a preset's runs resolve to."""
 Choice = Literal["other_seeds", "same_seeds"]
+NOT_IN_PRESET = "the experiment is not part of this preset"
 LEAST_FOR_OTHER_SEEDS = 3
 """Seeds from which on a cell is chosen on other seeds than those that it is reported on."""
 
@@ -294,7 +295,7 @@ def measure(claim: str, criterion: Criterion, track: TrackRuns) -> Iterator[Meas
     minus = criterion.minus
     try:
         if not track.rows:
-            raise NoCellError(f"the preset asks for no run of {track.experiment} on this track", fails=False)
+            raise NoCellError(f"{track.experiment} ({track.track} track): {NOT_IN_PRESET}", fails=False)
         _check_metrics(criterion, track)
         if minus is None or minus.each is None:
             yield _measured(claim, criterion, track)

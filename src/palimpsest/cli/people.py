@@ -168,9 +168,9 @@ def params_(
     """Write the comments of a preset and params/schema*.json again, from the classes of its sections."""
     from palimpsest.foundation.files import write_text
     from palimpsest.planning import params_file, specs
-    from palimpsest.planning.presets import read_params
+    from palimpsest.planning.presets import read_whole
 
-    preset = read_params(params)
+    preset = read_whole(params)
     specs.check(preset, params)
     files = params_file.files(preset, params)
     files |= {params.parent / name: text for name, text in params_file.schemas().items()}

@@ -132,7 +132,8 @@ def _lines(error: ValidationError, section: type[BaseModel], file: Path | str, p
         else:
             message = issue["msg"].removeprefix("Value error, ")
             shown = "" if isinstance(issue["input"], dict) else f" {issue['input']!r}:"
-            lines.append(f"{file}: {key}:{shown} {message[0].lower() + message[1:]}")
+            place = f"{file}: {key}:{shown}" if key else f"{file}:"  # of the whole file, the message names the key
+            lines.append(f"{place} {message[0].lower() + message[1:]}")
     return lines
 
 

@@ -192,7 +192,17 @@ class Params(Section):
     seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1, description="one run a seed in every cell")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval and of every verdict")
     trace_examples: int = Field(128, ge=2, description="examples of the probe batch whose memory is recorded")
+    omit: tuple[str, ...] = Field(
+        (), description="experiments of the sources' files that this preset leaves out: not trained, not shown"
+    )
     experiments: dict[str, Experiment]
+
+    @field_validator("omit")
+    @classmethod
+    def _omitted_are_not_repeated(cls, omit: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(omit)) != len(omit):
+            raise ValueError("an experiment is repeated; allowed: each experiment once")
+        return omit
 
     @field_validator("seeds")
     @classmethod
@@ -222,3 +232,17 @@ class Params(Section):
             if not NAME.fullmatch(name):
                 raise ValueError(f"experiments: {name!r} is not a name; allowed: lower case letters, digits, '_'")
         return self
+
+    @model_validator(mode="after")
+    def _omitted_are_experiments(self) -> Params:
+        for name in self.omit:
+            if name not in self.experiments:
+                raise ValueError(f"omit: {name!r} is no experiment; allowed: {', '.join(self.experiments)}")
+        if self.experiments and not self.experiments.keys() - set(self.omit):
+            raise ValueError("omit: nothing is left; allowed: all experiments but one")
+        return self
+
+    def without_omitted(self) -> Params:
+        """The preset as it is trained and shown: without the experiments that it leaves out."""
+        left = {name: one for name, one in self.experiments.items() if name not in self.omit}
+        return self.model_copy(update={"experiments": left})

@@ -39,7 +39,7 @@ def files(params: Params, path: Path) -> dict[Path, str]:
     """The text of every file of a preset: ``path``, and one file a source beside it if there is such a folder.
 
     Args:
-        params: the preset as it was read from ``path``.
+        params: the preset as it was read from ``path``, with the experiments that it omits.
         path: e.g. ``params/default.yaml``.
     """
     if not folder_of(path).is_dir():

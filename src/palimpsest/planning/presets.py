@@ -21,7 +21,16 @@ from palimpsest.sources.shared.checks import located
 
 
 def read_params(path: Path) -> Params:
-    """Read a preset with the files of its sources.
+    """Read a preset with the files of its sources, without the experiments that it omits.
+
+    Raises:
+        ParameterError: one line a mistake: file, key, value, and what is allowed.
+    """
+    return read_whole(path).without_omitted()
+
+
+def read_whole(path: Path) -> Params:
+    """Read a preset with the files of its sources, and all their experiments: those that it omits, too.
 
     Raises:
         ParameterError: one line a mistake: file, key, value, and what is allowed.

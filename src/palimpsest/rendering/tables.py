@@ -410,7 +410,7 @@ def parameters_table(params: Params) -> str:
     """Every parameter of the preset; what the keys below a track have in common is a heading above them."""
     rows: list[Sequence[str] | None] = []
     last = ""
-    for key, value in flattened(params.model_dump(mode="json", exclude={"workdir"})).items():
+    for key, value in flattened(params.model_dump(mode="json", exclude={"workdir", "omit"})).items():
         if value == {}:
             continue
         parts = key.split(".")

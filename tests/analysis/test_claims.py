@@ -27,6 +27,7 @@ from tests.training.presets import PROJECT
 
 SPREAD = [-0.01, -0.005, 0.0, 0.005, 0.01]
 ALL = {"all": {"model": "write_all"}}
+BOTH = {**ALL, "none": {"model": "write_none"}}
 BEST = {
     "best": {
         "model": "nema_lite",
@@ -505,6 +506,66 @@ class TestSuccessRate:
         row = one_row(claims.decide(runs, made_up.claims(tmp_path, ALL, self.RATE), 0.95))
         assert row["verdict"] == "undecided"
         assert "1 of 10 seeds failed (seed 9 of write_all is missing)" in row["reason"]
+
+
+class TestSeedsOfGrids:
+    """Grids may have seeds of their own: two sides are compared on the seeds that both have."""
+
+    PAIR: ClassVar[dict[str, Any]] = {
+        "kind": "difference",
+        "group": "all",
+        "metric": "test_accuracy_on",
+        "minus": {"group": "none"},
+        "bound": {"at_least": 0.0},
+    }
+
+    def test_one_side_has_more_seeds(self, tmp_path):
+        ten = cell("write_all", {"test_accuracy_on": [0.9] * 5 + [0.1] * 5})
+        five = cell("write_none", {"test_accuracy_on": [0.8, 0.7, 0.8, 0.7, 0.8]})
+        runs = table(ten, five)
+        decided = claims.decide(runs, made_up.claims(tmp_path, BOTH, self.PAIR), 0.95, resolved=made_up.known(runs))
+        row = one_row(decided)
+        assert (row["n"], row["estimate"]) == (5, pytest.approx(0.14))
+        assert "failed" not in row["reason"]
+        assert [len(found["runs"]) for found in decided.evidence] == [10]
+
+    def test_a_run_that_is_asked_for_and_missing_spoils_it(self, tmp_path):
+        runs = table(
+            cell("write_all", {"test_accuracy_on": [0.9] * 5}), cell("write_none", {"test_accuracy_on": [0.7] * 3})
+        )
+        known = made_up.known(runs)
+        gone = runs[~((runs["model"] == "write_none") & (runs["seed"] == 2))]
+        row = one_row(claims.decide(gone, made_up.claims(tmp_path, BOTH, self.PAIR), 0.95, resolved=known))
+        assert row["n"] == 2
+        assert "1 of 3 seeds failed (seed 2 of write_none is missing)" in row["reason"]
+
+    def test_without_a_common_seed_nothing_is_decided(self, tmp_path):
+        runs = table(
+            cell("write_all", {"test_accuracy_on": [0.9] * 3}), cell("write_none", {"test_accuracy_on": [0.7] * 3})
+        )
+        runs.loc[runs["model"] == "write_none", "seed"] += 10
+        asked = made_up.claims(tmp_path, BOTH, self.PAIR)
+        row = one_row(claims.decide(runs, asked, 0.95, resolved=made_up.known(runs)))
+        assert row["verdict"] in ("undecided", "untested")
+        assert "no seed is common to write_all and write_none" in row["reason"]
+
+    def test_cells_of_a_choice_are_compared_on_common_seeds(self, tmp_path):
+        lucky = point(0.1, 0.05, 0.9, 0.9)
+        for row in lucky[2:]:
+            row["validation_accuracy_on"] = 0.1
+        runs = table(lucky, point(0.3, 0.05, 0.8, 0.8)[:2])
+        asked = made_up.claims(tmp_path, BEST, {**VALUE, "group": "best"})
+        (entry,) = claims.decide(runs, asked, 0.95, resolved=made_up.known(runs)).evidence
+        assert entry["cells"][0]["cell"]["mem_lambda"] == 0.1
+        assert len(entry["runs"]) == 2
+
+    def test_half_of_the_seeds_is_half_of_those_of_each_cell(self):
+        runs = table(
+            cell("write_all", {"test_accuracy_on": [0.9] * 10}), cell("write_none", {"test_accuracy_on": [0.7] * 5})
+        )
+        halved, known = claims.half(runs, made_up.known(runs))
+        assert halved.groupby("model")["seed"].max().to_dict() == {"write_all": 4, "write_none": 2}
+        assert len(known) == 8
 
 
 class TestSizes:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.planning import plan
+from palimpsest.foundation.sections import checked, merge
+from palimpsest.planning import plan, specs
 from palimpsest.planning.parameters import Params
 from tests.training import presets
 
@@ -21,6 +22,37 @@ def test_every_combination_and_seed_is_asked_for_once(tmp_path: Path) -> None:
     base = "results/tiny/track=repaired/model=nema_lite"
     assert f"{base}/mem_lambda=0.1/write_threshold=0.3/seed=2" in directories
     assert "results/tiny/track=repaired/model=no_memory/seed=0" in directories
+
+
+def seeds_of(params: Params) -> dict[str, tuple[int, ...]]:
+    return {cell.model: cell.seeds for cell in plan.cells(params)}
+
+
+def test_a_grid_has_its_own_seeds_or_those_of_its_track_or_of_the_preset(tmp_path: Path) -> None:
+    assert seeds_of(presets.read(tmp_path)) == {"nema_lite": (0, 1, 2), "no_memory": (0, 1, 2)}
+    of_track = presets.read(tmp_path, seeds=[4, 5])
+    assert seeds_of(of_track) == {"nema_lite": (4, 5), "no_memory": (4, 5)}
+    of_grid = presets.read(tmp_path, seeds=[4, 5], grids={"sweep": {"seeds": [6]}})
+    assert seeds_of(of_grid) == {"nema_lite": (6,), "no_memory": (4, 5)}
+    assert [spec.seed for cell in plan.cells(of_grid) for spec in specs.resolve(of_grid, cell)].count(6) == 2
+
+
+def test_an_overlay_gives_a_grid_the_seeds_of_the_preset_again() -> None:
+    content = merge(presets.content(grids={"sweep": {"seeds": [6]}}), {"seeds": [1]})
+    overlay = {"experiments": {"tiny": {"tracks": {"repaired": {"grids": {"sweep": {"seeds": None}}}}}}}
+    assert seeds_of(checked(Params, content, "file"))["nema_lite"] == (6,)
+    assert seeds_of(checked(Params, merge(content, overlay), "file"))["nema_lite"] == (1,)
+
+
+def test_further_seeds_leave_the_runs_that_are_there_as_they_are(tmp_path: Path) -> None:
+    few = presets.read(tmp_path)
+    more = presets.read(tmp_path, grids={"sweep": {"seeds": [0, 1, 2, 3]}})
+    old = {run.directory for cell in plan.cells(few) for run in plan.runs_of(cell)}
+    packs = plan.packs(more, lambda cell: 20, lambda run: run.directory in old)
+    new = [pack for pack in packs if not {run.directory for run in pack.runs} <= old]
+    assert [run.seed for pack in new for run in pack.runs] == [3] * 2
+    for one, other in zip(plan.cells(few), plan.cells(more), strict=True):
+        assert specs.resolve(few, one) == specs.resolve(more, other)[:3]
 
 
 def test_packs_are_sorted_and_do_not_depend_on_the_order_of_the_file(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Project:
         rule = ""
         for line in text.splitlines():
             if found := re.match(r"(?:local)?rule (\w+):", line):
-                rule = re.sub(r"^(train|plot)_.*", r"\1", found[1])
+                rule = re.sub(r"^(train|measure|plot)_.*", r"\1", found[1])
                 jobs[rule] |= {"all"} if rule == "all" else set()
             elif found := re.match(r"    output: (.+)", line):
                 files = found[1].split(", ")

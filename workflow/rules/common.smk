@@ -7,6 +7,7 @@ trees (palimpsest.planning.provenance). A comment, a time stamp or a moved folde
 
 import json
 import os
+import re
 import shlex
 import sys
 
@@ -133,9 +134,22 @@ def values_of(pack):
     return SCHEDULE.kind(pack.first).values
 
 
+def cells_by_seeds():
+    """Return for each set of seeds the cells that are trained with it, by their directories below ``results/``."""
+    found = {}
+    for cell in CELLS.values():
+        found.setdefault(cell.seeds, []).append(cell.label)
+    return found
+
+
 def cell_of(wildcards):
-    """Directory of the cell that wildcards name."""
-    return f"results/{wildcards.experiment}/track={wildcards.track}/model={wildcards.model}{wildcards.cell}"
+    """Return the cell that a wildcard names by its directory below ``results/``."""
+    return CELLS[wildcards.place]
+
+
+def data_of_cell(wildcards):
+    """Return the directory of the data set that a cell is measured on."""
+    return plan.data_directory(cell_of(wildcards).experiment, cell_of(wildcards).track)
 
 
 def names_of(pack):
@@ -168,6 +182,8 @@ def files_of_dynamics(*experiments):
 PRESET_FILE, PRESET, SCHEDULE = or_stop(checked_preset)
 PACKS = or_stop(planned_packs)
 EXPERIMENTS = sorted(PRESET.experiments)
+CELLS = {cell.label: cell for cell in plan.cells(PRESET)}
+CELLS_BY_SEEDS = cells_by_seeds()
 RESOLVED = digest_of_runs()
 # Targets of their own, because a clone has the tables and the paper from git, and Snakemake would not build their inputs.
 DATA = files_of_data(*plan.DATA_FILES)
@@ -207,6 +223,4 @@ onstart:
 wildcard_constraints:
     experiment="[a-z][a-z0-9_]*",
     track="[a-z]+",
-    model="[a-z][a-z0-9_]*",
     part="(/data=[a-z][a-z0-9_]*)?",
-    cell="(/[a-z_0-9]+=[^/]+)*",

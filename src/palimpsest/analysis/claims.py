@@ -14,7 +14,7 @@ from pandas import DataFrame
 from palimpsest.analysis.claim_file import Claims
 from palimpsest.analysis.claim_file import read_claims as read_claims
 from palimpsest.analysis.conditions import Checked, check
-from palimpsest.analysis.frames import COUNT, NAME, NUMBER, TEXT, Layout, axes_of, one_of, read_frame, tidy
+from palimpsest.analysis.frames import COUNT, NAME, NUMBER, TEXT, Layout, axes_of, one_of, read_frame, records, tidy
 from palimpsest.analysis.measure import Cell, Choice, Measured, Resolved, TrackRuns, measure
 from palimpsest.analysis.runs import run_directory
 from palimpsest.analysis.statistics import Interval, PValues, holm_steps
@@ -148,9 +148,10 @@ def decide(
     known = resolved or {}
     measured = measure_all(runs, claims, file, known)
     rulings = rule(measured, claims, confidence)
+    half_runs, half_known = half(runs, known)
     variants = {
         "uncorrected": rule(measured, claims, confidence, corrected=False),
-        "half_of_seeds": rule(measure_all(half(runs), claims, file, known), claims, confidence),
+        "half_of_seeds": rule(measure_all(half_runs, claims, file, half_known), claims, confidence),
         "same_seeds_choose": rule(measure_all(runs, claims, file, known, "same_seeds"), claims, confidence),
     }
     rows = [
@@ -166,10 +167,17 @@ def decide(
     return Decisions(tidy(DataFrame(rows, columns=list(VERDICTS.head))), evidence)
 
 
-def half(runs: DataFrame) -> DataFrame:
-    """Return the runs of the first half of the seeds, the middle one included."""
-    seeds = sorted(set(runs["seed"]))
-    return runs.loc[runs["seed"].isin(seeds[: math.ceil(len(seeds) / 2)])]
+def half(runs: DataFrame, resolved: Resolved) -> tuple[DataFrame, Resolved]:
+    """Return the first half of the seeds of each cell, the middle one included: the runs, and what they resolve to."""
+    axes = axes_of(runs)
+    directories = [run_directory(run, axes) for run in records(runs)]
+    seeds: dict[str, list[int]] = {}
+    for directory in sorted({*directories, *resolved}):
+        cell, _, seed = directory.rpartition("/seed=")
+        seeds.setdefault(cell, []).append(int(seed))
+    kept = {f"{cell}/seed={seed}" for cell, own in seeds.items() for seed in sorted(own)[: math.ceil(len(own) / 2)]}
+    chosen = [directory in kept for directory in directories]
+    return runs.loc[chosen], {directory: parts for directory, parts in resolved.items() if directory in kept}
 
 
 def measure_all(

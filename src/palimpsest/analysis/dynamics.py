@@ -166,10 +166,12 @@ def lifecycle(params: Params, root: Path, experiment: str) -> DataFrame:
         ParameterError: the preset has no such experiment.
     """
     rows: list[dict[str, Any]] = []
-    first = min(params.seeds)
+    shown: set[Path] = set()
     for path, spec in traces(params, root, experiment):
-        if spec.seed != first:
+        cell = path.parents[1]
+        if cell in shown:
             continue
+        shown.add(cell)
         trace = read_trace(path)
         operations = _operations(path, trace)
         if operations is None:

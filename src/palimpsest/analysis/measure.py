@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,8 @@ class Cell:
     """Means of the metrics by which it was accepted and ranked."""
     seeds: int | None = None
     """Number of seeds that are reported in this cell, if others are reported in another; then the most frequent one."""
+    asked: tuple[int, ...] = ()
+    """The seeds that the preset asks for; a run of one of them that is not in ``rows`` is missing."""
 
     def __str__(self) -> str:
         name = " ".join([self.model, *(f"{axis}={format_value(value)}" for axis, value in self.point.items())])
@@ -54,6 +57,11 @@ class Cell:
     def diverged(self) -> int:
         """Number of runs that failed."""
         return len(self.rows) - len(self.completed)
+
+    def limited(self, seeds: Sequence[int]) -> Cell:
+        """Return the cell with the runs of these seeds alone."""
+        rows = [row for row in self.rows if row["seed"] in seeds]
+        return replace(self, rows=rows, asked=tuple(seed for seed in self.asked if seed in seeds))
 
     def mean(self, metric: str) -> float:
         """Return the mean of a metric over completed runs, rounded so that the order of the sum breaks no tie."""
@@ -130,10 +138,19 @@ class TrackRuns:
         rows.sort(key=lambda row: row["seed"])
         return cls(experiment, rows, axes_of(runs), metrics_of(runs), groups, track, resolved)
 
-    @property
-    def seeds(self) -> list[int]:
-        """All seeds of the track; a group without one of them has a missing run."""
-        return sorted({row["seed"] for row in self.rows})
+    @functools.cached_property
+    def _asked(self) -> dict[str, tuple[int, ...]]:
+        """The seeds of every cell of the preset, by its directory."""
+        found: dict[str, list[int]] = {}
+        for directory in self.resolved:
+            cell, _, seed = directory.rpartition("/seed=")
+            found.setdefault(cell, []).append(int(seed))
+        return {cell: tuple(sorted(seeds)) for cell, seeds in found.items()}
+
+    def seeds_of(self, row: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the seeds that the preset asks for in the cell of a run; if this is not known, those of the track."""
+        known = self._asked.get(run_directory(dict(row), self.axes).rpartition("/seed=")[0])
+        return known or tuple(sorted({row["seed"] for row in self.rows}))
 
     def cells(self, name: str) -> list[Cell]:
         """Return all cells of a group, before one is chosen, sorted by the values of their axes."""
@@ -150,7 +167,10 @@ class TrackRuns:
         cells: dict[tuple[tuple[str, Any], ...], list[dict[str, Any]]] = {}
         for row in rows:
             cells.setdefault(tuple((axis, row[axis]) for axis in self.axes if row[axis] is not None), []).append(row)
-        return [Cell(group.model, dict(point), cells[point]) for point in sorted(cells)]
+        return [
+            Cell(group.model, dict(point), cells[point], asked=self.seeds_of(cells[point][0]))
+            for point in sorted(cells)
+        ]
 
     def narrowed(self, name: str, axis: str) -> Iterator[tuple[Scalar, TrackRuns]]:
         """Yield each value of an axis in a group, with the same runs and the group limited to this value."""
@@ -167,22 +187,22 @@ class TrackRuns:
 
         Where there is a choice, each seed is reported in the cell that is best on the validation data of all other
         seeds, so that no seed takes part in choosing the cell that it is reported in. With fewer than three seeds the
-        choice is made once, on all.
+        choice is made once, on all. Cells that differ in their seeds are compared on those that all have.
         """
         group = self.groups[name].on(self.track)
-        candidates = self.cells(name)
+        candidates, seeds = in_common(self.cells(name))
         keys = (*group.having, *(order.by for order in group.choose))
         for metric in keys:
             _known(metric, self.metrics, f"groups.{name}")
         best, among = self._best(name, group, candidates)
         best = replace(best, candidates=among, chosen_by={metric: best.mean(metric) for metric in keys})
-        if len(candidates) == 1 or not keys or self.choice == "same_seeds" or len(self.seeds) < LEAST_FOR_OTHER_SEEDS:
+        if len(candidates) == 1 or not keys or self.choice == "same_seeds" or len(seeds) < LEAST_FOR_OTHER_SEEDS:
             return best
         return self._by_seed(name, group, candidates, best)
 
     def _by_seed(self, name: str, group: Group, candidates: Sequence[Cell], best: Cell) -> Cell:
         rows, points = [], []
-        for seed in self.seeds:
+        for seed in best.asked:
             others = [replace(cell, rows=[row for row in cell.rows if row["seed"] != seed]) for cell in candidates]
             try:
                 chosen, _ = self._best(name, group, others)
@@ -194,7 +214,7 @@ class TrackRuns:
         if not points:
             raise NoCellError(_nothing_fits(group, candidates), fails=True)
         point = max(sorted(set(points)), key=points.count)
-        seeds = None if points.count(point) == len(self.seeds) else points.count(point)
+        seeds = None if points.count(point) == len(best.asked) else points.count(point)
         own = next(cell for cell in candidates if cell.point == dict(point))
         means = {metric: own.mean(metric) for metric in best.chosen_by}
         return replace(best, point=dict(point), rows=rows, chosen_by=means, seeds=seeds)
@@ -229,6 +249,18 @@ class TrackRuns:
         base, of_size, _ = metric.rpartition("_at_")
         sizes = [other for other in self.metrics if other.startswith(f"{base}_at_") and _anywhere(other, self)]
         return max(1, min(counts) // (len(sizes) or 1 if of_size else 1))
+
+
+def in_common(cells: Sequence[Cell]) -> tuple[list[Cell], list[int]]:
+    """Return cells with the runs of the seeds that all of them have, and these seeds.
+
+    Raises:
+        NoCellError: there is no such seed.
+    """
+    seeds = sorted(set[int].intersection(*(set(cell.asked) for cell in cells)))
+    if not seeds:
+        raise NoCellError(f"no seed is common to {' and '.join(dict.fromkeys(map(str, cells)))}", fails=False)
+    return [cell.limited(seeds) for cell in cells], seeds
 
 
 def _known(name: str, allowed: Sequence[str], where: str) -> str:
@@ -266,13 +298,11 @@ def _rank(cell: Cell, choose: Sequence[Order]) -> tuple[Any, ...]:
     return (cell.diverged, *means, *cell.point.items())
 
 
-def _number_by_seed(
-    cell: Cell, metric: str, relative_to: str | None, seeds: Sequence[int]
-) -> tuple[dict[int, float], list[str]]:
-    """Return one number for each seed, NaN if there is none, and the reasons for missing numbers."""
+def _number_by_seed(cell: Cell, metric: str, relative_to: str | None = None) -> tuple[dict[int, float], list[str]]:
+    """Return one number for each seed asked for, NaN if there is none, and the reasons for missing numbers."""
     values, failed = {}, []
     rows = {row["seed"]: row for row in cell.rows}
-    for seed in seeds:
+    for seed in cell.asked:
         values[seed] = math.nan
         if seed not in rows:
             failed.append(f"seed {seed} of {cell} is missing")
@@ -353,16 +383,23 @@ _Numbers = tuple[dict[int, float], list[str], list[Cell]]
 
 def _value(criterion: Criterion, track: TrackRuns) -> _Numbers:
     cell = track.one_cell(criterion.group)
-    values, failed = _number_by_seed(cell, criterion.metric, criterion.relative_to, track.seeds)
+    values, failed = _number_by_seed(cell, criterion.metric, criterion.relative_to)
     return values, failed, [cell]
+
+
+def _pair(criterion: Criterion, track: TrackRuns) -> list[Cell]:
+    """Return the cells of both sides, with the runs of the seeds that both have."""
+    minus = criterion.minus
+    assert minus is not None  # every Criterion that compares two sides has it
+    return in_common([track.one_cell(criterion.group), track.one_cell(minus.group or criterion.group)])[0]
 
 
 def _difference(criterion: Criterion, track: TrackRuns) -> _Numbers:
     minus = criterion.minus
     assert minus is not None  # every Criterion of this kind has it
-    cell, other = track.one_cell(criterion.group), track.one_cell(minus.group or criterion.group)
-    first, failed = _number_by_seed(cell, criterion.metric, criterion.relative_to, track.seeds)
-    second, also = _number_by_seed(other, minus.metric or criterion.metric, criterion.relative_to, track.seeds)
+    cell, other = _pair(criterion, track)
+    first, failed = _number_by_seed(cell, criterion.metric, criterion.relative_to)
+    second, also = _number_by_seed(other, minus.metric or criterion.metric, criterion.relative_to)
     return paired_difference(first, second), failed + also, [cell, other] if minus.group else [cell]
 
 
@@ -370,10 +407,10 @@ def _reduction(criterion: Criterion, track: TrackRuns) -> _Numbers:
     """Return 1 − a / b by seed; NaN, with a reason, if b is zero or below, because then there is nothing to reduce."""
     minus = criterion.minus
     assert minus is not None  # every Criterion of this kind has it
-    cell, other = track.one_cell(criterion.group), track.one_cell(minus.group or criterion.group)
+    cell, other = _pair(criterion, track)
     name = minus.metric or criterion.metric
-    lowered, failed = _number_by_seed(cell, criterion.metric, None, track.seeds)
-    full, also = _number_by_seed(other, name, None, track.seeds)
+    lowered, failed = _number_by_seed(cell, criterion.metric)
+    full, also = _number_by_seed(other, name)
     values = {}
     for seed, whole in full.items():
         nothing = round(whole, DIGITS) <= 0
@@ -387,7 +424,7 @@ def _along_axis(
     criterion: Criterion, track: TrackRuns
 ) -> tuple[dict[int, list[float]], list[float], list[str], list[Cell]]:
     """Return, for each seed, the metric at every value of the axis; then these values, reasons and cells."""
-    axis, cells = criterion.axis, track.cells(criterion.group)
+    axis, (cells, seeds) = criterion.axis, in_common(track.cells(criterion.group))
     assert axis is not None  # every Criterion of this kind has it
     points = [cell.point.get(axis, math.nan) for cell in cells]
     if not all(isinstance(point, float) and point == point for point in points) or len(set(points)) < len(points):
@@ -395,10 +432,10 @@ def _along_axis(
             f"groups.{criterion.group}: {len(cells)} cells on track {track.track!r}; allowed: one for each number on "
             f"axis {axis!r}; choose them by where"
         )
-    values: dict[int, list[float]] = {seed: [] for seed in track.seeds}
+    values: dict[int, list[float]] = {seed: [] for seed in seeds}
     failed = []
     for cell in cells:
-        numbers, reasons = _number_by_seed(cell, criterion.metric, None, track.seeds)
+        numbers, reasons = _number_by_seed(cell, criterion.metric)
         failed += reasons
         for seed, number in numbers.items():
             values[seed].append(number)
@@ -430,9 +467,9 @@ def _success_rate(criterion: Criterion, track: TrackRuns) -> _Numbers:
     cells = track.cells(criterion.group)
     cell = cells[0] if len(cells) == 1 else track.one_cell(criterion.group)
     lost = {row["seed"] for row in cell.rows if row["status"] != "completed"}
-    values, failed = _number_by_seed(cell, criterion.metric, None, [seed for seed in track.seeds if seed not in lost])
+    values, failed = _number_by_seed(cell.limited([seed for seed in cell.asked if seed not in lost]), criterion.metric)
     reached = {seed: float(success.met_by(value)) if value == value else math.nan for seed, value in values.items()}
-    return {seed: reached.get(seed, 0.0) for seed in track.seeds}, failed, [cell]
+    return {seed: reached.get(seed, 0.0) for seed in cell.asked}, failed, [cell]
 
 
 _MEASURES = {

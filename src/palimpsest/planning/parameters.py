@@ -16,6 +16,20 @@ from palimpsest.foundation.sections import NAME, PerRun, Scalar, Section, format
 TrackName = Literal["published", "repaired"]
 
 
+def _checked_seeds(seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if seeds is None:
+        return None
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("a seed is repeated; allowed: each seed once")
+    if any(not 0 <= seed < 2**31 for seed in seeds):
+        raise ValueError("a seed is out of range; allowed: 0 to 2147483647")
+    return seeds
+
+
+Seeds = Annotated[tuple[int, ...], Field(min_length=1)]
+"""Seeds of a cell's runs, each once."""
+
+
 class Training(Section):
     """How a run is trained; a model and its baselines have the same budget unless a grid overrides it."""
 
@@ -110,7 +124,7 @@ class Method(Section):
 
 
 class Grid(Section):
-    """A model and its cells: every combination of the values in ``axes``, trained with every seed."""
+    """A model and its cells: every combination of the values in ``axes``, trained with every seed of the grid."""
 
     model: str = Field(description="a file of src/palimpsest/models, without .py")
     config: dict[str, Any] = Field(default_factory=dict, description="the model's own parameters, beside `shared`")
@@ -120,6 +134,9 @@ class Grid(Section):
     )
     method: Method | None = Field(default_factory=lambda: None, description="instead of the track's method")
     phases: dict[str, Phase] = Field(default_factory=dict, description="instead of the track's phases")
+    seeds: Seeds | None = Field(default_factory=lambda: None, description="instead of the track's seeds")
+
+    _seeds = field_validator("seeds")(_checked_seeds)
 
     @field_validator("axes")
     @classmethod
@@ -145,7 +162,10 @@ class Track(Section):
     shared: dict[str, Any] = Field(
         default_factory=dict, description="parameters given to every model of the track that has them"
     )
+    seeds: Seeds | None = Field(default_factory=lambda: None, description="instead of the preset's seeds")
     grids: dict[str, Grid] = Field(description="grids by name; none may ask for a run that another asks for")
+
+    _seeds = field_validator("seeds")(_checked_seeds)
 
     @field_validator("grids")
     @classmethod
@@ -189,7 +209,9 @@ class Params(Section):
     )
     compiled: bool = Field(False, description="whether torch.compile fuses the model; needs a C++ compiler on a CPU")
     packing: Packing = Field(default_factory=lambda: Packing.model_validate({}))
-    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1, description="one run a seed in every cell")
+    seeds: Seeds = Field(
+        (0, 1, 2, 3, 4), description="one run a seed in every cell, unless its track or grid has others"
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval and of every verdict")
     trace_examples: int = Field(128, ge=2, description="examples of the probe batch whose memory is recorded")
     omit: tuple[str, ...] = Field(
@@ -204,14 +226,7 @@ class Params(Section):
             raise ValueError("an experiment is repeated; allowed: each experiment once")
         return omit
 
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_are_not_repeated(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed is repeated; allowed: each seed once")
-        if any(not 0 <= seed < 2**31 for seed in seeds):
-            raise ValueError("a seed is out of range; allowed: 0 to 2147483647")
-        return seeds
+    _seeds = field_validator("seeds")(_checked_seeds)
 
     @field_validator("workdir")
     @classmethod

@@ -163,7 +163,8 @@ def cells(params: Params, file: Path | str = "params") -> list[Cell]:
             for values in itertools.product(*axes.values()):
                 point = dict(zip(axes, values, strict=True))
                 phases = tuple(phase.data for phase in (grid.phases or track.phases).values()) or (None,)
-                cell = Cell(experiment, track_name, grid.model, grid_name, point, params.seeds, phases)
+                seeds = grid.seeds or track.seeds or params.seeds
+                cell = Cell(experiment, track_name, grid.model, grid_name, point, seeds, phases)
                 if cell.base in found:
                     raise ParameterError(
                         f"{file}: experiments.{experiment}.tracks.{track_name}.grids: "
@@ -244,5 +245,5 @@ def find_cell(params: Params, base: str) -> Cell:
 
 
 def runs_of(cell: Cell) -> list[Run]:
-    """List every run of a cell, in the order of the preset's seeds."""
+    """List every run of a cell, in the order of its seeds."""
     return [Run(cell, seed) for seed in cell.seeds]

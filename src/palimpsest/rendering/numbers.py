@@ -151,6 +151,9 @@ def _of_parameters(params: Params) -> Iterator[Number]:
                 yield Number(f"params/{key}/{name}", item, _parameter_text(item), file, {}, key, hashed)
         elif isinstance(value, int | float):
             yield Number(f"params/{key}", value, _parameter_text(value), file, {}, key, hashed)
+    counts = [len(cell.seeds) for cell in plan.cells(params)]
+    for name, count in (("fewest", min(counts)), ("most", max(counts))):
+        yield Number(f"cells/seeds/{name}", count, _text(count), file, {}, "seeds", hashed)
     percent = 100 * params.confidence
     yield Number("params/confidence/percent", percent, rf"{percent:g}\,\%", file, {}, "confidence", hashed)
 

@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv tex paper smoke test check reproduce slurm
+.PHONY: help venv tex paper smoke test check search fresh reproduce slurm
 
 PYTHON ?= python3
 VENV := .venv
@@ -61,6 +61,14 @@ check: venv ## lint and types only
 test: check tex ## lint, types, unit tests, and the real pipeline at smoke size, twice, from scratch to PDF
 	python -m pytest -n 2 --ignore=tests/workflow
 	python -m pytest tests/workflow # a build uses all cores
+
+search: venv ## three learning rates for every repaired model and baseline, chosen on validation: tables/search.csv
+	snakemake --cores all index --configfile params/search.yaml
+	palimpsest search
+
+fresh: venv ## every verdict once more from other seeds, with the same data: tables/flips.csv
+	snakemake --cores all claims --configfile params/fresh.yaml
+	palimpsest flips
 
 reproduce: venv tex ## rebuild all from a clone of HEAD without any stored result, and compare every product with HEAD's
 	rm -rf build/reproduce

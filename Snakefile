@@ -27,6 +27,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/plots.smk"
 include: "workflow/rules/notebooks.smk"
 include: "workflow/rules/bench.smk"
+include: "workflow/rules/checks.smk"
 include: "workflow/rules/paper.smk"
 
 
@@ -39,4 +40,5 @@ rule all:
         PLOTS,
         NOTEBOOK,
         BENCH,
+        CHECKS,
         PAPER,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from palimpsest.planning.parameters import Params
-from palimpsest.rendering import bench, numbers, tables
+from palimpsest.rendering import bench, checks, numbers, tables
 from tests.bench import made_up
 from tests.rendering import fake
 
@@ -28,4 +28,5 @@ def products(tmp_path_factory: pytest.TempPathFactory, preset: Params) -> Path:
     tables.write_tables(preset, root, claims=CLAIMS, published=PUBLISHED)
     numbers.write_numbers(preset, root, published=PUBLISHED)
     bench.write_bench(made_up.write(tmp_path_factory.mktemp("measured")), root)
+    checks.write_checks(tmp_path_factory.mktemp("not run"), root)
     return root

@@ -103,6 +103,22 @@ def test_the_snakefile_is_a_table_of_contents() -> None:
     assert len((HOME / "Snakefile").read_text(encoding="utf-8").splitlines()) < 45
 
 
+@pytest.mark.parametrize(
+    ("preset", "rule", "others"), [("search", "index", {"measure"}), ("fresh", "claims", {"measure", "index"})]
+)
+def test_the_checks_of_the_paper_are_planned_without_a_paper(
+    sources: Project, preset: str, rule: str, others: set[str]
+) -> None:
+    planned = sources.planned(rule, "--configfile", f"params/{preset}.yaml")
+    assert set(planned) == {"data", "train", "aggregate", rule, *others}
+    assert all("seed=" not in base for base in planned["train"])
+    tracks = {"repaired"} if preset == "search" else {"repaired", "published"}
+    assert {part for base in planned["train"] for part in base.split("/") if "track=" in part} == {
+        f"track={track}" for track in tracks
+    }
+    assert all(("learning_rate=" in base) == (preset == "search") for base in planned["train"])
+
+
 def test_every_rule_says_what_it_needs() -> None:
     for file in sorted((HOME / "workflow/rules").glob("*.smk")):
         for rule in file.read_text(encoding="utf-8").split("\nrule ")[1:]:

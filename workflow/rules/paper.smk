@@ -7,6 +7,7 @@ rule paper:
         tables=TABLES,
         plots=[path for path in PLOTS if path.endswith(".pdf")],
         bench=[path for path in BENCH if not path.endswith(".png")],
+        checks=CHECKS,
         numbers="paper/numbers.json",
         lock=source("requirements.lock"),
     output:

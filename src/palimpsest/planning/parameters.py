@@ -201,7 +201,7 @@ class Experiment(Section):
 class Params(Section):
     """One preset; together with the code and the environment it determines everything that the pipeline does."""
 
-    preset: Literal["smoke", "default", "paper"] = Field(description="name of the preset")
+    preset: Literal["smoke", "default", "paper", "search", "fresh"] = Field(description="name of the preset")
     workdir: str = Field(".", description="where products go, relative to the project; smoke stays under build/")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where packs are trained")
     precision: Literal["float32", "tf32", "bfloat16"] = Field(

@@ -47,7 +47,7 @@ def track(**changes: Any) -> dict[str, Any]:
         ({**SMALLEST, "confidence": "high"}, r"params\.yaml: confidence: 'high': .*number"),
         ({**SMALLEST, "workdir": "/elsewhere"}, r"params\.yaml: workdir: '/elsewhere': leaves the project"),
         ({**SMALLEST, "workdir": "../up"}, r"params\.yaml: workdir: '\.\./up': leaves the project"),
-        ({**SMALLEST, "preset": "large"}, r"params\.yaml: preset: 'large': .*'smoke', 'default' or 'paper'"),
+        ({**SMALLEST, "preset": "large"}, r"params\.yaml: preset: 'large': .*'paper', 'search' or 'fresh'"),
         ({**SMALLEST, "omit": ["big"]}, r"params\.yaml: omit: 'big' is no experiment; allowed: tiny$"),
         ({**SMALLEST, "omit": ["tiny"]}, r"params\.yaml: omit: nothing is left; allowed: all experiments but one$"),
         ({**SMALLEST, "omit": ["a", "a"]}, r"params\.yaml: omit: \['a', 'a'\]: an experiment is repeated"),

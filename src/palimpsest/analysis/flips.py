@@ -74,7 +74,7 @@ def compare(verdicts: DataFrame, fresh: DataFrame, file: Path) -> DataFrame:
     pairs = list(zip(joined["verdict"], joined["fresh_verdict"], strict=True))
     joined["flips"] = ["yes" if _flips(*pair) else "no" for pair in pairs]
     joined["opposite"] = ["yes" if pair in OPPOSITE else "no" for pair in pairs]
-    return tidy(joined[list(LAYOUT.head)])
+    return tidy(joined.loc[:, list(LAYOUT.head)])
 
 
 def _flips(one: str, other: str) -> bool:

@@ -98,7 +98,7 @@ def _validation_of_runs(root: Path) -> dict[str, dict[str, Any]]:
     axes = axes_of(runs)
     kept = ["experiment", "track", "model", *axes, "seed", "status", "steps"]
     kept += [name for name in runs.columns if name.startswith("validation_")]
-    return {run_directory(row, axes): row for row in records(runs[kept])}
+    return {run_directory(row, axes): row for row in records(runs.loc[:, kept])}
 
 
 def _row(key: Key, runs: list[tuple[RunSpec, dict[str, Any]]], root: Path) -> dict[str, Any]:

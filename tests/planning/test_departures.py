@@ -53,6 +53,15 @@ class TestTracks:
         found = two_tracks(tmp_path, {"tracks": ["repaired"]})
         assert {name: set(one.tracks) for name, one in found.experiments.items()} == {"tiny": {"repaired"}}
 
+    def test_an_experiment_that_is_omitted_may_have_none_of_them(self, tmp_path: Path) -> None:
+        assert set(two_tracks(tmp_path, {"tracks": ["repaired"], "omit": ["lonely"]}).experiments) == {"tiny"}
+
+    @pytest.mark.parametrize("tracks", [[], ["mended"], "repaired"])
+    def test_wrong_tracks_are_one_line(self, tmp_path: Path, tracks: Any) -> None:
+        with pytest.raises(ParameterError, match=r"own.yaml: tracks") as caught:
+            two_tracks(tmp_path, {"tracks": tracks})
+        assert len(str(caught.value).splitlines()) == 1
+
     def test_both_stay_where_none_is_named(self, tmp_path: Path) -> None:
         found = two_tracks(tmp_path, {})
         assert {name: set(one.tracks) for name, one in found.experiments.items()} == {
@@ -115,6 +124,16 @@ class TestSearch:
 class TestSeeds:
     def test_every_seed_moves_and_their_number_stays(self, tmp_path: Path) -> None:
         assert extended(tmp_path, {"seed_offset": 1000}).seeds == (1000, 1001, 1002)
+
+    def test_seeds_of_a_track_or_a_grid_move_too(self, tmp_path: Path) -> None:
+        found = extended(tmp_path, {"seed_offset": 10}, seeds=[4, 5], grids={"no_memory": {"seeds": [7]}})
+        seeds = {cell.grid: cell.seeds for cell in plan.cells(found)}
+        assert seeds == {"sweep": (14, 15), "no_memory": (17,)}
+
+    def test_a_search_has_its_own_seeds_in_every_grid(self, tmp_path: Path) -> None:
+        own = {"search": RATES, "seeds": [100]}
+        found = extended(tmp_path, own, seeds=[4, 5], grids={"no_memory": {"seeds": [7]}})
+        assert {cell.seeds for cell in plan.cells(found)} == {(100,)}
 
     def test_data_sets_keep_their_seeds(self, tmp_path: Path) -> None:
         found = extended(tmp_path, {"seed_offset": 1000})

@@ -36,12 +36,19 @@ class Departures(Section):
     """Keys of a preset that extends another; they change what is extended and are no parameters of a run."""
 
     tracks: tuple[TrackName, ...] | None = Field(
-        None, min_length=1, description="tracks that every experiment keeps; an experiment that has none of them goes"
+        None, description="tracks that every experiment keeps; an experiment that has none of them goes"
     )
     search: Search | None = Field(
         None, description="learning rates that every grid gets as an axis; all grids have the preset's seeds"
     )
     seed_offset: int = Field(0, ge=0, lt=2**31, description="is added to every seed of a run, not to those of data")
+
+    @field_validator("tracks")
+    @classmethod
+    def _some_track_stays(cls, tracks: tuple[TrackName, ...] | None) -> tuple[TrackName, ...] | None:
+        if tracks == ():
+            raise ValueError("no track; allowed: published, repaired or both")
+        return tracks
 
 
 def depart(content: dict[str, Any], own: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -75,6 +82,8 @@ def _keep_tracks(content: dict[str, Any], names: tuple[TrackName, ...]) -> None:
             del tracks[track]
         if not tracks:
             del experiments[name]
+    if isinstance(content.get("omit"), list):  # which may name an experiment that is gone now
+        content["omit"] = [name for name in content["omit"] if name in experiments]
 
 
 def _add_rates(content: dict[str, Any], search: Search, file: Path) -> None:

@@ -63,15 +63,22 @@ def search_table(table: pd.DataFrame) -> str:
         last = experiment
         tried = [_tried(row) for row in rates]
         name = [escape(style.label(model)), cell_text(cell_from_path(cell)), escape(rates[0]["optimiser"])]
-        rows.append([*name, *tried, *[""] * (width - len(tried)), number(int(rates[0]["steps"]))])
+        rows.append([*name, *tried, *[""] * (width - len(tried)), number(max(int(row["steps"]) for row in rates))])
     caption = (
         f"Search of learning rates: {COUNTS.get(width, 'several learning rates')} for every model and baseline of the "
         "repaired tracks, one seed, which no other table has, with the data and the steps of the default preset. "
         "A rate, and the task's main metric with it on the validation split; the bold one is chosen. The test split "
-        "was not used."
+        f"was not used. In {sum(map(_at_an_end, cells.values()))} of {len(cells)} cells the smallest or the largest "
+        "rate is chosen, so that a wider search might find a better one."
     )
     header = ["model", "cell", "optimiser", rf"\multicolumn{{{width}}}{{l}}{{rate: validation}}", "steps"]
     return longtable("@{}lll" + "l" * width + "r@{}", header, rows, caption, "tab:search")
+
+
+def _at_an_end(rates: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the chosen one of several rates is the smallest or the largest."""
+    tried = sorted(row[AXIS] for row in rates)
+    return any(row["chosen"] == "yes" and row[AXIS] in (tried[0], tried[-1]) for row in rates)
 
 
 def _tried(row: Mapping[str, Any]) -> str:
@@ -102,7 +109,7 @@ def flips_table(table: pd.DataFrame) -> str:
     counts = count(table)
     caption = (
         f"Verdicts from the seeds of this paper and from a fresh block of seeds with the same data: {counts.flips} of "
-        rf"{counts.verdicts} flip ({100 * counts.share:.0f}\,\%), {counts.opposite} of them from holds to fails or "
+        rf"{counts.verdicts} flip ({100 * counts.share:.1f}\,\%), {counts.opposite} of them from holds to fails or "
         "back. Holds, fails, undecided and untested are four verdicts, and every change from one to another is a flip."
     )
     header = [

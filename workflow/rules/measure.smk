@@ -20,6 +20,8 @@ for number, (seeds, places) in enumerate(CELLS_BY_SEEDS.items(), 1):
             "logs/measure/{place}.log",
         benchmark:
             "benchmarks/measure/{place}.tsv"
+        wildcard_constraints:
+            place="|".join(map(re.escape, places)),
         threads: 1
         resources:
             mem_mb=lambda wildcards: SCHEDULE.measuring_mb(cell_of(wildcards).base, len(cell_of(wildcards).seeds)),
@@ -29,7 +31,5 @@ for number, (seeds, places) in enumerate(CELLS_BY_SEEDS.items(), 1):
             preset=params_file,
             values=lambda wildcards: SCHEDULE.kind(cell_of(wildcards)).measuring_values,
             code=lambda wildcards: SCHEDULE.kind(cell_of(wildcards)).measuring_code,
-        wildcard_constraints:
-            place="|".join(map(re.escape, places)),
         shell:
             "python -m palimpsest measure-cell --params {params.preset:q} results/{wildcards.place:q} > {log:q} 2>&1"

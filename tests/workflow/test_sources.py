@@ -57,6 +57,7 @@ OF_A_SOURCE = (
     "params/default/{}.yaml",
     "params/smoke/{}.yaml",
     "params/paper/{}.yaml",
+    "params/search/{}.yaml",
     "params/claims/{}.yaml",
     "params/published/{}.yaml",
     "notebooks/source/{}",

@@ -30,6 +30,7 @@ def cell(
     point: Mapping[str, float] | None = None,
     track: str = "repaired",
     ceiling: float = 1.0,
+    floor: float = 0.1,
     diverged: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """Rows of one cell: one run for each value of its metrics, with the seeds 0, 1 and so on."""
@@ -46,6 +47,7 @@ def cell(
             "epochs": 2,
             "steps": 8,
             "chance": 0.1,
+            "floor": floor,
             "ceiling": ceiling,
             "flags": "",
             **{name: values[seed] for name, values in metrics.items()},
@@ -102,7 +104,10 @@ def write_run(directory: Path, spec: specs.RunSpec) -> None:
         "steps": steps,
         "parameters": 1234,
         "metrics": {**metrics, **({"test_write_ratio": 0.25} if remembers else {})},
+        "answers": 24,
         "chance": 0.1,
+        "floor": 0.125,
+        "floors": {},
         "ceiling": 1.0,
         "data_sha256": "0" * 64,
         "backend": {"torch": "2", "cpu": "some"},

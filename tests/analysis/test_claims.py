@@ -1134,7 +1134,7 @@ class TestWrongClaims:
         ("groups", "test", "problem"),
         [
             (ALL, {"metric": "test_acuracy"}, "metric: 'test_acuracy': the runs have no such column; allowed: "),
-            (ALL, {"relative_to": "seed"}, "relative_to: 'seed'.*allowed: chance, ceiling"),
+            (ALL, {"relative_to": "seed"}, "relative_to: 'seed'.*allowed: chance, floor, ceiling"),
             (ALL, {"kind": "difference", "minus": {"metric": "of"}}, "minus.metric: 'of'"),
             ({"all": {"model": "write_all", "where": {"lambda": 0}}}, {}, "groups.all.where: 'lambda'.*mem_lambda"),
             (

@@ -70,13 +70,28 @@ class TestLearnt:
 
     @pytest.mark.parametrize(("share", "verdict"), [(0.6, "holds"), (0.7, "untested")])
     def test_by_a_share_of_what_lies_between_floor_and_ceiling(self, tmp_path, share, verdict):
-        learnt = [{"groups": ["other"], "share": share}]  # chance is 0.1: needs 0.64 or 0.73, and has 0.7
+        learnt = [{"groups": ["other"], "share": share}]  # the floor is 0.1: needs 0.64 or 0.73, and has 0.7
         assert decide(tmp_path, runs(), HOLDS, conditions={"learnt": learnt})["verdict"] == verdict
 
-    def test_above_the_informed_floor_where_there_is_one(self, tmp_path):
+    def test_above_the_informed_floor(self, tmp_path):
         with_floor = runs().assign(floor=0.5)  # needs 0.75, and has 0.7
         row = decide(tmp_path, with_floor, HOLDS, conditions={"learnt": [{"groups": ["other"]}]})
         assert (row["verdict"], row["in_short"]) == ("untested", "other has not learnt")
+
+    @pytest.mark.parametrize(
+        ("metric", "verdict"), [("test_accuracy_at_20", "untested"), ("test_accuracy_on", "holds")]
+    )
+    def test_above_the_informed_floor_of_the_slice_that_a_metric_is_about(self, tmp_path, metric, verdict):
+        by_slice = runs().assign(floor_at_20=0.5, test_accuracy_at_20=lambda table: table["test_accuracy_on"])
+        learnt = [{"groups": ["other"], "metric": metric}]
+        row = decide(tmp_path, by_slice, HOLDS, conditions={"learnt": learnt})
+        assert row["verdict"] == verdict
+
+    def test_where_the_floor_is_the_ceiling_nothing_can_be_learnt(self, tmp_path):
+        by_slice = runs().assign(floor_at_2=1.0, test_accuracy_at_2=1.0)
+        learnt = [{"groups": ["other"], "metric": "test_accuracy_at_2"}]
+        row = decide(tmp_path, by_slice, HOLDS, conditions={"learnt": learnt})
+        assert (row["verdict"], row["in_short"]) == ("untested", "the informed floor is the ceiling")
 
     def test_may_be_asked_on_one_track_and_of_one_test(self, tmp_path):
         learnt = [{"groups": ["third"], "tracks": ["published"]}]
@@ -140,7 +155,7 @@ class TestSizes:
 
 
 class TestDegenerate:
-    @pytest.mark.parametrize("flag", ["writes_nothing", "writes_everything", "memory_unused", "at_chance"])
+    @pytest.mark.parametrize("flag", ["writes_nothing", "writes_everything", "memory_unused", "at_floor"])
     def test_runs_decide_nothing(self, tmp_path, flag):
         row = decide(tmp_path, runs(flags=f"x;{flag}"), HOLDS)
         assert row["verdict"] == "untested"
@@ -148,11 +163,11 @@ class TestDegenerate:
 
     @pytest.mark.parametrize(("flagged", "verdict"), [(2, "holds"), (3, "untested")])
     def test_most_seeds_count(self, tmp_path, flagged, verdict):
-        assert decide(tmp_path, runs(flags="at_chance", flagged=flagged), HOLDS)["verdict"] == verdict
+        assert decide(tmp_path, runs(flags="at_floor", flagged=flagged), HOLDS)["verdict"] == verdict
 
     def test_a_baseline_may_be_on_purpose(self, tmp_path):
         swapped = {**BETTER, "group": "other", "minus": {"group": "ours"}, "bound": {"at_most": 0}}
-        assert decide(tmp_path, runs(flags="at_chance"), swapped)["verdict"] == "holds"
+        assert decide(tmp_path, runs(flags="at_floor"), swapped)["verdict"] == "holds"
 
 
 class TestTheSame:

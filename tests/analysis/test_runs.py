@@ -133,8 +133,10 @@ class TestCollect:
             ({"metrics.test_accuracy_off": 0.75, "metrics.test_loss_off": 0.5}, "memory_unused"),
             ({"metrics.test_loss_on": None}, "not_finite"),
             ({"status": "diverged"}, "not_finite"),
-            ({"metrics.test_accuracy_on": 4 / 24}, "at_chance"),  # P(X ≥ 4), X ~ B(24, .1), is .21
-            ({"metrics.test_accuracy_on": 6 / 24}, ""),  # P(X ≥ 6) is .028
+            ({"metrics.test_accuracy_on": 6 / 24}, "at_floor"),  # P(X ≥ 6), X ~ B(24, .125), is .070
+            ({"metrics.test_accuracy_on": 7 / 24}, ""),  # P(X ≥ 7) is .022
+            ({"metrics.test_accuracy_on": 6 / 24, "floor": 0.1}, ""),  # P(X ≥ 6), X ~ B(24, .1), is .028
+            ({"metrics.test_accuracy_on": 6 / 24, "answers": 240}, ""),  # P(X ≥ 60), X ~ B(240, .125), is 1e-7
         ],
     )
     def test_flags(self, params, tmp_path, changes, expected):
@@ -143,6 +145,22 @@ class TestCollect:
         table = runs.collect(params, tmp_path)
         row = table[(table["mem_lambda"] == 0.1) & (table["seed"] == 1)]
         assert row["flags"].tolist() == [expected]
+
+    def test_the_floors_of_slices_stand_behind_the_flags_by_size_and_are_no_metrics(self, params, tmp_path):
+        edit(tmp_path / CELL / "seed=1/final.json", "floors", {"100": 0.53, "20": 0.59})
+        table = runs.collect(params, tmp_path)
+        first = list(table.columns).index("flags") + 1
+        assert list(table.columns[first : first + 2]) == ["floor_at_20", "floor_at_100"]
+        assert not [name for name in metrics_of(table) if name.startswith("floor")]
+        row = table[(table["mem_lambda"] == 0.1) & (table["seed"] == 1)]
+        assert row[["floor", "floor_at_20", "floor_at_100"]].to_numpy().tolist() == [[0.125, 0.59, 0.53]]
+
+    @pytest.mark.parametrize("key", ["answers", "floor", "floors"])
+    def test_a_run_that_was_measured_without_a_floor_is_refused(self, params, tmp_path, key):
+        path = tmp_path / CELL / "seed=1/final.json"
+        path.write_text(json.dumps({name: value for name, value in read_json(path).items() if name != key}))
+        with pytest.raises(DataError, match=rf"^{path}: {key}: .*snakemake --cores all"):
+            runs.collect(params, tmp_path)
 
     def test_a_net_without_memory_does_not_leave_it_unused(self, params, tmp_path):
         path = tmp_path / "results/tiny/track=repaired/model=no_memory/seed=0/final.json"

@@ -82,6 +82,7 @@ def write(root: Path, params: Params, **changes: torch.Tensor | None) -> dict[st
             accuracy = ACCURACIES[spec.seed]
             sizes = {f"test_accuracy_at_{size}": accuracy - size / 10 for size in (1, 2, 3)}
             sizes |= {f"test_sequence_accuracy_at_{size}": 0.25 for size in (1, 2, 3)}
+            final["floors"] = {"1": 0.6, "3": 0.52}
             final["metrics"] |= {"test_accuracy_on": accuracy, "test_loss_at_2": 0.5, **sizes}
             write_json(directory / "final.json", final)
             write_tensors(directory / TRACE, traces[spec.model])
@@ -106,6 +107,7 @@ class TestGeneralisation:
         assert own["sequence_accuracy"].tolist() == [0.25] * 3
         assert own["loss"].isna().tolist() == [True, False, True]
         assert own["trained"].tolist() == ["yes", "yes", "no"]
+        assert own["floor"].tolist() == [0.6, 0.125, 0.52]  # that of the whole split where a size has none
 
     def test_reads_back_as_it_was(self, tmp_path):
         params = preset()

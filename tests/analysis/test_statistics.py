@@ -111,7 +111,7 @@ def test_a_pair_without_its_other_half_is_nan():
 
 def test_binomial_p_value_is_a_sum_of_terms():
     exact = sum(math.comb(20, right) * 0.1**right * 0.9 ** (20 - right) for right in range(5, 21))
-    assert statistics.above_chance(5, 20, 0.1) == pytest.approx(exact)
+    assert statistics.above_floor(5, 20, 0.1) == pytest.approx(exact)
 
 
 class TestSpearman:

@@ -62,6 +62,16 @@ class TestWhatIsWrittenIsRead:
         assert metrics_of(found) == ["test_a", "test_b", "test_c"]
         pd.testing.assert_frame_equal(found, wanted[list(found.columns)], check_exact=True)
 
+    def test_floors_of_slices_are_kept_where_experiments_are_joined(self, tmp_path):
+        two_experiments(tmp_path)
+        second = made_up.table(made_up.cell("no_memory", {"test_c": [1e-9, 3.0, 1 / 3]}))
+        second = second.assign(experiment="other", floor_at_20=0.6, floor_at_100=0.5).drop(columns=axes_of(second))
+        tables.write_frames(tmp_path, "other", second, summarise(second, [], 0.95))
+        found = tables.read_runs(tmp_path)
+        assert metrics_of(found) == ["test_a", "test_b", "test_c"]
+        assert found["floor_at_20"].dropna().tolist() == [0.6] * 3
+        assert found["floor_at_100"].isna().tolist() == [True] * 6 + [False] * 3
+
     def test_means_of_all_are_those_of_the_joined_runs(self, tmp_path):
         joined = two_experiments(tmp_path)
         summary = summarise(joined, axes_of(joined), 0.95)

@@ -383,7 +383,7 @@ def _flags(metrics: dict[str, float], cell: plan.Cell) -> str:
         "writes_everything": ratio == 1,
         "memory_unused": cell.model not in WITHOUT_MEMORY
         and metrics["test_accuracy_on"] == metrics["test_accuracy_off"],
-        "at_chance": metrics["test_accuracy_on"] < 0.116,
+        "at_floor": metrics["test_accuracy_on"] < 0.116,
     }
     return ";".join(name for name, value in found.items() if value)
 
@@ -405,7 +405,8 @@ def runs(preset: Params, diverged: bool = True) -> pd.DataFrame:
             rows.append(
                 {"experiment": cell.experiment, "track": cell.track, "model": cell.model, **cell.values}
                 | {"seed": seed, "status": status, "parameters": 23456, "epochs": EPOCHS, "steps": 400}
-                | {"chance": chance, "ceiling": ceiling, "flags": flags}
+                | {"chance": chance, "floor": floor(cell.experiment, cell.track), "ceiling": ceiling, "flags": flags}
+                | {f"floor_at_{size}": value for size, value in floors_by_slice(cell.experiment, cell.track).items()}
                 | metrics
             )
     return run_frame(rows, axes, list(RUNS.middle))

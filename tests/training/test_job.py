@@ -296,7 +296,7 @@ def test_a_gpu_that_is_not_there_is_reports_in_one_line(tmp_path: Path, monkeypa
     runs = specs.resolve(params, plan.cells(params)[0])
     task = specs.task_config(params.experiments["tiny"].tracks["repaired"], "params", "here")
     splits = task.build(0)
-    card = {"chance": 0.1, "ceiling": 1.0, "sha256": ""}
+    card = {"answers": 9, "chance": 0.1, "floor": 0.1, "floors_by_slice": {}, "ceiling": 1.0, "sha256": ""}
     with pytest.raises(ParameterError, match="device: 'cuda': no GPU is visible"):
         job.train_runs(job.Job(runs, [splits], "", [tmp_path] * 3, tmp_path, quiet, quiet))
     with pytest.raises(ParameterError, match="device: 'cuda': no GPU is visible"):

@@ -53,11 +53,11 @@ class Limits(Section):
 
 
 class Learnt(Section):
-    """One of these groups has learnt: its mean lies above floor + share · (ceiling - floor)."""
+    """One of these groups has learnt: its mean lies above floor + share · (ceiling - floor), the informed floor."""
 
     groups: tuple[str, ...] = Field(min_length=1, description="one of which must have learnt")
     metric: str = Field("test_accuracy_on", description="by which metric")
-    share: float = Field(0.5, ge=0, le=1, description="how far between the floor and the ceiling")
+    share: float = Field(0.5, ge=0, le=1, description="how far between the informed floor and the ceiling")
     tracks: tuple[TrackName, ...] | None = Field(None, description="where it is asked; everywhere if not given")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from palimpsest.analysis.claim_file import Capacity, Claim, Learnt, Size
+from palimpsest.analysis.frames import FLOOR_AT
 from palimpsest.analysis.measure import NOT_IN_PRESET, Cell, Measured, NoCellError, TrackRuns
 from palimpsest.foundation.errors import ParameterError
 
@@ -18,7 +19,7 @@ DEGENERATE = {
     "writes_nothing": "writes nothing",
     "writes_everything": "writes everything",
     "memory_unused": "answers the same without its memory",
-    "at_chance": "is not above chance",
+    "at_floor": "is not above the informed floor",
 }
 """Flags of a run of which a claim cannot be decided, in words."""
 
@@ -62,8 +63,11 @@ def _learnt(condition: Learnt, track: TrackRuns) -> Checked:
             continue
         if condition.metric not in track.metrics:
             raise ParameterError(f"conditions.learnt.metric: {condition.metric!r}: the runs have no such column")
-        mean, (floor, ceiling) = cell.mean(condition.metric), _bounds(cell.rows)
+        mean, (floor, ceiling) = cell.mean(condition.metric), _bounds(cell.rows, condition.metric)
         needed = floor + condition.share * (ceiling - floor)
+        if floor >= ceiling:
+            words = "the informed floor is the ceiling"
+            return Checked("learnt", False, f"{condition.metric}: {words}, {floor:.3g}", words)
         if mean > needed:
             return Checked("learnt", True, f"{group} has learnt ({mean:.3g}, more than {needed:.3g})")
         below[group] = f"{group} {mean:.3g} of {needed:.3g}"
@@ -73,10 +77,12 @@ def _learnt(condition: Learnt, track: TrackRuns) -> Checked:
     return Checked("learnt", False, f"{words} ({condition.metric}: {', '.join(below.values())})", words)
 
 
-def _bounds(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Return the floor and the ceiling of the task; the floor is chance where a task has no other."""
+def _bounds(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[float, float]:
+    """Return the informed floor and the ceiling of the test split, or of the slice that ``metric`` is about."""
     row = rows[0]
-    return row["chance"] if row.get("floor") is None else row["floor"], row["ceiling"]
+    _, of_slice, kind = metric.rpartition("_at_")
+    at_slice = row.get(f"{FLOOR_AT}{kind}") if of_slice else None
+    return row["floor"] if at_slice is None else at_slice, row["ceiling"]
 
 
 def _capacity(condition: Capacity, track: TrackRuns) -> Checked:
@@ -176,7 +182,7 @@ def _room(measured: Measured) -> Iterator[Checked]:
     names = (criterion.metric, minus.metric or criterion.metric)
     if not all(name.startswith("test_accuracy") for name in names) or not measured.cells[0].completed:
         return
-    floor, ceiling = _bounds(measured.cells[0].completed)
+    floor, ceiling = _bounds(measured.cells[0].completed, criterion.metric)
     reach = AT_A_BOUND * (ceiling - floor)
     means = [cell.mean(name) for cell, name in zip((measured.cells[0], measured.cells[-1]), names, strict=True)]
     low = all(mean <= floor + reach for mean in means)

@@ -192,10 +192,23 @@ def axes_of(frame: DataFrame) -> list[str]:
     return names[first:last]
 
 
+FLOOR_AT = "floor_at_"
+"""How the columns of a table of runs begin that have the informed floor of a slice of the test split."""
+
+
 def metrics_of(runs: DataFrame) -> list[str]:
-    """The metrics of a table of runs: its columns behind ``flags``."""
+    """The metrics of a table of runs: its columns behind ``flags`` without the informed floors of slices."""
     names = list(runs.columns)
-    return names[names.index("flags") + 1 :]
+    return [name for name in names[names.index("flags") + 1 :] if not is_floor_of_slice(name)]
+
+
+def is_floor_of_slice(name: str) -> bool:
+    """Whether a column of a table of runs has the informed floor of a slice.
+
+    >>> is_floor_of_slice("floor_at_20"), is_floor_of_slice("test_accuracy_at_20")
+    (True, False)
+    """
+    return name.startswith(FLOOR_AT) and name.removeprefix(FLOOR_AT).isdecimal()
 
 
 def records(frame: DataFrame) -> list[dict[str, Any]]:

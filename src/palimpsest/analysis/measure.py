@@ -352,7 +352,7 @@ def _check_metrics(criterion: Criterion, track: TrackRuns) -> None:
     if criterion.minus and criterion.minus.metric:
         _known(criterion.minus.metric, metrics, f"{criterion.name}: minus.metric")
     if criterion.relative_to:
-        _known(criterion.relative_to, ["chance", "ceiling", *metrics], f"{criterion.name}: relative_to")
+        _known(criterion.relative_to, ["chance", "floor", "ceiling", *metrics], f"{criterion.name}: relative_to")
 
 
 def _anywhere(metric: str, track: TrackRuns) -> bool:

@@ -11,17 +11,19 @@ from pandas import DataFrame
 
 from palimpsest.analysis.frames import (
     COUNT,
+    FLOOR_AT,
     IDENTITY,
     INTEGER,
     SHARE,
     TEXT,
     Layout,
     framed,
+    is_floor_of_slice,
     one_of,
     read_frame,
     read_rows,
 )
-from palimpsest.analysis.statistics import above_chance
+from palimpsest.analysis.statistics import above_floor
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import read_json
 from palimpsest.foundation.sections import Section, checked, format_value
@@ -31,8 +33,8 @@ from palimpsest.planning.phases import PhaseSpec
 from palimpsest.planning.plan import Cell
 from palimpsest.planning.specs import RunSpec
 
-CHANCE_LEVEL = 0.05
-"""Significance level of the test that a run's accuracy is above chance."""
+FLOOR_LEVEL = 0.05
+"""Significance level of the test that a run's accuracy is above the informed floor."""
 
 RUNS = Layout(
     IDENTITY,
@@ -43,6 +45,7 @@ RUNS = Layout(
         "epochs": COUNT,
         "steps": COUNT,
         "chance": SHARE,
+        "floor": SHARE,
         "ceiling": SHARE,
         "flags": TEXT,
     },
@@ -62,7 +65,13 @@ class Final(Section):
     parameters: int
     epochs: int
     steps: int
+    answers: int
+    """Scored answers of the test split: its asked steps, times the bits of an answer."""
     chance: float
+    floor: float
+    """Informed floor of the test split."""
+    floors: dict[str, float]
+    """The same by slice of the test split; empty where it has none."""
     ceiling: float
     metrics: dict[str, float | None]
     data_sha256: str
@@ -98,9 +107,11 @@ def asked(params: Params, experiment: str | None = None) -> Iterator[tuple[Cell,
 
 
 def run_frame(rows: list[dict[str, Any]], axis_names: list[str], middle: list[str]) -> DataFrame:
-    """Return rows as a table: experiment, track, model, the axes, ``middle``, then all other columns, sorted."""
-    metrics = {name for row in rows for name in row} - {*IDENTITY, *axis_names, *middle}
-    return framed(rows, axis_names, middle, sorted(metrics))
+    """Return rows as a table: experiment, track, model, axes, ``middle``, floors of slices, then all other columns."""
+    names = {name for row in rows for name in row} - {*IDENTITY, *axis_names, *middle}
+    floors = {name for name in names if is_floor_of_slice(name)}
+    by_slice = sorted(floors, key=lambda name: int(name.removeprefix(FLOOR_AT)))
+    return framed(rows, axis_names, middle, [*by_slice, *sorted(names - floors)])
 
 
 def key_of(spec: RunSpec) -> dict[str, Any]:
@@ -112,9 +123,10 @@ def collect(params: Params, root: Path, experiment: str | None = None) -> DataFr
     """Return one row for each run that the preset asks for, with its final metrics and flags.
 
     Flags: ``writes_nothing`` and ``writes_everything`` (test write ratio exactly 0 or 1), ``memory_unused`` (accuracy
-    and loss with memory are exactly those without), ``not_finite``, and ``at_chance`` (test accuracy not above chance
-    in a one-sided binomial test at 5 %). In this test a sequence is one trial, even if many of its bits are asked, so
-    the test is conservative for such tasks.
+    and loss with memory are exactly those without), ``not_finite``, and ``at_floor`` (test accuracy not above the
+    informed floor in a one-sided binomial test at 5 %). A trial of this test is a scored answer: an asked step, or one
+    of its bits. The test assumes that answers are right or wrong independently of each other. Those of one sequence are
+    not, so that the p value is too small, and a run just above the floor may have no flag.
 
     Args:
         params: the preset.
@@ -131,8 +143,9 @@ def collect(params: Params, root: Path, experiment: str | None = None) -> DataFr
         rows.append(
             {
                 **key_of(spec),
-                **final.model_dump(include={"status", "parameters", "epochs", "steps", "chance", "ceiling"}),
+                **final.model_dump(include={"status", "parameters", "epochs", "steps", "chance", "floor", "ceiling"}),
                 "flags": ";".join(flags(final)),
+                **{f"{FLOOR_AT}{kind}": value for kind, value in final.floors.items()},
                 **final.metrics,
             }
         )
@@ -186,17 +199,16 @@ def flags(final: Final) -> list[str]:
         "writes_everything": ratio == 1,
         "memory_unused": unused,
         "not_finite": final.status == "diverged" or any(value is None for value in metrics.values()),
-        "at_chance": not _above_chance(metrics.get("test_accuracy_on"), final),
+        "at_floor": not _above_floor(metrics.get("test_accuracy_on"), final),
     }
     return [name for name, present in found.items() if present]
 
 
-def _above_chance(accuracy: float | None, final: Final) -> bool:
-    examples = final.spec["task"]["num_test"]
+def _above_floor(accuracy: float | None, final: Final) -> bool:
     if accuracy is None:
         return False
-    right = round(accuracy * examples)
-    return above_chance(right, examples, final.chance) <= CHANCE_LEVEL
+    right = round(accuracy * final.answers)
+    return above_floor(right, final.answers, final.floor) <= FLOOR_LEVEL
 
 
 def stray(params: Params, root: Path) -> list[str]:

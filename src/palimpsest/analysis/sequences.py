@@ -13,7 +13,19 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from palimpsest import tasks
-from palimpsest.analysis.frames import COUNT, IDENTITY, NUMBER, Layout, axes_of, metrics_of, one_of, read_frame, records
+from palimpsest.analysis.frames import (
+    COUNT,
+    FLOOR_AT,
+    IDENTITY,
+    NUMBER,
+    SHARE,
+    Layout,
+    axes_of,
+    metrics_of,
+    one_of,
+    read_frame,
+    records,
+)
 from palimpsest.analysis.runs import axes, collect, key_of, read_final, run_frame
 from palimpsest.analysis.statistics import mean_interval, proportion_interval
 from palimpsest.analysis.traces import Array, Trace, read_trace, traces
@@ -32,6 +44,7 @@ GENERALISATION = Layout(
         "status": one_of("completed", "diverged"),
         "slice": COUNT,
         "trained": TRAINED,
+        "floor": SHARE,
         **dict.fromkeys(SCORES, NUMBER),
     },
     metrics=False,
@@ -44,6 +57,7 @@ RATES = Layout(
         "runs": COUNT,
         "slice": COUNT,
         "trained": TRAINED,
+        "floor": SHARE,
         **{f"{name}_{part}": NUMBER for name in SCORES[:2] for part in ("mean", "low", "high")},
         "succeeded": COUNT,
         **dict.fromkeys(("success_rate", "success_low", "success_high"), NUMBER),
@@ -92,8 +106,9 @@ def trained(config: TaskConfig, size: int) -> str:
 def generalisation(params: Params, root: Path, experiment: str) -> DataFrame:
     """Test scores of every run by the size of the sequences: one row a run and size.
 
-    ``accuracy`` and ``sequence_accuracy`` lie in [0, 1], ``loss`` is in nats; ``slice`` is the size as the task counts
-    it. A diverged run has a row for each size of its track, too, without scores.
+    ``accuracy``, ``sequence_accuracy`` and ``floor``, the informed floor of the accuracy, lie in [0, 1], ``loss`` is in
+    nats; ``slice`` is the size as the task counts it. A diverged run has a row for each size of its track, too, without
+    scores.
 
     Args:
         params: the preset.
@@ -128,8 +143,9 @@ def by_size(params: Params, runs: DataFrame) -> DataFrame:
             key = {name: run[name] for name in ("experiment", "track", "model", *axis_names, "seed", "status")}
             for size in sizes:
                 scores = {metric: _number(run[name]) for name, metric, of_size in found if of_size == size}
-                word = trained(config, size)
-                rows.append({**key, "slice": size, "trained": word, **dict.fromkeys(SCORES, np.nan), **scores})
+                floor = run.get(f"{FLOOR_AT}{size}")
+                levels = {"trained": trained(config, size), "floor": run["floor"] if floor is None else floor}
+                rows.append({**key, "slice": size, **levels, **dict.fromkeys(SCORES, np.nan), **scores})
     return run_frame(rows, axis_names, list(GENERALISATION.middle))
 
 
@@ -148,15 +164,16 @@ def rates(by_run: DataFrame, confidence: float) -> DataFrame:
         confidence: level of the intervals.
     """
     axis_names = axes_of(by_run)
+    keys = ("experiment", "track", "model", *axis_names, "slice", "trained", "floor")
     cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in records(by_run):
-        point = tuple(row[name] for name in ("experiment", "track", "model", *axis_names, "slice", "trained"))
+        point = tuple(row[name] for name in keys)
         cells.setdefault(point, []).append(row)
     rows = []
     for point, runs in cells.items():
         completed = [run for run in runs if run["status"] == "completed"]
         reached = sum(run["accuracy"] is not None and run["accuracy"] >= SUCCESS for run in completed)
-        row = dict(zip(("experiment", "track", "model", *axis_names, "slice", "trained"), point, strict=True))
+        row = dict(zip(keys, point, strict=True))
         row |= {"n": len(completed), "diverged": len(runs) - len(completed), "runs": len(runs), "succeeded": reached}
         for metric in SCORES[:2]:
             interval = mean_interval([_number(run[metric]) for run in completed], confidence)

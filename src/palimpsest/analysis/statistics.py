@@ -115,9 +115,9 @@ def holm_steps(p_values: Sequence[float], level: float) -> list[int]:
     return steps
 
 
-def above_chance(right: int, examples: int, chance: float) -> float:
-    """Exact one-sided binomial p value of ``right`` correct answers among ``examples`` if all were guesses."""
-    return float(scipy.stats.binomtest(right, examples, chance, alternative="greater").pvalue)
+def above_floor(right: int, answers: int, floor: float) -> float:
+    """Exact one-sided binomial p value of ``right`` right ``answers``, if each is right with probability ``floor``."""
+    return float(scipy.stats.binomtest(right, answers, floor, alternative="greater").pvalue)
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:

@@ -198,7 +198,9 @@ def read_runs(root: Path, experiment: str | None = None) -> DataFrame:
         if len(frames[-1]) != row["runs"]:
             path = root / runs_file(row["experiment"])
             raise DataError(f"{path}: {len(frames[-1])} runs; allowed: {row['runs']}, as in {INDEX}")
-    return _joined(frames, list(runs_of.RUNS.middle), sorted({name for frame in frames for name in metrics_of(frame)}))
+    rows = [row for frame in frames for row in records(frame)]
+    axes = sorted({axis for frame in frames for axis in axes_of(frame)})
+    return runs_of.run_frame(rows, axes, list(runs_of.RUNS.middle))
 
 
 def read_summary(root: Path, experiment: str | None = None) -> DataFrame:

@@ -228,9 +228,9 @@ def _show_metrics(directory: Path) -> None:
     from palimpsest.foundation.files import read_json
 
     final = read_json(directory / "final.json")
-    table = Table(
-        "metric", "value", title=f"{final['status']}, chance {final['chance']:.3f}, ceiling {final['ceiling']:.3f}"
-    )
+    levels = (("chance", "chance"), ("informed floor", "floor"), ("ceiling", "ceiling"))
+    title = ", ".join([final["status"], *(f"{name} {final[key]:.3f}" for name, key in levels)])
+    table = Table("metric", "value", title=title)
     for name, value in sorted(final["metrics"].items()):
         table.add_row(name, _short(value))
     Console().print(table)

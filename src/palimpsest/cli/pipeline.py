@@ -39,7 +39,8 @@ def data(
 
     card = datasets.generate(read_params(params), experiment, track, root, params, name)
     console.print(
-        f"{experiment}/{track}: {card['examples']}, chance {card['chance']:.4f}, ceiling {card['ceiling']:.4f}"
+        f"{experiment}/{track}: {card['examples']}, chance {card['chance']:.4f}, "
+        f"informed floor {card['floor']:.4f}, ceiling {card['ceiling']:.4f}"
     )
 
 

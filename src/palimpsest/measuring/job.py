@@ -97,7 +97,10 @@ def _measure_together(
             {
                 **training,
                 "metrics": _last_epoch(directory / "history.csv") | training["metrics"] | measured,
+                "answers": card["answers"],
                 "chance": card["chance"],
+                "floor": card["floor"],
+                "floors": card["floors_by_slice"],
                 "ceiling": card["ceiling"],
             },
         )

@@ -57,7 +57,7 @@ from palimpsest.sources.shared.tables import Scores
 MARKS = {
     "writes_nothing": ("a", "test_write_ratio", "writes nothing"),
     "writes_everything": ("b", "test_write_ratio", "writes everything"),
-    "at_chance": ("c", "test_accuracy_on", "not above chance"),
+    "at_floor": ("c", "test_accuracy_on", "not above the informed floor"),
     "memory_unused": ("d", "test_accuracy_off", "exactly as accurate with the memory off as on"),
     "not_finite": ("e", "n", "not finite"),
 }

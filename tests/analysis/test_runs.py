@@ -42,7 +42,8 @@ def test_examples_are_counted_over_all_phases(tmp_path: Path) -> None:
         phases={"first": {}, "second": {"data": "short", "training": stream}},
     )
     spec = specs.resolve(params, plan.cells(params)[0])[0]
-    assert [runs._seen(spec, epoch)["examples_seen"] for epoch in range(5)] == [0, 48, 96, 96 + 8, 96 + 20]
+    assert [runs._seen(spec, [2, 2], epoch)["examples_seen"] for epoch in range(5)] == [0, 48, 96, 96 + 8, 96 + 20]
+    assert [runs._seen(spec, [1, 2], epoch)["examples_seen"] for epoch in range(4)] == [0, 48, 48 + 8, 48 + 20]
 
 
 def edit(path: Path, key: str, value: Any) -> None:
@@ -201,6 +202,39 @@ class TestHistories:
             runs.histories(params, tmp_path, "tiny")
         assert str(caught.value).startswith(f"{path}: ")
         assert problem in str(caught.value)
+
+    def test_a_run_that_stopped_has_its_own_epochs(self, tmp_path):
+        stopping = presets.read(tmp_path, training={"stop_within": 0.1})
+        made_up.write_tree(stopping, tmp_path)
+        edit(tmp_path / CELL / "seed=1/final.json", "epochs", 2)
+        (tmp_path / CELL / "seed=1/history.csv").write_text("epoch,train_loss\n1,0.5\n2,0.25\n")
+        table = runs.histories(stopping, tmp_path, "tiny")
+        assert len(table) == 3 * len(runs.collect(stopping, tmp_path)) - 1
+
+    @pytest.mark.parametrize(("epochs", "problem"), [(2, "3 rows; allowed: epochs 1 to 2"), (4, "4 epochs of phase")])
+    def test_a_history_that_is_not_as_long_as_the_run_says_is_named(self, tmp_path, epochs, problem):
+        stopping = presets.read(tmp_path, training={"stop_within": 0.1})
+        made_up.write_tree(stopping, tmp_path)
+        edit(tmp_path / CELL / "seed=1/final.json", "epochs", epochs)
+        path = tmp_path / CELL / "seed=1/history.csv"
+        if epochs == 4:
+            path.write_text("epoch,train_loss\n" + "".join(f"{epoch},1\n" for epoch in range(1, 5)))
+        with pytest.raises(DataError) as caught:
+            runs.histories(stopping, tmp_path, "tiny")
+        assert str(caught.value).startswith(f"{path}: ")
+        assert problem in str(caught.value)
+
+    def test_phases_that_stop_are_counted_by_themselves(self, tmp_path):
+        phases = {"first": {}, "second": {"training": {"stop_within": None}}}
+        stopping = presets.read(tmp_path, training={"stop_within": 0.1, "num_epochs": 2}, phases=phases)
+        made_up.write_tree(stopping, tmp_path)
+        for path in tmp_path.glob("results/**/final.json"):
+            edit(path, "epochs", 3)
+            path.with_name("history.csv").write_text("epoch,phase,train_loss\n1,1,1\n2,2,1\n3,2,1\n")
+        assert runs.histories(stopping, tmp_path, "tiny")["examples_seen"].tolist()[:3] == [48, 96, 144]
+        path.with_name("history.csv").write_text("epoch,phase,train_loss\n1,1,1\n2,1,1\n3,2,1\n")
+        with pytest.raises(DataError, match="1 epochs of phase 'second'; allowed: 2"):
+            runs.histories(stopping, tmp_path, "tiny")
 
     def test_an_unknown_experiment_is_refused(self, params, tmp_path):
         with pytest.raises(ParameterError, match=r"'tinny'.*allowed: tiny"):

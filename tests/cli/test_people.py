@@ -160,6 +160,16 @@ def test_plan_counts_jobs_runs_and_steps(
     assert [word for word in total.replace("│", " ").split()][1:4] == ["3", "9", "81"]
 
 
+def test_plan_says_where_steps_are_at_most(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    file = str(presets.write(tmp_path, training={"stop_within": 0.1}))
+    assert palimpsest(monkeypatch, "plan", "--params", file) == 0
+    total = next(line for line in capsys.readouterr().out.splitlines() if "total" in line)
+    assert total.replace("│", " ").split()[1:5] == ["3", "9", "≤", "81"]
+
+
 def test_describe_lists_every_parameter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert palimpsest(monkeypatch, "describe", "nema_lite") == 0

@@ -161,7 +161,7 @@ def watched_training(directory: Path, exempt: set[str]) -> Watcher:
     watcher = Watcher(exempt)
     sys.setprofile(watcher)
     try:
-        loop.train(build_pack(runs), [splits], after_epoch=lambda _: None, progress=lambda *_: None)
+        loop.train([build_pack(runs)], [splits], after_epoch=lambda *_: None, progress=lambda *_: None)
     finally:
         sys.setprofile(None)
     return watcher

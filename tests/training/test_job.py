@@ -184,7 +184,7 @@ def test_a_kill_in_mid_training_and_a_second_start_give_the_bytes_of_an_undistur
 
 def _epochs_saved(root: Path) -> int:
     for path in root.glob("checkpoints/*.safetensors"):
-        return len(load_file(path)["history.lengths"])
+        return len(load_file(path)["0.history.lengths"])
     return 0
 
 
@@ -306,13 +306,12 @@ def test_a_gpu_that_is_not_there_is_reports_in_one_line(tmp_path: Path, monkeypa
 def test_a_restored_pack_is_the_saved_one(tmp_path: Path) -> None:
     params = presets.read(tmp_path)
     path = interrupted(params, tmp_path)
-    pack = build_pack(specs.of_pack(params, pack_of(params)))
-    code = code_of("nema_lite", "delayed_qa", pack.specs[0].method_module)
-    data = datasets.load_phases(pack.specs[0], tmp_path)
-    assert checkpoint.restore(path, pack, data, code)
+    runs = specs.of_pack(params, pack_of(params))
+    code = code_of("nema_lite", "delayed_qa", runs[0].method_module)
+    (pack,) = checkpoint.restore(path, runs, datasets.load_phases(runs[0], tmp_path), code) or []
     assert len(pack.history) == 2
     again = tmp_path / "again.safetensors"
-    checkpoint.save(again, pack, code)
+    checkpoint.save(again, [pack], code)
     assert again.read_bytes() == path.read_bytes()
 
 

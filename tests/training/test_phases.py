@@ -192,12 +192,12 @@ def test_a_restored_pack_is_the_saved_one(tmp_path: Path, base: str, params: Any
     with pytest.raises(KeyboardInterrupt):
         train(preset, tmp_path, base, progress=stop)
     (path,) = tmp_path.glob("checkpoints/*.safetensors")
-    pack = build_pack(specs.of_pack(preset, prepared(preset, tmp_path, base)))
-    code = job.code_of(pack.specs[0].model, pack.specs[0].task["name"], pack.specs[0].method_module)
-    assert checkpoint.restore(path, pack, datasets.load_phases(pack.specs[0], tmp_path), code)
+    runs = specs.of_pack(preset, prepared(preset, tmp_path, base))
+    code = job.code_of(runs[0].model, runs[0].task["name"], runs[0].method_module)
+    (pack,) = checkpoint.restore(path, runs, datasets.load_phases(runs[0], tmp_path), code) or []
     assert (pack.phase, len(pack.history), len(pack.matrix)) == (1, 3, 1)
     again = tmp_path / "again.safetensors"
-    checkpoint.save(again, pack, code)
+    checkpoint.save(again, [pack], code)
     assert again.read_bytes() == path.read_bytes()
 
 
@@ -256,10 +256,10 @@ def states_of(params: Params, root: Path) -> tuple[Pack, list[Any], list[Any]]:
     pack.model.forward = spy
     kept: list[Any] = []
 
-    def after_epoch(current: Pack) -> None:
-        kept.append(current.state)
+    def after_epoch(current: list[Pack], _: int) -> None:
+        kept.append(current[0].state)
 
-    loop.train(pack, datasets.load_phases(pack.specs[0], root), after_epoch=after_epoch, progress=quiet)
+    loop.train([pack], datasets.load_phases(pack.specs[0], root), after_epoch=after_epoch, progress=quiet)
     return pack, training, kept
 
 

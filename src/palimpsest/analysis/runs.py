@@ -221,26 +221,49 @@ def stray(params: Params, root: Path) -> list[str]:
 def histories(params: Params, root: Path, experiment: str) -> DataFrame:
     """Return every epoch of every run of an experiment; numbers that are not finite are empty.
 
-    ``examples_seen`` is the number of training examples up to the end of the epoch, with repetitions.
+    ``examples_seen`` is the number of training examples up to the end of the epoch, with repetitions. A run that
+    stopped early has the epochs that it was trained for: nothing is filled in.
 
     Raises:
-        DataError: a ``history.csv`` is missing or corrupt, or lacks an epoch.
+        DataError: a ``history.csv`` or ``final.json`` is missing or corrupt, or the former lacks an epoch.
         ParameterError: the preset has no such experiment.
     """
     rows = []
     for cell, spec in asked(params, experiment):
         key = key_of(spec)
-        path = root / cell.directory(spec.seed) / "history.csv"
-        rows += [{**key, **epoch, **_seen(spec, epoch["epoch"])} for epoch in _history(path, spec.num_epochs)]
+        directory = root / cell.directory(spec.seed)
+        number = read_final(directory / "final.json", spec).epochs if spec.may_stop else spec.num_epochs
+        epochs = _history(directory / "history.csv", number)
+        done = _epochs_of_phases(directory / "history.csv", spec, epochs)
+        rows += [{**key, **epoch, **_seen(spec, done, epoch["epoch"])} for epoch in epochs]
     return run_frame(rows, axes(params, experiment), ["seed", "epoch"])
 
 
-def _seen(spec: RunSpec, epoch: int) -> dict[str, float]:
-    """Return ``examples_seen``: training examples until the end of an epoch, which is counted over all phases."""
+def _epochs_of_phases(path: Path, spec: RunSpec, epochs: list[dict[str, Any]]) -> list[int]:
+    """Return how many epochs each phase had: those planned, or fewer where it may stop."""
+    found = []
+    for number, phase in enumerate(spec.stages, 1):
+        done = sum(epoch.get("phase", 1) == number for epoch in epochs)
+        planned, may_stop = phase.training.num_epochs, phase.training.stop_within is not None
+        if done > planned or done < (1 if may_stop else planned):
+            allowed = f"1 to {planned}" if may_stop else f"{planned}"
+            raise DataError(f"{path}: {done} epochs of phase {phase.name!r}; allowed: {allowed}")
+        found.append(done)
+    return found
+
+
+def _seen(spec: RunSpec, done: list[int], epoch: int) -> dict[str, float]:
+    """Return ``examples_seen``: training examples until the end of an epoch.
+
+    Args:
+        spec: of the run.
+        done: epochs of each phase.
+        epoch: counted over all phases.
+    """
     seen = 0
-    for phase in spec.stages:
-        done = min(epoch, phase.training.num_epochs)
-        seen, epoch = seen + _seen_in(phase, done), epoch - done
+    for phase, number in zip(spec.stages, done, strict=True):
+        own = min(epoch, number)
+        seen, epoch = seen + _seen_in(phase, own), epoch - own
     return {"examples_seen": float(seen)}
 
 

@@ -1,4 +1,7 @@
-"""Estimate of what a preset costs: jobs, runs, steps, time and disk, from timing three steps of each architecture."""
+"""Estimate of what a preset costs: jobs, runs, steps, time and disk, from timing three steps of each architecture.
+
+Where runs may stop early, steps and time are upper bounds.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Cost:
 
 
 def step_count(spec: RunSpec) -> int:
-    """Return the number of optimiser steps of a run."""
+    """Return the number of optimiser steps of a run that does not stop early."""
     return sum(map(_steps_of_phase, spec.stages))
 
 
@@ -91,6 +94,7 @@ def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bo
     sizes = {kind: footprint.bytes_per_run(resolved[base][0]) for base, kind in kinds.items()}
     known: dict[tuple[str, int], Cost] = {}
     rows: dict[tuple[str, ...], list[float]] = {}
+    bounded: set[tuple[str, ...]] = set()
     for pack in plan.packs(params, lambda cell: footprint.runs_per_pack(sizes[kinds[cell.base]], params.packing)):
         kind = (kinds[pack.first.base], len(pack.runs))
         if kind not in known:
@@ -100,9 +104,11 @@ def show(params: Params, file: Path, console: Console, *, timing: bool, jobs: bo
         cell = pack.first
         key = (pack.name, pack.runs[0].name) if jobs else (cell.experiment, cell.track, cell.model)
         row = rows.setdefault(key, [0.0] * 5)
+        if resolved[cell.base][0].may_stop:
+            bounded.add(key)
         for index, value in enumerate((1, size, cost.steps * size, cost.seconds, cost.bytes)):
             row[index] += value
-    _print(rows, ("pack", "first run") if jobs else ("experiment", "track", "model"), console, params)
+    _print(rows, bounded, ("pack", "first run") if jobs else ("experiment", "track", "model"), console, params)
 
 
 def _here(runs: list[RunSpec], here: bool) -> list[RunSpec]:
@@ -115,12 +121,21 @@ def _architecture(spec: RunSpec) -> str:
     return repr((spec.model, sorted(specs.structure(spec).items(), key=str)))
 
 
-def _print(rows: dict[tuple[str, ...], list[float]], names: tuple[str, ...], console: Console, params: Params) -> None:
+def _print(
+    rows: dict[tuple[str, ...], list[float]],
+    bounded: set[tuple[str, ...]],
+    names: tuple[str, ...],
+    console: Console,
+    params: Params,
+) -> None:
+    """Print the table; rows of ``bounded`` have runs that may stop early, so that steps and time are upper bounds."""
     table = Table(*names, title=f"preset {params.preset} on {params.device}")
     for name in ("jobs", "runs", "run-steps", "one core, minutes", "disk, MB"):
         table.add_column(name, justify="right")
     total = [sum(column) for column in zip(*rows.values(), strict=True)]
-    for key, row in [*rows.items(), (("total", *[""] * (len(names) - 1)), total)]:
-        minutes = "?" if row[3] != row[3] else f"{row[3] / 60:.1f}"
-        table.add_row(*key, f"{row[0]:.0f}", f"{row[1]:.0f}", f"{row[2]:.0f}", minutes, f"{row[4] / 1e6:.1f}")
+    whole = ("total", *[""] * (len(names) - 1))
+    for key, row in [*rows.items(), (whole, total)]:
+        most = "≤ " if key in bounded or (key == whole and bounded) else ""
+        minutes = "?" if row[3] != row[3] else f"{most}{row[3] / 60:.1f}"
+        table.add_row(*key, f"{row[0]:.0f}", f"{row[1]:.0f}", f"{most}{row[2]:.0f}", minutes, f"{row[4] / 1e6:.1f}")
     console.print(table)

@@ -52,6 +52,13 @@ class Training(Section):
     clip_value: float | None = Field(
         None, gt=0, description="largest size of a gradient's element; null: never clipped"
     )
+    stop_within: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="a run ends its phase after the validation whose main metric is within this of the task's ceiling; "
+        "the same for all models of a track; null: never",
+    )
     validate_every: int = Field(1, ge=1, description="epochs between two validations; the last epoch always has one")
     checkpoint_every: int = Field(1, ge=1, description="epochs between two checkpoints of a pack")
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from palimpsest import models
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import Scalar, Section, checked, per_run_fields
-from palimpsest.planning.parameters import Params, Track, Training
+from palimpsest.planning.parameters import Grid, Params, Track, Training
 from palimpsest.planning.phases import (
     PLAIN,
     PhaseSpec,
@@ -72,8 +72,13 @@ class RunSpec(Section):
         return methods.make(self.method_name, {key: value for key, value in self.method.items() if key != "name"})
 
     @property
+    def may_stop(self) -> bool:
+        """Whether a phase may end before its last epoch."""
+        return any(phase.training.stop_within is not None for phase in self.stages)
+
+    @property
     def num_epochs(self) -> int:
-        """Epochs of all phases."""
+        """Epochs of all phases, at most: a run may stop earlier."""
         return sum(phase.training.num_epochs for phase in self.stages)
 
 
@@ -93,6 +98,7 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
     task = task_config(track, file, where)
     grid = track.grids[cell.grid]
     here = f"{where}.grids.{cell.grid}"
+    _check_one_rule_of_stopping(grid, f"{file}: {here}")
     module = models.load(cell.model, f"{file}: {here}.model")
     known = module.Config.model_fields
     key = method_key(grid, where, here)
@@ -130,6 +136,17 @@ def resolve(params: Params, cell: Cell, file: Path | str = "params") -> list[Run
         )
         for seed in cell.seeds
     ]
+
+
+def _check_one_rule_of_stopping(grid: Grid, where: str) -> None:
+    """Refuse a grid that stops earlier or later than other models of its track."""
+    sections = {"training": grid.training, **{f"phases.{name}.training": p.training for name, p in grid.phases.items()}}
+    for name, section in sections.items():
+        if "stop_within" in section:
+            raise ParameterError(
+                f"{where}.{name}: stop_within: {section['stop_within']}: a grid has no rule of its own; "
+                "allowed: in the track's training, for all models"
+            )
 
 
 def _check_needs(task: TaskConfig, name: str, model: str, needs: Iterable[str], where: str) -> None:

@@ -154,6 +154,9 @@ def _of_parameters(params: Params) -> Iterator[Number]:
     counts = [len(cell.seeds) for cell in plan.cells(params)]
     for name, count in (("fewest", min(counts)), ("most", max(counts))):
         yield Number(f"cells/seeds/{name}", count, _text(count), file, {}, "seeds", hashed)
+    stopping = [track.training.stop_within is not None for _, _, track in plan.tracks(params)]
+    for name, count in (("all", len(stopping)), ("stopping", sum(stopping))):
+        yield Number(f"tracks/{name}", count, _text(count), file, {}, "experiments", hashed)
     percent = 100 * params.confidence
     yield Number("params/confidence/percent", percent, rf"{percent:g}\,\%", file, {}, "confidence", hashed)
 
@@ -231,8 +234,9 @@ def _counts(runs: pd.DataFrame, experiment: str) -> Iterator[tuple[str, dict[str
         yield f"{track}/flagged", row | {"flags": "any"}, "rows", int(np.count_nonzero(flagged))
         for model, of_model in part.groupby("model"):
             first = records(of_model)[0]
-            for column in ("parameters", "steps", "epochs"):
-                yield f"{track}/{model}/{column}", row | {"model": model}, column, int(first[column])
+            longest = of_model[["steps", "epochs"]].max().to_dict()  # runs may stop early
+            for column, value in {"parameters": first["parameters"], **longest}.items():
+                yield f"{track}/{model}/{column}", row | {"model": model}, column, int(value)
 
 
 def _of_cells(root: Path) -> Iterator[Number]:

@@ -298,7 +298,8 @@ def models_frame(params: Params, root: Path, runs: pd.DataFrame, summary: pd.Dat
     """One row a track, model and variant, at the cell that validation chose: size, budget, accuracy, levels.
 
     Variants are cells that differ in an axis of words, and not in numbers among which validation could choose.
-    ``examples_seen`` counts an example as often as it came by: in every epoch, or, in a stream, once.
+    ``examples_seen`` counts an example as often as it came by: in every epoch, or, in a stream, once. Where runs of a
+    cell stopped early, it and ``steps`` are those of the run that was trained longest.
 
     Args:
         params: the preset.
@@ -326,7 +327,7 @@ def models_frame(params: Params, root: Path, runs: pd.DataFrame, summary: pd.Dat
                 "cell": cell_path(cell_of(row, axes)),
                 "parameters": int(first["parameters"]),
                 "steps": int(np.max(of_cell["steps"].to_numpy())),
-                "examples_seen": _passes(params, first) * int(card["examples"]["train"]),
+                "examples_seen": _examples_seen(params, of_cell, int(card["examples"]["train"])),
                 "n": int(row["n"]),
                 "accuracy_mean": row["test_accuracy_on_mean"],
                 "accuracy_low": row["test_accuracy_on_low"],
@@ -338,13 +339,14 @@ def models_frame(params: Params, root: Path, runs: pd.DataFrame, summary: pd.Dat
     return pd.DataFrame(rows)
 
 
-def _passes(params: Params, run: Mapping[str, Any]) -> int:
-    """How often a run goes over the training split."""
+def _examples_seen(params: Params, of_cell: pd.DataFrame, examples: int) -> int:
+    """How many examples of a training split came by, with repetitions, in the longest run of a cell."""
+    run, longest = records(of_cell)[0], int(np.max(of_cell["epochs"].to_numpy()))
     track = params.experiments[run["experiment"]].tracks[run["track"]]
-    orders = {
-        grid.training.get("order", track.training.order) for grid in track.grids.values() if grid.model == run["model"]
-    }
-    return 1 if orders == {"stream"} else int(run["epochs"])
+    own = [track.training.model_dump() | grid.training for grid in track.grids.values() if grid.model == run["model"]]
+    if {training["order"] for training in own} != {"stream"}:
+        return longest * examples
+    return min(examples, int(np.max(of_cell["steps"].to_numpy())) * max(training["batch_size"] for training in own))
 
 
 def models_table(models: pd.DataFrame, titles: Mapping[str, str]) -> str:

@@ -103,22 +103,22 @@ def _train_together(job: Job) -> None:
     code = code_of(first.model, first.task["name"], *chosen, first.method_module)
     name = digest([spec.model_dump(mode="json") for spec in job.specs])[:24]
     path = job.root / "checkpoints" / f"{name}.safetensors"
-    pack = build_pack(job.specs)
-    if path.exists():
-        if checkpoint.restore(path, pack, job.data, code):
-            job.report(f"{path}: going on after epoch {len(pack.history)}")
-        else:
-            job.report(f"{path}: is of another version of the code; training from the start")
+    packs = checkpoint.restore(path, job.specs, job.data, code) if path.exists() else None
+    if packs:
+        job.report(f"{path}: going on after epoch {max(len(pack.history) for pack in packs)}")
+    elif path.exists():
+        job.report(f"{path}: is of another version of the code; training from the start")
 
-    def after_epoch(current: Pack) -> None:
-        done = len(current.history)
-        if done % current.training.checkpoint_every == 0 and done < current.specs[0].num_epochs:
+    def after_epoch(current: list[Pack], done: int) -> None:
+        if done % current[0].training.checkpoint_every == 0 and not all(pack.is_trained for pack in current):
             checkpoint.save(path, current, code)
 
-    loop.train(pack, job.data, after_epoch=after_epoch, progress=job.progress)
-    drift = _drift(pack)
-    for index, directory in enumerate(job.outputs):
-        _write_run(pack, index, directory, job.data_sha256, drift)
+    packs = packs or [build_pack(job.specs)]
+    for pack in loop.train(packs, job.data, after_epoch=after_epoch, progress=job.progress):
+        drift = _drift(pack)
+        for index, place in enumerate(pack.places):
+            company = _company(job.specs, place)
+            _write_run(pack, index, job.outputs[place], job.data_sha256, drift, company)
     path.unlink(missing_ok=True)
 
 
@@ -128,7 +128,9 @@ def _drift(pack: Pack) -> dict[str, Tensor]:
     return {f"train_{slope}": slope_of_second_half(pack.log[-1][name].T) for name, slope in slopes}
 
 
-def _write_run(pack: Pack, index: int, directory: Path, data_sha256: str, drift: dict[str, Tensor]) -> None:
+def _write_run(
+    pack: Pack, index: int, directory: Path, data_sha256: str, drift: dict[str, Tensor], company: dict[str, str]
+) -> None:
     spec = pack.specs[index]
     epochs = [{name: float(value[index]) for name, value in epoch.items()} for epoch in pack.history]
     steps = [
@@ -154,7 +156,7 @@ def _write_run(pack: Pack, index: int, directory: Path, data_sha256: str, drift:
             "parameters": sum(parameter[0].numel() for parameter in pack.model.parameters()),
             "metrics": {name: float(value[index]) for name, value in drift.items()} | _main_of(pack, matrix),
             "data_sha256": data_sha256,
-            "backend": machine.backend(spec.device) | _company(pack, index),
+            "backend": machine.backend(spec.device) | company,
         },
     )
 
@@ -189,8 +191,8 @@ def _rows(header: Sequence[str], rows: Iterable[list[str]]) -> str:
     return table.getvalue()
 
 
-def _company(pack: Pack, index: int) -> dict[str, str]:
+def _company(runs: Sequence[RunSpec], place: int) -> dict[str, str]:
     """Place in the pack, where it may have decided the last bits: on a GPU and in compiled code."""
-    if pack.specs[0].device == "cpu" and not pack.specs[0].compiled:
+    if runs[0].device == "cpu" and not runs[0].compiled:
         return {}
-    return {"pack": f"run {index + 1} of {pack.runs}"}
+    return {"pack": f"run {place + 1} of {len(runs)}"}

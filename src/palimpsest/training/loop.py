@@ -21,42 +21,76 @@ from palimpsest.training.pack import EVALUATION_STEP, Log, Pack
 
 Progress = Callable[[int, dict[str, Tensor]], None]
 """Called after every epoch with the number of epochs done and that epoch's metrics, each (R,)."""
-AfterEpoch = Callable[[Pack], None]
-"""Called when an epoch is complete, and with the last epoch of a phase the phase; e.g. to write a checkpoint."""
+AfterEpoch = Callable[[list[Pack], int], None]
+"""Called when an epoch is complete, and with the last epoch of a phase the phase; e.g. to write a checkpoint.
+
+It gets the packs that together have all runs, and how many epochs the one that was trained has done.
+"""
 
 
-def train(pack: Pack, data: Sequence[Splits], *, after_epoch: AfterEpoch, progress: Progress) -> None:
-    """Train a pack to the end, from where its history ends.
+def train(packs: Sequence[Pack], data: Sequence[Splits], *, after_epoch: AfterEpoch, progress: Progress) -> list[Pack]:
+    """Train packs to the end, from where their histories end.
+
+    Runs that reach the ceiling of their task, to ``stop_within``, end their phase there: they leave their pack, which
+    goes on without them. What a run becomes does not depend on who stays.
 
     Args:
-        pack: as built, or as restored from a checkpoint.
-        data: the data set of each phase, on the pack's device.
+        packs: one, as built, or all those that were restored from a checkpoint.
+        data: the data set of each phase, on the packs' device.
         after_epoch: see :data:`AfterEpoch`.
         progress: for people.
+
+    Returns:
+        Trained packs, which together have all runs.
     """
-    if pack.steps == 0:
-        pack.method_state = pack.method.initial_state(pack, data)
-    for _ in range(pack.phase, pack.num_phases):
-        train_phase(pack, data, after_epoch=after_epoch, progress=progress)
+    packs = list(packs)
+    for pack in packs:
+        if pack.steps == 0:
+            pack.method_state = pack.method.initial_state(pack, data)
+    while waiting := [place for place, pack in enumerate(packs) if not pack.is_trained]:
+        place = waiting[0]
+        packs[place : place + 1] = advance(packs[place], data, progress)
+        after_epoch(packs, len(packs[place].history))
+    return packs
 
 
-def train_phase(pack: Pack, data: Sequence[Splits], *, after_epoch: AfterEpoch, progress: Progress) -> None:
-    """Train the rest of the current phase; see :func:`train`."""
-    splits, epochs = data[pack.phase], pack.training.num_epochs
-    for epoch in range(pack.epochs_of_phase, epochs):
-        means, steps = train_epoch(pack, splits.train, epoch)
-        metrics = {f"train_{name}": value for name, value in means.items()}
-        last = epoch + 1 == epochs
-        if last or (epoch + 1) % pack.training.validate_every == 0:
-            metrics |= _validation(pack, splits.validation, ("on", "off") if last else ("on",))
-        if pack.num_phases > 1:
-            metrics["phase"] = torch.full((pack.runs,), pack.phase + 1.0)
-        pack.history.append({name: value.cpu() for name, value in metrics.items()})
-        pack.log.append({name: value.cpu() for name, value in steps.items()})
-        progress(len(pack.history), pack.history[-1])
-        if last:
-            _end_phase(pack, data)
-        after_epoch(pack)
+def advance(pack: Pack, data: Sequence[Splits], progress: Progress) -> list[Pack]:
+    """Train one epoch of the current phase, and end the phase for the runs that it was the last one for.
+
+    Returns:
+        The pack; or, if some of its runs alone end their phase, a pack of these and a pack of the others.
+    """
+    splits, epoch = data[pack.phase], pack.epochs_of_phase
+    means, steps = train_epoch(pack, splits.train, epoch)
+    metrics = {f"train_{name}": value for name, value in means.items()}
+    last = epoch + 1 == pack.training.num_epochs
+    if last or (epoch + 1) % pack.training.validate_every == 0:
+        metrics |= _validation(pack, splits.validation, ("on", "off") if last else ("on",))
+    if pack.num_phases > 1:
+        metrics["phase"] = torch.full((pack.runs,), pack.phase + 1.0)
+    pack.history.append({name: value.cpu() for name, value in metrics.items()})
+    pack.log.append({name: value.cpu() for name, value in steps.items()})
+    progress(len(pack.history), pack.history[-1])
+    if last:
+        _end_phase(pack, data)
+        return [pack]
+    stopping = _at_the_ceiling(pack)
+    if not any(stopping):
+        return [pack]
+    ends, goes_on = ([run for run, stops in enumerate(stopping) if stops == end] for end in (True, False))
+    leaving = pack.part(ends) if goes_on else pack
+    both = _validation(leaving, splits.validation, ("on", "off"))
+    leaving.history[-1] |= {name: value.cpu() for name, value in both.items()}
+    _end_phase(leaving, data)
+    return [leaving, pack.part(goes_on)] if goes_on else [leaving]
+
+
+def _at_the_ceiling(pack: Pack) -> list[bool]:
+    """Whether the validation of the last epoch, if there was one, has brought each run near enough to the ceiling."""
+    within, metric = pack.training.stop_within, f"validation_{pack.task.METRIC.name}_on"
+    if within is None or metric not in pack.history[-1]:
+        return [False] * pack.runs
+    return (pack.history[-1][metric] >= pack.ceiling - within).tolist()
 
 
 def _validation(pack: Pack, examples: Examples, controls: Sequence[models.Control]) -> Metrics:
@@ -74,6 +108,7 @@ def _validation(pack: Pack, examples: Examples, controls: Sequence[models.Contro
 
 def _end_phase(pack: Pack, data: Sequence[Splits]) -> None:
     """Let the method learn from the phase, measure the splits of all phases, and start the next phase."""
+    pack.ended.append(pack.epochs_of_phase)
     if pack.num_phases == 1:
         return
     for parameter in pack.moving().values():

@@ -1,4 +1,7 @@
-"""A pack: R runs of one architecture in training, with all that a checkpoint has to hold."""
+"""A pack: R runs of one architecture in training, with all that a checkpoint has to hold.
+
+Runs that end a phase earlier than others leave their pack, and go on as a pack of their own.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from palimpsest import models, tasks
+from palimpsest.foundation import tree
 from palimpsest.foundation.numbers import as_number
 from palimpsest.foundation.patterns import matches
 from palimpsest.layers.initialisation import reset_parameters
@@ -45,8 +49,12 @@ class Pack:
     seeds: Tensor
     optimiser: Optimiser = field(init=False)
     """Of the current phase."""
+    places: list[int] = field(default_factory=list)
+    """Place of each run among those that were built together."""
     phase: int = 0
     """Number of the current phase, from 0."""
+    ended: list[int] = field(default_factory=list)
+    """Epochs of each phase that has ended; a phase may have fewer than planned."""
     steps: int = 0
     """Steps taken, in all phases."""
     state: Any = None
@@ -61,6 +69,7 @@ class Pack:
     """What was measured after each phase, each (R,), by ``phase.split.metric``; nothing of runs of one phase."""
 
     def __post_init__(self) -> None:
+        self.places = self.places or list(range(self.runs))
         self.start_phase(0)
 
     @property
@@ -101,7 +110,19 @@ class Pack:
     @property
     def epochs_of_phase(self) -> int:
         """Epochs of the current phase that are done."""
-        return len(self.history) - sum(phase.training.num_epochs for phase in self.phases[: self.phase])
+        return len(self.history) - sum(self.ended[: self.phase])
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether all phases have ended."""
+        return len(self.ended) == self.num_phases
+
+    @property
+    def ceiling(self) -> float:
+        """What the task's main metric cannot exceed on the data set of the current phase."""
+        task = self.phases[self.phase].task
+        config = {name: value for name, value in task.items() if name not in ("name", "seed")}
+        return self.task.ceiling(self.task.Config.model_validate(config))
 
     @property
     def keeps_state(self) -> bool:
@@ -146,6 +167,32 @@ class Pack:
     def generators(self, *purpose: str | int) -> list[Generator]:
         """A CPU generator for each run, which depends on its seed, the purpose and the steps taken so far."""
         return [seeding.generator(spec.seed, *purpose, self.steps) for spec in self.specs]
+
+    def part(self, runs: Sequence[int]) -> Pack:
+        """Return a pack of some of the runs, as far trained as this one, whose tensors it does not share.
+
+        Args:
+            runs: their numbers in this pack, one at least.
+        """
+        part = build_pack([self.specs[run] for run in runs])
+
+        def chosen(value: Tensor) -> Tensor:
+            return value.detach()[list(runs)]
+
+        part.places = [self.places[run] for run in runs]
+        part.start_phase(self.phase)
+        part.model.load_state_dict({name: chosen(value) for name, value in self.model.state_dict().items()})
+        moments = {name: chosen(value) for name, value in self.optimiser.state().items()}
+        part.optimiser.load_state(moments, self.optimiser.steps)
+        part.steps, part.ended = self.steps, list(self.ended)
+        part.state = tree.map_tensors(chosen, self.state)
+        part.method_state = tree.map_tensors(chosen, self.method_state)
+        part.history, part.matrix = (
+            [{name: chosen(value) for name, value in row.items()} for row in rows_of]
+            for rows_of in (self.history, self.matrix)
+        )
+        part.log = [{name: value[:, runs] for name, value in epoch.items()} for epoch in self.log]
+        return part
 
 
 def _moves(parameter: str, phase: PhaseSpec) -> bool:

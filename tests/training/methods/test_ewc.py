@@ -32,7 +32,8 @@ def built(directory: Path, **changes: Any) -> tuple[Pack, list[Splits]]:
     pack = build_pack(specs.of_pack(params, prepared(params, directory, "nema_lite")))
     data = datasets.load_phases(pack.specs[0], directory)
     pack.method_state = pack.method.initial_state(pack, data)
-    loop.train_phase(pack, data, after_epoch=quiet, progress=quiet)
+    for _ in range(pack.training.num_epochs):
+        loop.advance(pack, data, quiet)
     return pack, data
 
 
@@ -108,7 +109,8 @@ def test_a_runs_penalty_has_no_gradient_in_another_runs_parameters(tmp_path: Pat
 
 def test_a_stronger_penalty_stays_nearer_to_the_anchor(tmp_path: Path) -> None:
     pack, data = built(tmp_path)
-    loop.train_phase(pack, data, after_epoch=quiet, progress=quiet)
+    for _ in range(pack.training.num_epochs):
+        loop.advance(pack, data, quiet)
     anchor, fisher = pack.method_state.anchors[0].weights, pack.method_state.anchors[0].fisher
     distance = sum(
         (fisher[name] * (value - anchor[name]).square()).flatten(1).sum(1) for name, value in pack.moving().items()

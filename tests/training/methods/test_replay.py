@@ -58,7 +58,8 @@ def built(directory: Path) -> tuple[Pack, list[Splits]]:
     pack = build_pack(specs.of_pack(params, prepared(params, directory)))
     data = datasets.load_phases(pack.specs[0], directory)
     pack.method_state = pack.method.initial_state(pack, data)
-    loop.train_phase(pack, data, after_epoch=quiet, progress=quiet)
+    for _ in range(pack.training.num_epochs):
+        loop.advance(pack, data, quiet)
     return pack, data
 
 

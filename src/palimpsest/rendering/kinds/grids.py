@@ -221,7 +221,10 @@ def paths(products: Products, about: Paths) -> Figure:
 
 
 def curves(products: Products, about: Curves) -> Figure:
-    """Draw metrics against the epoch: one line for each run, and the median of the last epoch."""
+    """Draw metrics against the epoch: one line for each run, and the median of each run's last epoch.
+
+    The line of a run that stopped early ends there. Its last value counts in the median.
+    """
     model, metrics, by, at = about.model, about.metrics, about.by, about.at
     figure, grid = style.panels(len(metrics), len(products.tracks), 1.65)
     order = panels.values_of(select(products.runs, model=model), by)

@@ -43,7 +43,10 @@ CLOCKS = {
 
 
 def trajectories(products: Products, about: Trajectories) -> Figure:
-    """Draw metrics against time: one row for each metric, one panel for each track, one thin line for each run."""
+    """Draw metrics against time: one row for each metric, one panel for each track, one thin line for each run.
+
+    The line of a run that stopped early ends there.
+    """
     metrics = about.metrics
     time = CLOCKS[about.clock]
     table: pd.DataFrame = getattr(products, time.table)

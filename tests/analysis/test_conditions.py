@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -233,9 +233,43 @@ class TestByConstruction:
         )
         proven = {part.property for part in parts if part.property}
         assert len(proven) == 3
+        proven |= {one.proof for claim in asked.claims.values() for one in claim.conditions.identical}
         for name in proven:
             file, _, test = name.partition("::")
             assert f"def {test}(" in (PROJECT / file).read_text(encoding="utf-8")
+
+
+class TestIdentical:
+    PROOF = "tests/memory/test_dnc.py::test_of_tied_slots_the_first_is_written"
+    SAME: ClassVar[dict[str, Any]] = {"identical": [{"proof": PROOF, "why": "no gradient reaches it"}]}
+
+    def test_is_untested_and_names_the_test(self, tmp_path):
+        row = decide(tmp_path, runs(), BETTER, conditions=self.SAME)
+        assert (row["verdict"], row["in_short"]) == ("untested", "the same by construction: no gradient reaches it")
+        assert self.PROOF in row["reason"]
+
+    def test_needs_no_run_of_the_other_side(self, tmp_path):
+        alone = runs().loc[lambda table: table["model"] == "nema_lite"]
+        row = decide(tmp_path, alone, BETTER, conditions=self.SAME)
+        assert (row["verdict"], row["in_short"]) == ("untested", "the same by construction: no gradient reaches it")
+        assert self.PROOF in row["reason"]
+
+    def test_may_be_so_on_one_track(self, tmp_path):
+        on_other = {"identical": [{**self.SAME["identical"][0], "tracks": ["published"]}]}
+        assert decide(tmp_path, runs(), BETTER, conditions=on_other)["verdict"] == "holds"
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"proof": "somewhere"}, "proof: 'somewhere'"),
+            ({"why": "because no gradient ever reaches it"}, "why: .*6 words; allowed: 4 at most"),
+            ({"why": ""}, "why"),
+        ],
+    )
+    def test_a_wrong_one_is_one_line(self, tmp_path, change, message):
+        wrong = {"identical": [{**self.SAME["identical"][0], **change}]}
+        with pytest.raises(ParameterError, match=message):
+            made_up.claims(tmp_path, GROUPS, BETTER, conditions=wrong)
 
 
 def test_a_claim_with_an_untested_part_may_still_fail(tmp_path):

@@ -22,7 +22,17 @@ from palimpsest.layers.transformer import EncoderConfig
 from palimpsest.memory.control import Control
 from palimpsest.memory.stepwise import Watch
 from palimpsest.memory.stepwise_trace import look
-from palimpsest.models import CONTROLS, Batch, ModelOutput, full_attention, nema_lc, nema_lite, no_memory, window_only
+from palimpsest.models import (
+    CONTROLS,
+    Batch,
+    ModelOutput,
+    full_attention,
+    nema_lc,
+    nema_lite,
+    no_memory,
+    unbudgeted,
+    window_only,
+)
 from palimpsest.models.shared.recurrent import RecurrentModel
 from palimpsest.tasks import copy, delayed_qa, mqar
 from palimpsest.training import seeding
@@ -95,6 +105,8 @@ def build(name: str, track: str, runs: int = 2, **changes: object) -> Any:
     for kind, parts in (PUBLISHED if track == "published" else REPAIRED).items():
         content |= parts if issubclass(config_class, kind) else {}
     content = {key: value for key, value in {**content, **changes}.items() if key in config_class.model_fields}
+    if issubclass(config_class, unbudgeted.Config):
+        content["num_slots"] = 16  # as many as memory steps, or it is refused
     model = models.load(name).Model(config_class(**content), runs)
     reset_parameters(model, [seeding.generator(seed, "initialisation") for seed in range(runs)])
     return model
@@ -112,7 +124,8 @@ def hyper(model: Any, runs: int) -> dict[str, Tensor]:
 def batch(track: str, runs: int = 2, size: int = 3) -> Batch:
     """The first examples of the task, the same for every run."""
     split = TASKS[track].build(0).train
-    extras = {key: value[:size].expand(runs, -1) for key, value in split.extras.items()}
+    extras = {key: value[:size].expand(runs, *value[:size].shape) for key, value in split.extras.items()}
+    extras["tagged"] = split.inputs[:size].expand(runs, -1, -1) % 2  # these tasks have no tags; a rule may need some
     key = seeding.noise_key(torch.arange(runs), 7)
     return Batch(split.inputs[:size].expand(runs, -1, -1), key, extras)
 

@@ -13,15 +13,22 @@ from torch import Tensor
 
 from palimpsest import models
 from palimpsest.foundation.numbers import as_number
-from palimpsest.foundation.sections import per_run_fields
+from palimpsest.foundation.sections import merge, per_run_fields
 from palimpsest.layers.initialisation import reset_parameters
-from palimpsest.models import CONTROLS, Batch, ModelOutput, nema_lc
+from palimpsest.models import CONTROLS, Batch, ModelOutput, unbudgeted
+from palimpsest.planning.parameters import Params
+from palimpsest.planning.presets import read_whole
+from palimpsest.planning.specs import check
 from palimpsest.tasks import Examples, key_presence, key_value_stream
-from palimpsest.training import seeding
+from palimpsest.training import loop, seeding
 from palimpsest.training.evaluation import narrowed
+from palimpsest.training.pack import build_pack
 from tests.tasks.scored import mean_loss
+from tests.training.presets import PROJECT
 
-POLICIES = ("fifo", "lru", "least_used", "random_replacement", "oracle_replacement")
+RULES = ("fifo", "lru", "least_used", "random_replacement")
+"""Policies that write every chunk and differ in what they replace."""
+POLICIES = (*RULES, "oracle_replacement")
 EVERY = ("nema_lc", *POLICIES)
 STREAM = key_value_stream.Config(num_pairs=12, num_keys=4, num_tagged=2, num_values=3, num_train=24)
 PRESENCE = key_presence.Config(sequence_length=12, vocabulary=6, key=3, num_train=24)
@@ -57,7 +64,7 @@ def build(name: str, track: str, runs: int = 2, **changes: object) -> torch.nn.M
     """A small model of one track with the seeds 0, 1 and so on."""
     task = STREAM if track == "repaired" else PRESENCE
     content = {**SMALL, **task.interface(), **(REPAIRED if track == "repaired" else {}), **changes}
-    model = models.load(name).Model(nema_lc.Config.model_validate(content), runs)
+    model = models.load(name).Model(models.load(name).Config.model_validate(content), runs)
     reset_parameters(model, [seeding.generator(seed, "initialisation") for seed in range(runs)])
     return model
 
@@ -70,7 +77,7 @@ def examples(track: str) -> Examples:
 def batch(track: str, runs: int = 2, *, first: int = 0, size: int = 6, step: int = 7) -> Batch:
     """Some examples of the task, the same for every run, in training step ``step``."""
     split, rows = examples(track), slice(first, first + size)
-    extras = {key: value[rows].expand(runs, -1) for key, value in split.extras.items()}
+    extras = {key: value[rows].expand(runs, *value[rows].shape) for key, value in split.extras.items()}
     return Batch(split.inputs[rows].expand(runs, -1, -1), seeding.noise_key(torch.arange(runs), step), extras)
 
 
@@ -158,6 +165,62 @@ def test_on_the_repaired_track_every_lifecycle_loss_reaches_its_part_of_the_cont
     run(model, batch("repaired")).losses[term].sum().backward()
     of = "controller.write_logit.weight" if term == "write" else "controller.action.weight"
     assert reached(dict(model.named_parameters())[of].grad)
+
+
+# --- runs that are the same by construction ---------------------------------------------------------------------------
+
+TINY: dict[str, Any] = {
+    "width": 8, "num_heads": 2, "num_layers": 1, "feedforward": 8, "controller_hidden": 8, "num_slots": 8,
+}  # fmt: skip
+
+
+def trained_as_published(grid: dict[str, Any], steps: int = 3, **shared: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """Parameters of every run of a grid after two epochs of a few steps, and all metrics under every control.
+
+    The track is the published one of the default preset, but for sizes.
+    """
+    whole = read_whole(PROJECT / "params/default.yaml").experiments["nema_lc"].model_dump(mode="json")
+    sizes = {"sequence_length": 16, "num_train": 32 * steps, "num_validation": 8, "num_test": 64}
+    track = merge(whole["tracks"]["published"], {"task": {"config": sizes}, "shared": {**TINY, **shared}})
+    experiment = {**whole, "tracks": {"published": {**track, "grids": {"one": grid}}}}
+    preset = Params.model_validate({"preset": "smoke", "seeds": [0, 1], "experiments": {"nema_lc": experiment}})
+    pack = build_pack([spec for cell in check(preset).values() for spec in cell])
+    splits = key_presence.Config.model_validate({**track["task"]["config"]}).build(1)
+    for epoch in range(2):
+        loop.train_epoch(pack, splits.train, epoch)
+    found = loop.evaluate_pack(pack, splits.test, list(CONTROLS))
+    metrics = [value for of_control in found.values() for value in of_control.values()]
+    return [value.detach() for value in pack.model.parameters()], metrics
+
+
+def test_as_published_an_ablation_changes_no_bit_of_what_is_trained() -> None:
+    """No gradient of a lifecycle loss reaches a parameter, so that leaving one out changes nothing."""
+    ablations = ["none", "write", "forget", "stability"]
+    parameters, metrics = trained_as_published({"model": "nema_lc", "axes": {"ablation": ablations}})
+    assert len(parameters[0]) == 2 * len(ablations)
+    for value in (*parameters, *metrics):
+        for other in value[2:].unflatten(0, (-1, 2)):
+            torch.testing.assert_close(other, value[:2], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("rule", RULES[1:])
+def test_as_published_rules_of_replacement_are_the_same_run_while_the_memory_has_room(rule: str) -> None:
+    """They differ in the slot that they give up, and no slot is given up before the cap is reached."""
+    for mine, other in zip(trained_as_published({"model": rule}), trained_as_published({"model": "fifo"}), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0, equal_nan=True)
+
+
+def test_as_published_rules_of_replacement_differ_once_a_memory_is_full() -> None:
+    rules = ("fifo", "random_replacement")
+    (first, *_), (second, *_) = (trained_as_published({"model": rule}, 6, num_slots=3)[0] for rule in rules)
+    assert not torch.equal(first, second)
+
+
+def test_the_default_preset_leaves_room_in_every_memory_of_the_published_track() -> None:
+    track = read_whole(PROJECT / "params/default.yaml").experiments["nema_lc"].tracks["published"]
+    room = int(track.shared["utilisation_cap"] * track.shared["num_slots"])
+    for split in ("train", "validation", "test"):
+        assert -(-track.task.config[f"num_{split}"] // track.training.batch_size) <= room
 
 
 # --- budget -----------------------------------------------------------------------------------------------------------
@@ -303,7 +366,9 @@ def test_shuffling_swaps_the_memories_of_the_examples(name: str) -> None:
         swapped = run(model, given._replace(inputs=moved, extras=extras))
         torch.testing.assert_close(shuffled.logits, swapped.logits)
     same = given._replace(inputs=given.inputs[:, :1].expand(-1, 6, -1), control="shuffled")
-    same = same._replace(extras={key: value[:, :1].expand(-1, 6) for key, value in given.extras.items()})
+    same = same._replace(
+        extras={key: value[:, :1].expand(-1, 6, *value.shape[2:]) for key, value in given.extras.items()}
+    )
     if name != "random_replacement":
         torch.testing.assert_close(run(model, same).logits, run(model, same._replace(control="on")).logits)
 
@@ -408,6 +473,45 @@ def test_without_the_budget_for_two_operations_a_full_memory_stays_as_it_is() ->
     output = run(build("fifo", "repaired", budget=1).eval(), batch("repaired"))
     assert output.trace.writes[..., :4].all()
     assert (executed(output.trace.operations) <= 1).all()
+
+
+@pytest.mark.parametrize("num_slots", [1, 2, 4])
+def test_a_queue_of_tagged_pairs_writes_these_and_holds_the_last_of_them(num_slots: int) -> None:
+    output = run(build("tagged_queue", "repaired", num_slots=num_slots).eval(), batch("repaired", size=24))
+    tagged = [
+        [place for place, key in enumerate(row[:-2:2]) if key >= STREAM.num_keys]
+        for row in examples("repaired").inputs.tolist()
+    ]
+    assert kept_steps(output) == [[steps[-num_slots:] for steps in tagged]] * 2
+    assert output.trace.writes.sum(-1).tolist() == [[len(steps) for steps in tagged]] * 2
+
+
+def test_a_queue_of_tagged_pairs_looks_at_tags_alone() -> None:
+    given = batch("repaired")
+    blind = given._replace(extras={"tagged": given.extras["tagged"]})
+    model = build("tagged_queue", "repaired").eval()
+    assert torch.equal(run(model, given).logits, run(model, blind).logits)
+
+
+def test_a_queue_without_a_budget_keeps_every_chunk_and_needs_no_operation_beside_the_write() -> None:
+    output = run(build("unbudgeted", "repaired", num_slots=12, budget=1).eval(), batch("repaired"))
+    assert kept_steps(output) == [[[*range(12)]] * 6] * 2
+    assert torch.equal(executed(output.trace.operations), output.trace.writes.long())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_slots": 11}, "num_slots 11, of which 1 may be used, cannot keep 12 memory steps; allowed: as many"),
+        ({"num_slots": 16, "utilisation_cap": 0.7}, "num_slots 16, of which 0.7 may be used, cannot keep 12 memory"),
+        ({"num_slots": 12, "memory": "persistent"}, "memory 'persistent' becomes full in time; allowed: episodic"),
+    ],
+)
+def test_a_queue_without_a_budget_is_refused_where_it_would_become_full(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        unbudgeted.Config.model_validate({**SMALL, **STREAM.interface(), **REPAIRED, **changes})
 
 
 def test_the_oracle_writes_the_chunk_that_answers_and_no_other() -> None:

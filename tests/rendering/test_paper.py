@@ -208,13 +208,13 @@ def with_numbers(root: Path, target: Path, **changed: float | None) -> Path:
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({}, "The learned lifecycle lies above the best of the rules (random replacement), with intervals apart."),
-        ({"nema_lc_low": 0.0, "nema_lc_high": 0.1}, "The learned lifecycle lies below the best of the rules"),
+        ({}, "The learned lifecycle lies above the best rule that was run (random replacement), with intervals apart."),
+        ({"nema_lc_low": 0.0, "nema_lc_high": 0.1}, "The learned lifecycle lies below the best rule that was run"),
         (
             {"nema_lc_low": 0.1, "nema_lc_high": 0.9},
-            "The intervals of the learned lifecycle and of the best of the rules",
+            "The intervals of the learned lifecycle and of the best rule that was run",
         ),
-        ({"fifo_mean": 0.99}, "best of the rules (first in, first out)"),
+        ({"fifo_mean": 0.99}, "best rule that was run (first in, first out)"),
         ({}, "The oracle lies above the learned lifecycle, with intervals apart"),
         (
             {"oracle_replacement_high": 0.2, "oracle_replacement_low": 0.1},
@@ -227,6 +227,29 @@ def test_text_states_how_learned_rules_and_oracle_compare(
     changed: dict[str, float], sentence: str, products: Path, tmp_path: Path
 ) -> None:
     assert sentence in paper.render(SOURCE, with_numbers(products, tmp_path / "products", **changed))
+
+
+@pytest.mark.parametrize(("slots", "told"), [(1e6, True), (1, False)])
+def test_text_tells_which_published_runs_are_the_same_and_where_a_memory_becomes_full(
+    slots: float, told: bool, products: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(products, tmp_path / "products")
+    here, content = "nema_lc/published", entries(root)
+    assert "it is trained once, with all losses" not in paper.render(SOURCE, root)
+    content = {name: item for name, item in content.items() if f"{here}/nema_lc/ablation=write/" not in name}
+    rule = {name: item for name, item in content.items() if name.startswith("nema_lc/repaired/fifo/")}
+    content |= {name.replace("repaired", "published", 1): item for name, item in rule.items()}
+    shared = "params/experiments.nema_lc.tracks.published.shared"
+    some = content["claims/all"]
+    content |= {f"{shared}.num_slots": {**some, "value": slots}, f"{shared}.utilisation_cap": {**some, "value": 0.7}}
+    write_entries(root, content)
+    text = paper.render(SOURCE, root)
+    assert "it is trained once, with all losses" in text
+    assert "Of the rules of replacement only first in, first out was run." in text
+    assert ("no slot is ever given up, and all rules are the same run" in text) == told
+    for name in re.findall(r"test\\_(as[a-z_\\]+)", text):
+        test = "def test_" + name.replace("\\", "")
+        assert test in (PROJECT / "tests/models/test_nema_lc.py").read_text(encoding="utf-8")
 
 
 def test_one_seed_has_no_intervals_to_compare(products: Path, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_a_reader_that_writes_every_pair_into_a_dictionary_knows_the_answer(
         pairs, asked = parse(config, row)
         latest = {key: (value, 2 * place + 1) for place, (key, _, value) in enumerate(pairs)}
         assert latest[asked] == (targets[index].item(), extras["answer_position"][index].item())
+        assert extras["tagged"][index].tolist() == [int(tag) for _, tag, _ in pairs for tag in (tag, False)] + [0, 0]
         assert extras["num_rewrites"][index].item() == [key for key, _, _ in pairs].count(asked) - 1
     assert torch.equal(key_value_stream.best_guess(config, inputs)[:, 0], targets)
 
@@ -124,14 +125,14 @@ def test_a_key_that_occurs_is_tagged_beside_the_asked_one_as_often_as_one_that_d
     assert sum(tagged) == pytest.approx(len(tagged) / 3, abs=4 * (len(tagged) * 2 / 9) ** 0.5)
 
 
-def accuracy_of_a_queue(config: key_value_stream.Config, num_slots: int) -> float:
-    """Share of right answers of a reader that holds the newest pairs and else guesses the value 0."""
+def accuracy_of_a_queue(config: key_value_stream.Config, num_slots: int, *, tagged_alone: bool = False) -> float:
+    """Share of right answers of a reader that holds the newest pairs, or tagged ones, and else guesses the value 0."""
     inputs, targets, _ = config.build(3).train
     targets = targets[:, 0]
     right = 0
     for row, target in zip(inputs.tolist(), targets.tolist(), strict=True):
         pairs, asked = parse(config, row)
-        queue = deque(pairs, maxlen=num_slots)
+        queue = deque((pair for pair in pairs if pair[1] or not tagged_alone), maxlen=num_slots)
         right += next((value for key, _, value in reversed(queue) if key == asked), 0) == target
     return right / len(inputs)
 
@@ -158,6 +159,32 @@ def test_the_ceiling_of_a_queue_grows_from_chance_to_one_with_its_slots(config: 
     assert ceilings[0] == pytest.approx(key_value_stream.chance(config))
     assert ceilings[config.num_pairs :] == [1, 1, 1]
     assert all(low < high + 1e-12 for low, high in itertools.pairwise(ceilings))
+
+
+@pytest.mark.parametrize("num_slots", [0, 1, 2, 4, 12])
+@pytest.mark.parametrize("num_tagged", [1, 3, 8])
+def test_a_queue_of_tagged_pairs_reaches_its_ceiling(num_slots: int, num_tagged: int) -> None:
+    config = key_value_stream.Config(num_tagged=num_tagged, num_train=4000)
+    expected = key_value_stream.tagged_ceiling(config, num_slots)
+    found = accuracy_of_a_queue(config, num_slots, tagged_alone=True)
+    assert found == pytest.approx(expected, abs=4 * (0.25 / 4000) ** 0.5)
+
+
+@given(configs())
+def test_a_queue_of_tagged_pairs_is_at_least_as_good_as_one_of_all_and_equal_if_all_are_tagged(
+    config: key_value_stream.Config,
+) -> None:
+    every = config.model_copy(update={"num_tagged": config.num_keys})
+    for slots in range(config.num_pairs + 2):
+        plain = key_value_stream.fifo_ceiling(config, slots)
+        assert key_value_stream.tagged_ceiling(config, slots) >= plain - 1e-12
+        assert key_value_stream.tagged_ceiling(every, slots) == pytest.approx(plain)
+
+
+def test_four_slots_hold_five_answers_in_six_if_tagged_pairs_alone_are_written() -> None:
+    assert key_value_stream.tagged_ceiling(key_value_stream.Config(), 4) == pytest.approx(0.8375, abs=5e-5)
+    with pytest.raises(ParameterError, match="num_slots: -1 is negative; allowed: 0 and above"):
+        key_value_stream.tagged_ceiling(key_value_stream.Config(), -1)
 
 
 def test_a_queue_of_eight_pairs_loses_three_answers_in_ten() -> None:

@@ -113,7 +113,7 @@ def test_a_cell_that_is_no_longer_asked_for_is_found(project: Project) -> None:
     assert "results/nema_lite/track=published/model=nema_lite/mem_lambda=0.1" in done.stdout + done.stderr
 
 
-LIFECYCLE = r"model=(nema_lc|fifo|lru|least_used|oracle_replacement|random_replacement)(/|$)"
+LIFECYCLE = r"model=(nema_lc|fifo|lru|least_used|oracle_replacement|random_replacement|tagged_queue|unbudgeted)(/|$)"
 
 
 def cells(pattern: str) -> set[str]:

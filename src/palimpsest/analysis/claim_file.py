@@ -24,6 +24,10 @@ from palimpsest.planning.manifest_files import check_claims
 from palimpsest.planning.parameters import TrackName
 from palimpsest.planning.presets import read_parts
 
+PROOF = r"^tests/[a-z0-9_/]+\.py::test_[a-z0-9_]+$"
+"""A test of the project that proves something."""
+MOST_WORDS = 4
+"""Of a reason why runs are the same, so that the verdict's reason has eight."""
 Kind = Literal["value", "difference", "reduction", "spearman", "count", "success_rate"]
 
 
@@ -84,8 +88,25 @@ class Size(Section):
     tracks: tuple[TrackName, ...] | None = Field(None, description="where it is asked; everywhere if not given")
 
 
+class Identical(Section):
+    """The runs that are compared are the same by construction: never met, and the test that proves it is named."""
+
+    proof: str = Field(pattern=PROOF, description="the test that proves it")
+    why: str = Field(min_length=1, description="in four words at most, e.g. 'no gradient reaches it'")
+    tracks: tuple[TrackName, ...] | None = Field(None, description="where it is so; everywhere if not given")
+
+    @field_validator("why")
+    @classmethod
+    def _few_words(cls, why: str) -> str:
+        if len(why.split()) > MOST_WORDS:
+            raise ValueError(f"{len(why.split())} words; allowed: {MOST_WORDS} at most")
+        return why
+
+
 class Conditions(Section):
     """What must be met before anything is decided."""
+
+    identical: tuple[Identical, ...] = Field((), description="what is compared is the same by construction")
 
     learnt: tuple[Learnt, ...] = Field((), description="groups that must have learnt the task")
     capacity: tuple[Capacity, ...] = Field((), description="what the memory must be able to hold")
@@ -93,7 +114,7 @@ class Conditions(Section):
 
     def on(self, track: str) -> Conditions:
         """The conditions that are asked on a track."""
-        parts = {name: getattr(self, name) for name in ("learnt", "capacity", "sizes")}
+        parts = {name: getattr(self, name) for name in Conditions.model_fields}
         return Conditions(
             **{name: tuple(one for one in found if track in (one.tracks or (track,))) for name, found in parts.items()}
         )
@@ -273,7 +294,7 @@ class Criterion(Section):
     bound: Bound | None = None
     property: str | None = Field(
         None,
-        pattern=r"^tests/[a-z0-9_/]+\.py::test_[a-z0-9_]+$",
+        pattern=PROOF,
         description="true by construction: the test that proves it",
     )
     conditions: Conditions = Field(

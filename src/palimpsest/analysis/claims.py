@@ -322,7 +322,7 @@ def sentence(ruling: Ruling, confidence: float) -> str:
     if ruling.verdict == "by construction":
         return f"{criterion.name} follows by construction: {criterion.property} proves it"
     if measured.missing:
-        return f"{criterion.name}: {measured.missing}"
+        return f"{criterion.name}: {test.unmet or measured.missing}"
     text = f"{criterion.name} is {_spread(interval, confidence)}, claimed {criterion.bound}"
     if ruling.verdict == "untested":
         return f"not tested: {test.unmet}; {text}; {_cells_in_words(measured.cells)}"

@@ -42,12 +42,24 @@ def check(claim: Claim, measured: Measured, track: TrackRuns) -> list[Checked]:
     Raises:
         ParameterError: a condition names a parameter of the task, or a metric, that the runs do not have.
     """
+    parts = (claim.conditions.on(track.track), measured.criterion.conditions.on(track.track))
+    identical = [one for part in parts for one in part.identical]
+    if identical:
+        return [
+            Checked(
+                "different",
+                met=False,
+                found=f"the same runs by construction, as {one.why} ({one.proof})",
+                short=f"the same by construction: {one.why}",
+            )
+            for one in identical
+        ]
     if measured.missing:
         left_out = measured.missing.endswith(NOT_IN_PRESET)
         short = NOT_IN_PRESET if left_out else "this preset has no run of it"
         return [Checked("runs", measured.missing_fails, measured.missing, short)]
     found = []
-    for part in (claim.conditions.on(track.track), measured.criterion.conditions.on(track.track)):
+    for part in parts:
         found += [_learnt(one, track) for one in part.learnt]
         found += [_capacity(one, track) for one in part.capacity]
         found += [_size(one, measured, track) for one in part.sizes]

@@ -7,8 +7,8 @@ from palimpsest.sources.shared.looks import Look
 from palimpsest.sources.shared.manifest import Experiment, Looks, Notebook, Source, Words
 from palimpsest.sources.shared.tables import Ablations, Lifecycle
 
-_POLICIES = ("nema_lc", "fifo", "lru", "least_used", "random_replacement", "oracle_replacement")
-_WITHOUT_MEMORY = ("no_memory", "window_only", "full_attention")
+_POLICIES = ("nema_lc", "fifo", "lru", "least_used", "random_replacement", "tagged_queue", "oracle_replacement")
+_WITHOUT_BUDGET = ("unbudgeted", "no_memory", "window_only", "full_attention")
 _UNABLATED = {"ablation": "none"}
 _VARIANTS = {"memory": None}
 """Cells that do not show how long the memory lasts: the ablations."""
@@ -48,7 +48,7 @@ _FIGURES = (
     SideBySide(
         name="replacement_policies",
         metrics=("test_accuracy_on", "test_answer_kept"),
-        models=(*_POLICIES, *_WITHOUT_MEMORY),
+        models=(*_POLICIES, *_WITHOUT_BUDGET),
         where=_UNABLATED,
         accuracies=("test_accuracy_on",),
     ),
@@ -87,6 +87,8 @@ SOURCE = Source(
             "lru": "LRU",
             "least_used": "least used",
             "random_replacement": "random replacement",
+            "tagged_queue": "queue of tagged pairs",
+            "unbudgeted": "queue without a budget",
             "oracle_replacement": "oracle replacement",
             "age_steps": "age (memory steps)",
             "utilisation": "utilisation",
@@ -119,6 +121,8 @@ SOURCE = Source(
             "lru": Look("#009E73", "^", (0, (3, 1, 1, 1))),
             "least_used": Look("#CC79A7", "D", (0, (8, 2))),
             "random_replacement": Look("#56B4E9", "P", (0, (2, 1))),
+            "tagged_queue": Look("#882255", "v", (0, (4, 1, 1, 1, 1, 1))),
+            "unbudgeted": Look("#332288", "X", (0, (10, 2))),
             "oracle_replacement": Look("#D55E00", "H", (0, (6, 1, 1, 1))),
         },
         cells={("memory", "lifecycle"): Look("#661100", "H", (0, (7, 2, 2, 2)))},

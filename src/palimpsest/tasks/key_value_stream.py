@@ -9,7 +9,7 @@ at the end, for its latest value. With 8 keys and 8 values (plain keys 0 … 7, 
     token       5 26   9 31   3 24   9 28   12 25  …  0 25   17 32      target: 4, the latest value of key 1
 
 A memory that keeps what may be asked needs a slot for each tagged key and has to rewrite it; one that keeps the newest
-pairs loses the answer (:func:`fifo_ceiling`).
+pairs loses the answer (:func:`fifo_ceiling`), less often if it writes tagged ones alone (:func:`tagged_ceiling`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ score, record, picture = classes.score_once, classes.record, classes.picture
 class Config(TaskConfig):
     """Parameters of the task; a sequence has 2 (num_pairs + 1) tokens, the question included."""
 
-    extras: ClassVar[tuple[str, ...]] = ("answer_position",)
+    extras: ClassVar[tuple[str, ...]] = ("answer_position", "tagged")
 
     num_pairs: int = Field(32, ge=1, le=2047, description="pairs P of a key and its value, before the question")
     num_keys: int = Field(8, ge=1, le=256, description="keys K; each pair's key is drawn uniformly from them")
@@ -86,7 +86,13 @@ def _draw(config: Config, size: int, seed: int) -> Examples:
     inputs[:, :-1, 1] = values + 3 * config.num_keys
     inputs[:, -1, 0] = asked + 2 * config.num_keys
     inputs[:, -1, 1] = 3 * config.num_keys + config.num_values
-    extras = {"answer_position": 2 * latest + 1, "num_rewrites": is_asked.sum(1) - 1}
+    with_tag = torch.zeros_like(inputs)
+    with_tag[:, :-1, 0] = tagged.gather(1, keys)
+    extras = {
+        "answer_position": 2 * latest + 1,
+        "num_rewrites": is_asked.sum(1) - 1,
+        "tagged": with_tag.flatten(1),  # of each token; the question carries no tag
+    }
     return Examples(inputs.flatten(1), values[rows, latest, None], extras)
 
 
@@ -132,8 +138,7 @@ def fifo_ceiling(config: Config, num_slots: int) -> float:
 
         r + (1 − r) / V,    P(D_{n+1} = j | D_n = i) = i/K for j = i, 1 − i/K for j = i + 1
 
-    The tags do not enter: this memory wastes slots on keys that are never asked. One that writes tagged pairs alone
-    may do better.
+    The tags do not enter: this memory wastes slots on keys that are never asked (:func:`tagged_ceiling`).
 
     Args:
         config: parameters of the task.
@@ -142,8 +147,7 @@ def fifo_ceiling(config: Config, num_slots: int) -> float:
     Raises:
         ParameterError: ``num_slots`` is negative.
     """
-    if num_slots < 0:
-        raise ParameterError(f"num_slots: {num_slots} is negative; allowed: 0 and above")
+    _check_slots(num_slots)
     if num_slots >= config.num_pairs:
         return ceiling(config)
     probability = _after_pairs([1.0] + [0.0] * config.num_keys, num_slots)  # [i]: P(D_N = i)
@@ -161,6 +165,71 @@ def _after_pairs(weights: list[float], pairs: int) -> list[float]:
         new = [0.0] + [(1 - i / keys) * weight for i, weight in enumerate(weights[:-1])]
         weights = [a + b for a, b in zip(repeated, new, strict=True)]
     return weights
+
+
+def tagged_ceiling(config: Config, num_slots: int) -> float:
+    """Best accuracy from the newest ``num_slots`` tagged pairs alone: what a queue of tagged pairs allows.
+
+    The latest pair of the asked key is kept if fewer than N tagged pairs come after it. With g pairs after it, each of
+    another key, of which D were seen and m were tagged, and P − g − 1 pairs before it,
+
+        r = Σ_g E[1(m < N) · E[1 / D_P | D after g]],
+
+    as each of the K keys is asked with probability 1 / D_P where it occurs, and its latest pair stands at any place
+    with probability 1/K if it does not come again. Which other keys are tagged does not depend on the stream, so T − 1
+    fixed ones stand for all. Else a guess is left: r + (1 − r) / V.
+
+    Args:
+        config: parameters of the task.
+        num_slots: pairs N that are kept, at least 0.
+
+    Raises:
+        ParameterError: ``num_slots`` is negative.
+    """
+    _check_slots(num_slots)
+    pairs = config.num_pairs
+    inverse = _inverse_of_different_keys(config)
+    retained, after = 0.0, {(0, 0, 0): 1.0} if num_slots else {}
+    for gap in range(pairs):
+        retained += sum(p * inverse[pairs - gap - 1][tagged + plain] for (tagged, plain, _), p in after.items())
+        after = _one_more_after(config, after, num_slots)
+    return retained + (1 - retained) * chance(config)
+
+
+def _one_more_after(
+    config: Config, weights: dict[tuple[int, int, int], float], num_slots: int
+) -> dict[tuple[int, int, int], float]:
+    """Weights after one more pair of another key than the asked one, without those where the queue has lost the latter.
+
+    Keyed by the other tagged keys and the plain ones that were seen, and the tagged pairs.
+    """
+    found: dict[tuple[int, int, int], float] = {}
+    others = config.num_tagged - 1
+    for (tagged, plain, pairs), weight in weights.items():
+        for state, ways in (
+            ((tagged, plain, pairs + 1), tagged),
+            ((tagged + 1, plain, pairs + 1), others - tagged),
+            ((tagged, plain, pairs), plain),
+            ((tagged, plain + 1, pairs), config.num_keys - 1 - others - plain),
+        ):
+            if ways and state[2] < num_slots:
+                found[state] = found.get(state, 0.0) + weight * ways / config.num_keys
+    return found
+
+
+def _inverse_of_different_keys(config: Config) -> list[list[float]]:
+    """[n][d]: E[1 / D] for D keys in all, where d others and the asked one were seen and n more pairs come."""
+    keys = config.num_keys
+    rows = [[1 / (others + 1) for others in range(keys)]]
+    for _ in range(config.num_pairs - 1):
+        last = [*rows[-1], 0.0]
+        rows.append([((d + 1) * last[d] + (keys - 1 - d) * last[d + 1]) / keys for d in range(keys)])
+    return rows
+
+
+def _check_slots(num_slots: int) -> None:
+    if num_slots < 0:
+        raise ParameterError(f"num_slots: {num_slots} is negative; allowed: 0 and above")
 
 
 def best_guess(config: Config, inputs: Tensor) -> Tensor:

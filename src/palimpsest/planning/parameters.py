@@ -141,7 +141,11 @@ class Grid(Section):
     )
     method: Method | None = Field(default_factory=lambda: None, description="instead of the track's method")
     phases: dict[str, Phase] = Field(default_factory=dict, description="instead of the track's phases")
-    seeds: Seeds | None = Field(default_factory=lambda: None, description="instead of the track's seeds")
+    seeds: Seeds | None = Field(
+        default_factory=lambda: None,
+        exclude_if=lambda seeds: seeds is None,
+        description="instead of the track's seeds",
+    )
 
     _seeds = field_validator("seeds")(_checked_seeds)
 
@@ -169,7 +173,11 @@ class Track(Section):
     shared: dict[str, Any] = Field(
         default_factory=dict, description="parameters given to every model of the track that has them"
     )
-    seeds: Seeds | None = Field(default_factory=lambda: None, description="instead of the preset's seeds")
+    seeds: Seeds | None = Field(
+        default_factory=lambda: None,
+        exclude_if=lambda seeds: seeds is None,
+        description="instead of the preset's seeds",
+    )
     grids: dict[str, Grid] = Field(description="grids by name; none may ask for a run that another asks for")
 
     _seeds = field_validator("seeds")(_checked_seeds)

@@ -956,7 +956,7 @@ def library(track: str, collapsed: bool) -> list[dict[str, Any]]:
         "copy": ("ntm", "dnc"),
         "associative_recall": ("ntm", "dnc"),
         "priority_sort": ("ntm",),
-        "mqar": ("mann",),
+        "mqar": (),
     }
     found = [
         {**row, "experiment": experiment}
@@ -964,7 +964,11 @@ def library(track: str, collapsed: bool) -> list[dict[str, Any]]:
         for model in (*remembering, "lstm", "causal_transformer")
         for row in cell(model, spread)
     ]
-    return found + [{**row, "experiment": "mqar"} for row in cell("memory_rnn", spread, {"memory": "dynamic"})]  # type: ignore[dict-item]
+    return found + [
+        {**row, "experiment": "mqar"}
+        for memory in ("dynamic", "least_recently_used")
+        for row in cell("memory_rnn", spread, {"memory": memory})  # type: ignore[dict-item]
+    ]
 
 
 def lived(accuracy: float, rates: dict[str, float], collapsed: bool) -> dict[str, list[float]]:

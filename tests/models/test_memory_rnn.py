@@ -1,9 +1,14 @@
-"""An LSTM with any memory over tokens: chunks, packs, gradients, controls, trace, bad parameters, memory by memory."""
+"""An LSTM with any memory over tokens: chunks, packs, gradients, controls, trace, bad parameters, memory by memory.
+
+With least recently used slots it is Santoro's network, held to a naive account in plain loops from tokens to logits.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -135,3 +140,64 @@ def test_runs_depend_on_the_code_of_their_own_memory_alone() -> None:
     assert "palimpsest.memory.hierarchical" in found
     assert not {"palimpsest.memory.gated", "palimpsest.memory.adaptive"} & set(found)
     assert models.chosen_modules("lstm", {}) == ()
+
+
+HIDDEN, SLOTS, DIM, HEADS = 5, 6, 4, 2
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+def naive(parameters: dict[str, Any], features: Any, decay: float) -> list[Any]:
+    """Logits of one sequence, in the order of the paper's equations."""
+    hidden = kept = np.zeros(HIDDEN)
+    memory, usage = np.zeros((SLOTS, DIM)), np.zeros(SLOTS)
+    read_weights, reads = np.zeros((HEADS, SLOTS)), np.zeros(HEADS * DIM)
+    logits = []
+    for x in features:
+        gates = np.concatenate([x, reads]) @ parameters["cell.controller.of_input.weight"]
+        gates = gates + parameters["cell.controller.of_input.bias"] + hidden @ parameters["cell.controller.recurrent"]
+        i, f, o, g = np.split(gates, 4)
+        kept = sigmoid(f) * kept + sigmoid(i) * np.tanh(g)
+        hidden = sigmoid(o) * np.tanh(kept)
+        interface = hidden @ parameters["cell.memory.project.weight"] + parameters["cell.memory.project.bias"]
+        keys = interface[: HEADS * DIM].reshape(HEADS, DIM)
+        gate, strength = interface[HEADS * DIM : -HEADS], interface[-HEADS:]
+        least = sorted(range(SLOTS), key=lambda slot: usage[slot])[:HEADS]  # sorted keeps the order of equals
+        for slot in least:
+            memory[slot] = 0  # "the least used memory location is set to zero"
+        write_weights = np.zeros((HEADS, SLOTS))
+        for head in range(HEADS):
+            alpha = sigmoid(gate[head])
+            for slot in range(SLOTS):
+                write_weights[head, slot] = alpha * read_weights[head, slot] + (1 - alpha) * (slot == least[head])
+        for head in range(HEADS):
+            for slot in range(SLOTS):
+                memory[slot] = memory[slot] + write_weights[head, slot] * keys[head]
+        for head in range(HEADS):
+            beta = 1 + math.log1p(math.exp(strength[head]))
+            scores = []
+            for slot in range(SLOTS):
+                norms = max(np.linalg.norm(keys[head]), 1e-3) * max(np.linalg.norm(memory[slot]), 1e-3)
+                scores.append(math.exp(beta * float(keys[head] @ memory[slot]) / norms))
+            read_weights[head] = np.array(scores) / sum(scores)
+        reads = (read_weights @ memory).reshape(-1)
+        usage = decay * usage + (1 - decay) / (2 * HEADS) * (read_weights + write_weights).sum(0)
+        logits.append(np.concatenate([hidden, reads]) @ parameters["head.weight"] + parameters["head.bias"])
+    return logits
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.95, 0.99])
+def test_with_least_recently_used_slots_outputs_follow_the_equations_of_santoro(decay: float) -> None:
+    model = build("least_recently_used", num_read_heads=HEADS).double()
+    assert model.cell.memory.decay == 0.99
+    model.cell.memory.decay = decay
+    given = batch()
+    found = model(given, {}).logits.detach().numpy()
+    features = model.input(given.inputs).double().numpy()
+    for run in range(2):
+        parameters = {name: value[run].detach().numpy() for name, value in model.named_parameters()}
+        for example in range(3):
+            expected = naive(parameters, features[run, example], decay)
+            np.testing.assert_allclose(found[run, example], np.array(expected), rtol=1e-8, atol=1e-10)

@@ -166,7 +166,7 @@ MEMORIES = (
     *("cell", "dynamic", "associative", "least_recently_used", "attention"),
     *("sparse", "hierarchical", "adaptive", "gated"),
 )
-HEADS = {"ntm": (8, 1, 1), "dnc": (4, 2, 1), "mann": (6, 2, 2), "memory_rnn": (4, 1, 1)}
+HEADS = {"ntm": (8, 1, 1), "dnc": (4, 2, 1), "memory_rnn": (4, 1, 1)}
 """Slots, heads that read, heads that write."""
 
 
@@ -184,7 +184,7 @@ def _sequence_experiments() -> dict[str, Any]:
         "repeat_copy": ("ntm",),
         "associative_recall": ("ntm",),
         "priority_sort": ("ntm",),
-        "mqar": ("mann", "memory_transformer"),
+        "mqar": ("memory_transformer",),
     }
 
     def track(name: str, published: bool) -> dict[str, Any]:

@@ -179,12 +179,12 @@ class TestWeightings:
         figure = drawn(drawing, others["mqar"])
         labels = [panel.get_ylabel().split("\n") for panel in figure.axes[:-1:2]]
         assert labels[:2] == [["memory", "cell", "slot"], ["dynamic", "memory", "slot"]]
-        assert len(labels) == len(fake.MEMORIES) + 1  # and the MANN
+        assert len(labels) == len(fake.MEMORIES)
 
     def test_of_many_memories_fit_on_a_page(self, others: dict[str, Products]) -> None:
         (drawing,) = (one for one in experiment_of("mqar").figures if one.name == "weightings")
         figure = drawn(drawing, others["mqar"])
-        assert len(figure.axes) == 2 * 10 + 1
+        assert len(figure.axes) == 2 * 9 + 1
         assert 7 < figure.get_figheight() < 8.3  # of nine inches, with a caption
 
     def test_usage_and_links_are_of_memories_that_have_them(self, tables: Products) -> None:
@@ -250,15 +250,15 @@ def test_cells_without_an_axis_do_not_take_the_rows_of_those_with_it(tables: Pro
 def test_every_memory_has_a_name_and_a_look_of_its_own(others: dict[str, Products]) -> None:
     found = series_of(others["mqar"].runs)
     assert [one.name for one in found][:2] == ["memory cell", "dynamic memory"]
-    assert [one.name for one in found][-4:] == ["MANN", "memory Transformer", "LSTM", "causal Transformer"]
+    assert [one.name for one in found][-3:] == ["memory Transformer", "LSTM", "causal Transformer"]
     looks = [one.look for one in found]
     assert len({to_rgb(look.color) for look in looks}) == len({look.marker for look in looks}) == len(looks)
 
 
 def test_all_memories_that_a_network_can_hold_are_told_apart() -> None:
     found = [look for (axis, _), look in looks().cells.items() if axis == "memory"]
-    found += [looks().models[model] for model in ("mann", "memory_transformer", "lstm", "causal_transformer")]
-    assert len({look.color for look in found}) == len({look.marker for look in found}) == len(found) == 15
+    found += [looks().models[model] for model in ("memory_transformer", "lstm", "causal_transformer")]
+    assert len({look.color for look in found}) == len({look.marker for look in found}) == len(found) == 14
     assert {value for axis, value in looks().cells if axis == "memory"} <= set(words().values["memory"])
 
 

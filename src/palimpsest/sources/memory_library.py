@@ -72,7 +72,6 @@ SOURCE = Source(
         labels={
             "ntm": "NTM",
             "dnc": "DNC",
-            "mann": "MANN",
             "memory_rnn": "memory RNN",
             "memory_transformer": "memory Transformer",
             "sequence_accuracy": "sequences right",
@@ -84,7 +83,7 @@ SOURCE = Source(
                 "cell": "memory cell",
                 "dynamic": "dynamic memory",
                 "associative": "associative memory",
-                "least_recently_used": "least recently used",
+                "least_recently_used": "least recently used (MANN)",
                 "attention": "attention memory",
                 "sparse": "sparse memory",
                 "hierarchical": "hierarchical memory",
@@ -98,7 +97,6 @@ SOURCE = Source(
         models={
             "ntm": Look("#0072B2", "o"),
             "dnc": Look("#D55E00", "s", (0, (5, 3))),
-            "mann": Look("#8C510A", "*", (0, (2, 2, 6, 2))),
             "memory_transformer": Look("#882255", "h", (0, (8, 6))),
         },
         cells={

@@ -70,6 +70,7 @@ def test_chance_and_ceiling_bound_accuracies_alone(key: tuple[str, str], product
         texts = {text.get_text() for text in panel.texts}
         is_accuracy = about.metrics[index % len(about.metrics)] in about.accuracies
         assert ({"chance", "ceiling"} <= texts) == is_accuracy
+        assert is_accuracy or "informed floor" not in texts
 
 
 @pytest.mark.parametrize("key", DRAWINGS, ids="/".join)

@@ -90,9 +90,13 @@ def test_every_run_has_a_learning_curve(products: Path, preset: Params) -> None:
 @pytest.mark.parametrize(
     "name", ["acc_vs_write_ratio", "acc_vs_mem_lambda", "memory_on_vs_off", "tradeoff_by_threshold"]
 )
-def test_chance_and_ceiling_are_drawn_and_named(name: str, products: Path) -> None:
+def test_chance_informed_floor_and_ceiling_are_drawn_and_named(name: str, products: Path) -> None:
     for panel in drawn(name, products).axes:
-        assert {"chance", "ceiling"} <= {text.get_text() for text in panel.texts}
+        texts = {text.get_text() for text in panel.texts}
+        assert {"chance", "ceiling"} <= texts
+        at = {round(float(line.get_ydata()[0]), 6) for line in panel.lines if len(set(line.get_ydata())) == 1}
+        assert ("informed floor" in texts) == (fake.floor("nema_lite", "repaired") in at)  # published, it is chance
+    assert "informed floor" in texts
 
 
 def test_zero_is_shown_on_the_axis_of_lambda(products: Path) -> None:

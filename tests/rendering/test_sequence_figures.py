@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle, StepPatch
 
 from palimpsest.foundation.errors import DataError
 from palimpsest.planning.parameters import Params
@@ -69,7 +70,8 @@ class TestBySize:
         panel = figure.axes[2]
         assert [text.get_text() for text in panel.get_xticklabels()] == ["4", "8", "16", "32"]
         assert panel.get_xlabel() == "vectors of a sequence"
-        shaded = {tuple(np.round(patch.get_bbox().intervalx, 6)) for patch in panel.patches}
+        shades = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
+        shaded = {tuple(np.round(patch.get_bbox().intervalx, 6)) for patch in shades}
         assert shaded == {(-0.5, 0.5), (0.5, 1.5), (1.5, 2.5)}
         assert "trained sizes" in legend(figure)
 
@@ -83,6 +85,16 @@ class TestBySize:
         figure = drawn(COPY["length_generalisation"], tables)
         for index, panel in enumerate(figure.axes):
             assert ({"chance", "ceiling"} <= {text.get_text() for text in panel.texts}) == (index < 2)
+
+    def test_the_informed_floor_is_a_step_for_each_size(self, tables: Products) -> None:
+        for index, panel in enumerate(drawn(COPY["length_generalisation"], tables).axes):
+            steps = [patch for patch in panel.patches if isinstance(patch, StepPatch)]
+            assert len(steps) == (index < 2)
+            assert ("informed floor" in {text.get_text() for text in panel.texts}) == (index < 2)
+            for step in steps:
+                floors = [*fake.floors_by_slice("copy", "repaired").values()]
+                assert step.get_data().values.tolist() == pytest.approx(floors)
+                assert step.get_data().edges.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5]
 
     def test_repeats_are_spelt(self, others: dict[str, Products]) -> None:
         (drawing,) = (one for one in experiment_of("repeat_copy").figures if one.name == "length_generalisation")

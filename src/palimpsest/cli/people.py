@@ -157,7 +157,22 @@ def describe(name: Annotated[str, typer.Argument(help="a model or a task")]) -> 
     table = Table("parameter", "default", "allowed", "meaning", title=(module.__doc__ or name).splitlines()[0])
     for row in field_rows(module.Config):
         table.add_row(*row)
+    if name in tasks.names():
+        table.caption = _levels(name)
     Console().print(table)
+
+
+def _levels(task: str) -> str:
+    """Chance, informed floor and ceiling of a task with its default parameters."""
+    from palimpsest import tasks
+    from palimpsest.tasks.shared.floors import informed_floor
+
+    module = tasks.load(task)
+    config = module.Config()
+    test = config.build(0).test if config.generated else config.sample(1)
+    floor = informed_floor(module, config, test, 0)["floor"]
+    chance, ceiling = module.chance(config), module.ceiling(config)
+    return f"with these defaults: chance {chance:.3f}, informed floor {floor:.3f}, ceiling {ceiling:.3f}"
 
 
 @app.command("params", rich_help_panel=PANEL)

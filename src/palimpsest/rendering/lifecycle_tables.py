@@ -38,6 +38,10 @@ ABLATION, UNABLATED = "ablation", "none"
 RATES = ("test_write_ratio", "test_forget_rate", "test_loss_stability")
 
 
+_LEVELS = {"chance": "chance", "floor": "informed floor", "ceiling": "ceiling", "parameters": "parameters"}
+"""Columns of a run beside its accuracies, and their headings."""
+
+
 def lifecycle_frame(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """One row a model and variant of every experiment in which a memory has operations.
 
@@ -51,9 +55,9 @@ def lifecycle_frame(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {**{key: row[key] for key in KEYS}, "cell": cell_path(cell_of(row, axes)), "n": int(row["n"])}
             | {name: row.get(name) for name in _COLUMNS}
-            | {name: first[name] for name in ("chance", "ceiling", "parameters")}
+            | {name: first[name] for name in _LEVELS}
         )
-    return pd.DataFrame(rows, columns=[*KEYS, "cell", "n", *_COLUMNS, "chance", "ceiling", "parameters"])
+    return pd.DataFrame(rows, columns=[*KEYS, "cell", "n", *_COLUMNS, *_LEVELS])
 
 
 def _place(row: Mapping[str, Any], axes: Sequence[str]) -> tuple[Any, ...]:
@@ -83,12 +87,12 @@ def lifecycle_table(lifecycle: pd.DataFrame, titles: Mapping[str, str]) -> str:
     """
     operated = lifecycle.loc[lifecycle[f"{OPERATED}_mean"].notna()]
     reached = [[interval(*_spread(row, metric)) for metric in ACCURACIES] for row in records(lifecycle)]
-    levels = [[number(row[name]) for name in ("chance", "ceiling", "parameters")] for row in records(lifecycle)]
+    levels = [[number(row[name]) for name in _LEVELS] for row in records(lifecycle)]
     done = [[interval(*_spread(row, metric)) for metric in DYNAMICS] for row in records(operated)]
     first = longtable(
-        "@{}lllllrrr@{}",
-        ["track", "model", "accuracy", "read zeroed", "swapped", "chance", "ceiling", "parameters"],
-        grouped(_entries(lifecycle, [a + b for a, b in zip(reached, levels, strict=True)]), titles, 8, _EMPTY),
+        "@{}lllllrrrr@{}",
+        ["track", "model", "accuracy", "read zeroed", "swapped", *_LEVELS.values()],
+        grouped(_entries(lifecycle, [a + b for a, b in zip(reached, levels, strict=True)]), titles, 9, _EMPTY),
         "The performance table that the source leaves as the letter X: test accuracy with the memory as trained, with "
         "its read zeroed and with the memories swapped between examples; mean over seeds and half width of the "
         "interval.",

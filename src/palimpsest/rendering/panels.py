@@ -32,6 +32,8 @@ MEDIAN = {
 """How a median with the middle half of its seeds looks; :data:`POINT`: how a run looks."""
 LEVEL = {"color": "#555555", "linewidth": 0.7, "linestyle": (0, (2, 1.5)), "zorder": 1}
 NAME_OF_LEVEL = {"fontsize": "x-small", "color": "#555555", "annotation_clip": False}
+INFORMED_FLOOR = "informed floor"
+"""What figures call the best score of a predictor that ignores what the memory is for."""
 
 
 @dataclass(frozen=True)
@@ -196,21 +198,35 @@ def legend_of_values(
 # --- within a panel ---------------------------------------------------------------------------------------------------
 
 
+def named_levels(runs: pd.DataFrame) -> dict[str, float]:
+    """Chance, informed floor and ceiling of an accuracy by name; a floor that is chance has no entry of its own."""
+    columns = {"chance": "chance", INFORMED_FLOOR: "floor", "ceiling": "ceiling"}
+    found = {name: float(runs[column].iloc[0]) for name, column in columns.items()}
+    if found[INFORMED_FLOOR] == found["chance"]:
+        del found[INFORMED_FLOOR]
+    return found
+
+
 def levels(panel: Any, runs: pd.DataFrame) -> list[float]:
-    """Chance and ceiling as horizontal lines, named at the right margin; returns where they are."""
-    found = {name: float(runs[name].iloc[0]) for name in ("chance", "ceiling")}
+    """The named levels as horizontal lines with their names at the right margin; returns where they are."""
+    found = named_levels(runs)
     for name, value in found.items():
         panel.axhline(value, **LEVEL)
-        panel.annotate(
-            name,
-            (1.0, value),
-            (2, 0),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            textcoords="offset points",
-            **NAME_OF_LEVEL,
-        )
+        name_level(panel, name, value)
     return list(found.values())
+
+
+def name_level(panel: Any, name: str, value: float) -> None:
+    """Write the name of a horizontal line at the right margin."""
+    panel.annotate(
+        name,
+        (1.0, value),
+        (2, 0),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        textcoords="offset points",
+        **NAME_OF_LEVEL,
+    )
 
 
 def limits(panel: Any, values: Iterable[float]) -> None:

@@ -34,6 +34,7 @@ def generalisation_table(table: pd.DataFrame, titles: Mapping[str, str], confide
             name if here != last else "",
             size_text(row["experiment"], int(row["slice"])) + ("" if row["trained"] == "yes" else r"\,$^{*}$"),
             interval(*(row[f"accuracy_{part}"] for part in ("mean", "low", "high"))),
+            number(row["floor"]),
             interval(*(row[f"sequence_accuracy_{part}"] for part in ("mean", "low", "high"))),
             f"{number(int(row['succeeded']))}/{number(int(row['runs']))}",
             bounds(row["success_low"], row["success_high"]),
@@ -42,14 +43,15 @@ def generalisation_table(table: pd.DataFrame, titles: Mapping[str, str], confide
         last = here
     level = escape(format(confidence, ".0%"))
     caption = (
-        "Test scores by the size of sequences: share of the answer that is right, and of sequences without an "
-        f"error, with half widths of Student-$t$ intervals at {level}; seeds of which at least "
+        "Test scores by the size of sequences: share of the answer that is right, the informed floor of this share, "
+        "and share of sequences without an error, with half widths of Student-$t$ intervals at "
+        f"{level}; seeds of which at least "
         f"{number(SUCCESS, 2)} is right, and the exact binomial interval of their share. "
         f"Sizes with a star were not trained. {_sizes(table)}"
     )
-    header = ["track", "model", "size", "right", "sequences right", "seeds", "interval"]
+    header = ["track", "model", "size", "right", "informed floor", "sequences right", "seeds", "interval"]
     rows = grouped(entries, titles, len(header), "no test of this preset has sequences of several sizes")
-    return longtable("@{}llrllrl@{}", header, rows, caption, "tab:generalisation")
+    return longtable("@{}llrlrlrl@{}", header, rows, caption, "tab:generalisation")
 
 
 def size_text(experiment: str, size: int) -> str:

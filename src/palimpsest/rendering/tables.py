@@ -333,6 +333,7 @@ def models_frame(params: Params, root: Path, runs: pd.DataFrame, summary: pd.Dat
                 "accuracy_low": row["test_accuracy_on_low"],
                 "accuracy_high": row["test_accuracy_on_high"],
                 "chance": float(first["chance"]),
+                "floor": float(first["floor"]),
                 "ceiling": float(first["ceiling"]),
             }
         )
@@ -366,16 +367,18 @@ def models_table(models: pd.DataFrame, titles: Mapping[str, str]) -> str:
             number(row["examples_seen"]),
             interval(row["accuracy_mean"], row["accuracy_low"], row["accuracy_high"]),
             number(row["chance"]),
+            number(row["floor"]),
             number(row["ceiling"]),
         ]
         entries.append(Entry(row["experiment"], row["track"], "", cells))
-    header = ["track", "model", "cell", "parameters", "steps", "examples", "test accuracy", "chance", "ceiling"]
+    levels = ["chance", "informed floor", "ceiling"]
+    header = ["track", "model", "cell", "parameters", "steps", "examples", "test accuracy", *levels]
     rows = grouped(entries, titles, len(header), "no run")
     caption = (
         "Size, budget and test accuracy of every model, with the half width of its Student-$t$ interval. Of a model "
         "with a grid, the cell with the highest accuracy on validation is shown; of several, the one that writes least."
     )
-    return longtable("@{}lllrrrlrr@{}", header, rows, caption, "tab:models")
+    return longtable("@{}lllrrrlrrr@{}", header, rows, caption, "tab:models")
 
 
 def flattened(content: Any, key: str = "") -> dict[str, Any]:

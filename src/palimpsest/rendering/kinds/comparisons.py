@@ -101,13 +101,14 @@ def _points(panel: Any, runs: pd.DataFrame, found: Sequence[Series], metric: str
 
 
 def _levels(panel: Any, runs: pd.DataFrame) -> list[float]:
-    """Draw chance and ceiling as vertical lines with their names above the panel; return their positions."""
-    found = {name: float(runs[name].iloc[0]) for name in ("chance", "ceiling")}
+    """Draw the named levels as vertical lines with their names above the panel; return their positions."""
+    found = panels.named_levels(runs)
     for name, value in found.items():
         panel.axvline(value, **LEVEL)
+        second_line = 7 if name == panels.INFORMED_FLOOR else 0  # the floor is near to chance
         panel.annotate(
-            name, (value, 1.0), (0, 1), xycoords=("data", "axes fraction"), textcoords="offset points",
-            ha="left" if name == "chance" else "right", va="bottom", **NAME_OF_LEVEL,
+            name, (value, 1.0), (0, 1 + second_line), xycoords=("data", "axes fraction"), textcoords="offset points",
+            ha="right" if name == "ceiling" else "left", va="bottom", **NAME_OF_LEVEL,
         )  # fmt: skip
     return list(found.values())
 

@@ -1,7 +1,7 @@
 """Figures over the grid of a model: a metric against another metric, a parameter, the epoch or the token position.
 
 Every kind has one panel for each track. It shows every run as its own point or line, medians over seeds with the middle
-half of the seeds, and chance and ceiling.
+half of the seeds, and chance, informed floor and ceiling.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ def by_size(products: Products, about: BySize) -> Figure:
             for one, move in zip(present, panels.dodge(len(present), min(0.36, 0.05 * len(present))), strict=True):
                 points = one.rows_of(table).assign(place=[sizes.index(value) for value in one.rows_of(table)["slice"]])
                 panels.series(panel, points, "place", metric, one.look, move, one.look.line)
-            values = [*table[metric], *(panels.levels(panel, runs) if metric == about.accuracy else (0.0, 1.0))]
-            panels.limits(panel, values)
+            levels = _levels_by_size(panel, table, sizes, runs) if metric == about.accuracy else [0.0, 1.0]
+            panels.limits(panel, [*table[metric], *levels])
             panel.set_xlim(-0.5, len(sizes) - 0.5)
             panel.set_ylabel(style.label(metric) if column == 0 else "")
             panel.set_xlabel(products.experiment.size if row == len(metrics) - 1 else "")
@@ -71,6 +71,21 @@ def by_size(products: Products, about: BySize) -> Figure:
     keys = [panels.key(one.look, one.name) for one in found if one in drawn]
     panels.legend(figure, [*keys, Patch(label="trained sizes", **TRAINED)], columns=5)
     return figure
+
+
+def _levels_by_size(panel: Any, table: pd.DataFrame, sizes: Sequence[int], runs: pd.DataFrame) -> list[float]:
+    """Draw chance and ceiling as lines, and the informed floor of each size as a step; return their positions."""
+    found = panels.named_levels(runs)
+    floors = [float(select(table, slice=size)["floor"].iloc[0]) for size in sizes]
+    if panels.INFORMED_FLOOR in found:
+        del found[panels.INFORMED_FLOOR]
+        edges = np.arange(len(sizes) + 1) - 0.5
+        panel.stairs(floors, edges, baseline=None, **panels.LEVEL)
+        panels.name_level(panel, panels.INFORMED_FLOOR, floors[-1])
+    for name, value in found.items():
+        panel.axhline(value, **panels.LEVEL)
+        panels.name_level(panel, name, value)
+    return [*found.values(), *floors]
 
 
 def _shade(panel: Any, table: pd.DataFrame, sizes: Sequence[int]) -> None:

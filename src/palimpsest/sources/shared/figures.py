@@ -66,7 +66,7 @@ class AgainstAxis(OfGrid):
     lines: tuple[str, ...] = ()
     """Baselines, each a horizontal line."""
     levels: bool = False
-    """Whether chance and ceiling are drawn, as for an accuracy."""
+    """Whether chance, informed floor and ceiling are drawn, as for an accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class Curves(OfGrid):
     lines: tuple[str, ...] = ()
     """Baselines, every run a broken line."""
     accuracy: str = ""
-    """Which of the metrics is drawn between chance and ceiling."""
+    """Which of the metrics is drawn beside chance, informed floor and ceiling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class Trajectories(OfModels):
     """What time is: training steps, epochs, sequences seen in training, or memory steps of a sequence."""
     metrics: tuple[str, ...]
     accuracy: str = ""
-    """Which of the metrics is drawn between chance and ceiling."""
+    """Which of the metrics is drawn beside chance, informed floor and ceiling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ class SideBySide(OfModels):
 
     metrics: tuple[str, ...]
     accuracies: tuple[str, ...] = ()
-    """Those of the metrics that are drawn between chance and ceiling."""
+    """Those of the metrics that are drawn beside chance, informed floor and ceiling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,7 @@ class BySize(OfModels):
 
     metrics: tuple[str, ...]
     accuracy: str = ""
-    """Which of the metrics is drawn between chance and ceiling."""
+    """Which of the metrics is drawn beside chance, informed floor and ceiling."""
 
 
 @dataclass(frozen=True, kw_only=True)

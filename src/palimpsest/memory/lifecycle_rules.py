@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.memory import lifecycle
 from palimpsest.memory.lifecycle import LifecycleState, Proposal, Step
+
+
+class Wanted(NamedTuple):
+    """What a step is to do; axes R runs, B batch, N slots, D features."""
+
+    proposal: Proposal
+    context: Float[Tensor, "runs batch dim"]
+    """What a write puts into a slot."""
+    threshold: Float[Tensor, " runs"]
+    """τ."""
+    gate: Float[Tensor, "runs batch slots dim"] | None
+    """How far an update moves each feature of a slot; ``None``: halfway."""
+    noise: Float[Tensor, "runs batch slots"] | None
+    """Uniform, draws the slot that a write takes in a full memory; ``None``: that which is most likely to be
+    forgotten."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +39,10 @@ class Ranked:
     utilisation_cap: float
     """Share of living slots from which on nothing is written."""
 
-    def step(
-        self,
-        state: LifecycleState,
-        proposal: Proposal,
-        context: Tensor,
-        threshold: Tensor,
-        gate: Tensor | None,
-        noise: Tensor | None,
-    ) -> Step:
+    def step(self, state: LifecycleState, wanted: Wanted) -> Step:
         """Execute what the budget allows; neither a gate nor chance has a part in it."""
-        del gate, noise
-        allocation = lifecycle.allocate_ranked(proposal, threshold, self.budget)
-        return lifecycle.step_ranked(state, proposal, allocation, context, self.utilisation_cap)
+        allocation = lifecycle.allocate_ranked(wanted.proposal, wanted.threshold, self.budget)
+        return lifecycle.step_ranked(state, wanted.proposal, allocation, wanted.context, self.utilisation_cap)
 
 
 @dataclass(frozen=True)
@@ -48,30 +55,14 @@ class Requested:
     straight_through: bool
     """Whether the task loss reaches the decisions and what is written."""
 
-    def step(
-        self,
-        state: LifecycleState,
-        proposal: Proposal,
-        context: Tensor,
-        threshold: Tensor,
-        gate: Tensor | None,
-        noise: Tensor | None,
-    ) -> Step:
-        """Execute what the budget allows.
-
-        Args:
-            state: the memory before the step.
-            proposal: what is wanted.
-            context: (R, B, D), what a write puts into a slot.
-            threshold: τ, (R,).
-            gate: (R, B, N, D), how far an update moves each feature of a slot; ``None``: halfway.
-            noise: (R, B, N), uniform, draws the slot that a write takes in a full memory; ``None``: that which is most
-                likely to be forgotten.
-        """
-        cap, learns = self.utilisation_cap, self.straight_through
-        allocation = lifecycle.allocate_requested(state, proposal, threshold, self.budget, cap, straight_through=learns)
-        candidate = context if learns else context.detach()
-        return lifecycle.step_requested(state, proposal, allocation, candidate, gate, cap, noise)
+    def step(self, state: LifecycleState, wanted: Wanted) -> Step:
+        """Execute what the budget allows."""
+        cap, learns, proposal = self.utilisation_cap, self.straight_through, wanted.proposal
+        allocation = lifecycle.allocate_requested(
+            state, proposal, wanted.threshold, self.budget, cap, straight_through=learns
+        )
+        candidate = wanted.context if learns else wanted.context.detach()
+        return lifecycle.step_requested(state, proposal, allocation, candidate, wanted.gate, cap, wanted.noise)
 
 
 Rules = Ranked | Requested

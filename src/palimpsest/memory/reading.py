@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -51,7 +51,8 @@ def topk_cosine_read(
     if top_k < similarity.shape[-1]:
         least = similarity.topk(top_k).values[..., -1:]
         similarity = similarity.masked_fill(similarity < least, -math.inf)
-    return _softmax_read(similarity, slots)
+    weights = _softmax(similarity)
+    return Read(product(weights, slots), weights)
 
 
 def dot_product_read(
@@ -68,17 +69,51 @@ def dot_product_read(
         slots: m.
         weight: 1 where a slot holds something.
     """
-    alive = (weight.detach() > 0.5)[:, :, None]
-    return _softmax_read(product(query, slots.transpose(-1, -2)).masked_fill(~alive, -math.inf), slots)
-
-
-def _softmax_read(similarity: Tensor, slots: Tensor) -> Read:
-    weights = similarity.softmax(-1).nan_to_num(0.0)  # an empty memory has no softmax; it reads 0
+    weights = _dot_product_weights(query, slots, weight)
     return Read(product(weights, slots), weights)
 
 
-class _ProjectedRead(nn.Module):
-    """q = W_q c, k_i = W_k m_i, v_i = W_v m_i: scores qᵀk_i/√D + b, from which subclasses compute the read vector.
+def _dot_product_weights(query: Tensor, slots: Tensor, weight: Tensor) -> Tensor:
+    alive = (weight.detach() > 0.5)[:, :, None]
+    return _softmax(product(query, slots.transpose(-1, -2)).masked_fill(~alive, -math.inf))
+
+
+def _softmax(similarity: Tensor) -> Tensor:
+    """The softmax over slots; an empty memory has none, and reads 0."""
+    return similarity.softmax(-1).nan_to_num(0.0)
+
+
+class _Reader(nn.Module):
+    """r = Σ_i w_i v(m_i), where subclasses define the query q(c), the value v(m) and, by ``address``, the weights w."""
+
+    query: Callable[[Tensor], Tensor]
+    value: Callable[[Tensor], Tensor]
+
+    def forward(
+        self,
+        query: Float[Tensor, "runs batch queries dim"],
+        slots: Float[Tensor, "runs batch slots dim"],
+        weight: Float[Tensor, "runs batch slots"],
+        *ages: Float[Tensor, "runs batch slots"],
+    ) -> Read:
+        """Read with ``query``; a slot of weight 0 contributes nothing but may pass its weight's gradient on.
+
+        Args:
+            query: c.
+            slots: m.
+            weight: a, 0 or 1.
+            ages: of each slot, in whatever unit, for a read that looks at them.
+        """
+        weights = self.address(self.query(query), slots, weight, *ages)
+        return Read(product(weights, self.value(slots)), weights)
+
+    def address(self, projected: Tensor, slots: Tensor, weight: Tensor, *ages: Tensor) -> Tensor:
+        """How much of each slot is read, given q(c)."""
+        raise NotImplementedError
+
+
+class _ProjectedRead(_Reader):
+    """q = W_q c, k_i = W_k m_i, v_i = W_v m_i: scores qᵀk_i/√D + b, from which subclasses compute the weights.
 
     Args:
         runs: size R of the pack.
@@ -100,55 +135,27 @@ class _ProjectedRead(nn.Module):
         del generators
         self.offset.fill_(self.bias)
 
-    def forward(
-        self,
-        query: Float[Tensor, "runs batch queries dim"],
-        slots: Float[Tensor, "runs batch slots dim"],
-        weight: Float[Tensor, "runs batch slots"],
-        *ages: Float[Tensor, "runs batch slots"],
-    ) -> Read:
-        """Read with ``query``; a slot of weight 0 contributes nothing but passes its weight's gradient on.
-
-        Args:
-            query: c.
-            slots: m.
-            weight: a, 0 or 1.
-            ages: of each slot, in whatever unit, for a read that looks at them.
-        """
-        weights = self.address(self.query(query), slots, weight, *ages)
-        return Read(product(weights, self.value(slots)), weights)
-
-    def address(self, projected: Tensor, slots: Tensor, weight: Tensor, *ages: Tensor) -> Tensor:
-        """How much of each slot is read, given W_q c."""
-        raise NotImplementedError
-
     def score(self, projected: Tensor, slots: Tensor) -> Float[Tensor, "runs batch queries slots"]:
         """Scores of the slots, given W_q c."""
         score = product(projected, self.key(slots).transpose(-1, -2)) / math.sqrt(slots.shape[-1])
         return score + self.offset[:, :, None, None]
 
 
-class DotProductRead(nn.Module):
-    """:func:`dot_product_read` with the methods of the reads that have parameters; it projects nothing."""
-
-    def forward(
-        self,
-        query: Float[Tensor, "runs batch queries dim"],
-        slots: Float[Tensor, "runs batch slots dim"],
-        weight: Float[Tensor, "runs batch slots"],
-        *ages: Float[Tensor, "runs batch slots"],
-    ) -> Read:
-        """Read with ``query``; ages do not count."""
-        del ages
-        return dot_product_read(query, slots, weight)
+class DotProductRead(_Reader):
+    """:func:`dot_product_read` as a reader: it projects nothing, and ages do not count."""
 
     def query(self, context: Tensor) -> Tensor:
         """The context itself."""
         return context
 
+    def value(self, slots: Tensor) -> Tensor:
+        """The slots themselves."""
+        return slots
+
     def address(self, projected: Tensor, slots: Tensor, weight: Tensor, *ages: Tensor) -> Tensor:
         """How much of each slot is read."""
-        return self(projected, slots, weight, *ages).weights
+        del ages
+        return _dot_product_weights(projected, slots, weight)
 
 
 class SigmoidRead(_ProjectedRead):

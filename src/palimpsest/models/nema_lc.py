@@ -16,12 +16,14 @@ The published reading and the repaired one are two settings of the same parts:
 
 The model chooses its parts by these settings and asks no further which reading it is: ``chunk`` and ``order`` choose
 one of :mod:`palimpsest.models.shared.lifecycle_order`, ``allocator`` and ``straight_through`` one of
-:mod:`palimpsest.memory.lifecycle_rules`, and ``read`` one of :mod:`palimpsest.memory.reading`.
+:mod:`palimpsest.memory.lifecycle_rules`, ``losses`` what these are taken of, and ``read`` one of
+:mod:`palimpsest.memory.reading`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import count
 from typing import Annotated, ClassVar, Literal
 
@@ -38,7 +40,7 @@ from palimpsest.layers.transformer import EncoderConfig, TokenEncoder
 from palimpsest.memory import lifecycle, lifecycle_log, replacement
 from palimpsest.memory.lifecycle import Controller, LifecycleState, Proposal, UpdateGate
 from palimpsest.memory.lifecycle_log import LifecycleRecord
-from palimpsest.memory.lifecycle_rules import Ranked, Requested, Rules
+from palimpsest.memory.lifecycle_rules import Ranked, Requested, Rules, Wanted
 from palimpsest.memory.reading import AttentionRead, DotProductRead, Read, SigmoidRead
 from palimpsest.models import Batch, Control, ModelOutput
 from palimpsest.models.shared.lifecycle_order import (
@@ -153,6 +155,7 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.order, self.rules = order_of(config), rules_of(config)
+        self.losses = partial(lifecycle.losses, of_masks=config.losses == "masks")
         self.encoder = TokenEncoder(runs, config.model_copy(update={"sequence_length": self.order.length}))
         self.loss_weights = self.charges if config.use_memory else {}
         self.carries_state = config.use_memory and config.memory == "persistent"
@@ -297,7 +300,8 @@ class Model(nn.Module):
         if self.update_gate is not None and chunk.for_gate is not None:
             gate = self.update_gate(state.slots, chunk.for_gate)
         noise = None if chance is None else chance.victim
-        return Taken(state, proposal, self.rules.step(state, tried, chunk.context, threshold, gate, noise))
+        wanted = Wanted(tried, chunk.context, threshold, gate, noise)
+        return Taken(state, proposal, self.rules.step(state, wanted))
 
     @torch.no_grad()
     def use(self, query: Asking, state: LifecycleState) -> Float[Tensor, "runs batch slots"]:
@@ -320,7 +324,7 @@ class Model(nn.Module):
     def _answer(self, batch: Batch, asking: Asking, life: Life) -> ModelOutput:
         """Logits at the asked steps, from the memory as it is in the chunk of each."""
         answers, read = self.order.answers(self, batch, asking, life)
-        terms = lifecycle.losses(life.log, of_masks=self.config.losses == "masks")
+        terms = self.losses(life.log)
         record = self._record(life, read)
         log = lifecycle_log.log(record, batch.extras.get("answer_position"), batch.inputs.shape[-1])
         return ModelOutput(self.classify(answers), terms, record, life.state, log)

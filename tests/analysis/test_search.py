@@ -60,8 +60,9 @@ def write(params: Params, root: Path, results: Any = reached, status: Any = None
                 "epochs": 2,
                 "steps": 8,
                 "chance": 0.1,
+                "floor": 0.1,
                 "ceiling": 1.0,
-                "flags": "at_chance",
+                "flags": "at_floor",
             }
             rows.append(row | results(cell.model, rate))
     frame = run_frame(rows, axes(params), list(RUNS.middle))

@@ -179,6 +179,21 @@ def test_describe_lists_every_parameter(monkeypatch: pytest.MonkeyPatch, capsys:
     assert palimpsest(monkeypatch, "describe", "nothing") == 2
 
 
+@pytest.mark.parametrize(
+    ("task", "levels"),
+    [
+        ("mqar", "chance 0.031, informed floor 0.292, ceiling 1.000"),  # (1/2 + 1/4 + 1/8) / 3
+        ("lra_retrieval", "chance 0.500, informed floor 0.500, ceiling 1.000"),  # its files are not read
+    ],
+)
+def test_describe_prints_the_levels_of_a_task(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], task: str, levels: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert palimpsest(monkeypatch, "describe", task) == 0
+    assert levels in capsys.readouterr().out
+
+
 def test_params_check_fails_on_drift_and_params_mends_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = presets.write(tmp_path)
     assert palimpsest(monkeypatch, "params", "--params", str(file), "--check") == 2

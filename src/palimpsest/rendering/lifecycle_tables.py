@@ -38,8 +38,8 @@ ABLATION, UNABLATED = "ablation", "none"
 RATES = ("test_write_ratio", "test_forget_rate", "test_loss_stability")
 
 
-_LEVELS = {"chance": "chance", "floor": "informed floor", "ceiling": "ceiling", "parameters": "parameters"}
-"""Columns of a run beside its accuracies, and their headings."""
+_LEVELS = ("chance", "floor", "ceiling", "parameters")
+"""Columns of a run beside its accuracies, which are headings as well."""
 
 
 def lifecycle_frame(runs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
@@ -91,11 +91,11 @@ def lifecycle_table(lifecycle: pd.DataFrame, titles: Mapping[str, str]) -> str:
     done = [[interval(*_spread(row, metric)) for metric in DYNAMICS] for row in records(operated)]
     first = longtable(
         "@{}lllllrrrr@{}",
-        ["track", "model", "accuracy", "read zeroed", "swapped", *_LEVELS.values()],
+        ["track", "model", "accuracy", "read zeroed", "swapped", *_LEVELS],
         grouped(_entries(lifecycle, [a + b for a, b in zip(reached, levels, strict=True)]), titles, 9, _EMPTY),
         "The performance table that the source leaves as the letter X: test accuracy with the memory as trained, with "
         "its read zeroed and with the memories swapped between examples; mean over seeds and half width of the "
-        "interval.",
+        "interval. Floor is the informed one.",
         "tab:lifecycle",
     )
     second = longtable(

@@ -371,12 +371,13 @@ def models_table(models: pd.DataFrame, titles: Mapping[str, str]) -> str:
             number(row["ceiling"]),
         ]
         entries.append(Entry(row["experiment"], row["track"], "", cells))
-    levels = ["chance", "informed floor", "ceiling"]
+    levels = ["chance", "floor", "ceiling"]
     header = ["track", "model", "cell", "parameters", "steps", "examples", "test accuracy", *levels]
     rows = grouped(entries, titles, len(header), "no run")
     caption = (
         "Size, budget and test accuracy of every model, with the half width of its Student-$t$ interval. Of a model "
-        "with a grid, the cell with the highest accuracy on validation is shown; of several, the one that writes least."
+        "with a grid, the cell with the highest accuracy on validation is shown; of several, the one that writes least. "
+        "Floor is the informed one."
     )
     return longtable("@{}lllrrrlrrr@{}", header, rows, caption, "tab:models")
 

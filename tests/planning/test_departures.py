@@ -219,3 +219,21 @@ def without_seeds(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_seeds(one) for key, one in value.items() if key != "seeds"}
     return value
+
+
+class TestSeedsOfTheExtendingPreset:
+    def test_its_seeds_stand_for_those_of_tracks_and_grids(self, tmp_path: Path) -> None:
+        content = presets.content()
+        track = content["experiments"]["tiny"]["tracks"]["repaired"]
+        track["seeds"] = [5, 6, 7]
+        next(iter(track["grids"].values()))["seeds"] = [8]
+        (tmp_path / "base.yaml").write_text(yaml.safe_dump(content))
+        (tmp_path / "own.yaml").write_text(yaml.safe_dump({"extends": "base.yaml", "seeds": [1, 2]}))
+        (tmp_path / "none.yaml").write_text(yaml.safe_dump({"extends": "base.yaml"}))
+        found = {name: {cell_seeds(read_params(tmp_path / name))} for name in ("own.yaml", "none.yaml")}
+        assert found["own.yaml"] == {frozenset({1, 2})}
+        assert found["none.yaml"] == {frozenset({5, 6, 7, 8})}
+
+
+def cell_seeds(params: Params) -> frozenset[int]:
+    return frozenset(spec.seed for cell in plan.cells(params) for spec in specs.resolve(params, cell))

@@ -74,6 +74,15 @@ def depart(content: dict[str, Any], own: dict[str, Any], file: Path) -> dict[str
     return changed
 
 
+def with_one_set_of_seeds(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a preset without the seeds that a track or a grid has of its own, so that its own seeds count everywhere."""
+    changed = copy.deepcopy(content)
+    for _, track in _tracks(changed):
+        for section in (track, *map(_mapping, _mapping(track.get("grids")).values())):
+            section.pop("seeds", None)
+    return changed
+
+
 def _keep_tracks(content: dict[str, Any], names: tuple[TrackName, ...]) -> None:
     experiments = _mapping(content.get("experiments"))
     for name, experiment in list(experiments.items()):

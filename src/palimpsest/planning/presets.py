@@ -16,7 +16,7 @@ from typing import Any
 from palimpsest import sources
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import checked, merge, read_yaml
-from palimpsest.planning.departures import Departures, depart
+from palimpsest.planning.departures import Departures, depart, with_one_set_of_seeds
 from palimpsest.planning.parameters import Params
 from palimpsest.sources.shared.checks import located
 
@@ -80,8 +80,9 @@ def file_of(path: Path | str, experiment: str) -> Path | str:
 def read_content(path: Path) -> dict[str, Any]:
     """Read a preset with the files of its sources; ``extends: other.yaml`` starts from another preset.
 
-    A preset that extends another may also have the keys of :class:`palimpsest.planning.departures.Departures`, which
-    change it everywhere at once; they are applied here.
+    The seeds of a preset that extends another stand for all seeds of what it extends, also those of tracks and grids.
+    It may also have the keys of :class:`palimpsest.planning.departures.Departures`, which change it everywhere at once;
+    they are applied here.
 
     Raises:
         ParameterError: a file is missing, no YAML, or extends a preset that extends another; two files give one
@@ -94,6 +95,8 @@ def read_content(path: Path) -> dict[str, Any]:
     inherited = _with_sources(base)
     if "extends" in inherited:
         raise ParameterError(f"{base}: extends: {inherited['extends']!r}; allowed: a preset that extends none")
+    if "seeds" in content:
+        inherited = with_one_set_of_seeds(inherited)
     own = {key: content.pop(key) for key in Departures.model_fields if key in content}
     return depart(merge(inherited, content), own, path)
 

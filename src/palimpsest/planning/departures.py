@@ -75,7 +75,7 @@ def depart(content: dict[str, Any], own: dict[str, Any], file: Path) -> dict[str
 
 
 def with_one_set_of_seeds(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a preset without the seeds that a track or a grid has of its own, so that its own seeds count everywhere."""
+    """Return a preset in which no track and no grid has seeds of its own, so that those of the preset count."""
     changed = copy.deepcopy(content)
     for _, track in _tracks(changed):
         for section in (track, *map(_mapping, _mapping(track.get("grids")).values())):

@@ -376,8 +376,8 @@ def models_table(models: pd.DataFrame, titles: Mapping[str, str]) -> str:
     rows = grouped(entries, titles, len(header), "no run")
     caption = (
         "Size, budget and test accuracy of every model, with the half width of its Student-$t$ interval. Of a model "
-        "with a grid, the cell with the highest accuracy on validation is shown; of several, the one that writes least. "
-        "Floor is the informed one."
+        "with a grid, the cell with the highest accuracy on validation is shown; of several, the one that writes "
+        "least. Floor is the informed one."
     )
     return longtable("@{}lllrrrlrrr@{}", header, rows, caption, "tab:models")
 

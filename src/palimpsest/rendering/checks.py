@@ -69,7 +69,9 @@ def search_table(table: pd.DataFrame) -> str:
         "repaired tracks, one seed, which no other table has, with the data and the steps of the default preset. "
         "A rate, and the task's main metric with it on the validation split; the bold one is chosen. The test split "
         f"was not used. In {sum(map(_at_an_end, cells.values()))} of {len(cells)} cells the smallest or the largest "
-        "rate is chosen, so that a wider search might find a better one."
+        "rate is chosen, so that a wider search might find a better one. Grids with further hyper-parameters are "
+        "searched at one point of them, and all their cells have the rate that is chosen there; the published tracks "
+        "keep the rates of their sources."
     )
     header = ["model", "cell", "optimiser", rf"\multicolumn{{{width}}}{{l}}{{rate: validation}}", "steps"]
     return longtable("@{}lll" + "l" * width + "r@{}", header, rows, caption, "tab:search")

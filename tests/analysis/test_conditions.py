@@ -165,6 +165,13 @@ class TestDegenerate:
     def test_most_seeds_count(self, tmp_path, flagged, verdict):
         assert decide(tmp_path, runs(flags="at_floor", flagged=flagged), HOLDS)["verdict"] == verdict
 
+    @pytest.mark.parametrize(("baseline", "verdict"), [("other", "fails"), ("third", "untested")])
+    def test_runs_at_the_floor_fail_where_another_model_has_learnt(self, tmp_path, baseline, verdict):
+        learnt = {"learnt": [{"groups": [baseline]}]}
+        planted = runs(ours=0.2, flags="at_floor")
+        assert decide(tmp_path, planted, BETTER, conditions=learnt)["verdict"] == verdict
+        assert decide(tmp_path, planted, BETTER)["verdict"] == "untested"
+
     def test_a_baseline_may_be_on_purpose(self, tmp_path):
         swapped = {**BETTER, "group": "other", "minus": {"group": "ours"}, "bound": {"at_most": 0}}
         assert decide(tmp_path, runs(flags="at_floor"), swapped)["verdict"] == "holds"

@@ -11,6 +11,7 @@ from palimpsest.analysis.frames import FLOOR_AT
 from palimpsest.analysis.measure import NOT_IN_PRESET, Cell, Measured, NoCellError, TrackRuns
 from palimpsest.foundation.errors import ParameterError
 
+LEARNT = "learnt"
 SLOTS = ("num_slots", "capacity")
 """What models call the number of their slots."""
 AT_A_BOUND = 0.02
@@ -19,9 +20,10 @@ DEGENERATE = {
     "writes_nothing": "writes nothing",
     "writes_everything": "writes everything",
     "memory_unused": "answers the same without its memory",
-    "at_floor": "is not above the informed floor",
 }
 """Flags of a run of which a claim cannot be decided, in words."""
+NOTHING_LEARNT = {"at_floor": "is not above the informed floor"}
+"""The same, unless another model is known to have learnt the task: then not to have learnt it is a result."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def check(claim: Claim, measured: Measured, track: TrackRuns) -> list[Checked]:
         found += [_learnt(one, track) for one in part.learnt]
         found += [_capacity(one, track) for one in part.capacity]
         found += [_size(one, measured, track) for one in part.sizes]
-    return found + list(_automatic(measured))
+    return found + list(_automatic(measured, task_is_learnt=any(one.name == LEARNT and one.met for one in found)))
 
 
 def _learnt(condition: Learnt, track: TrackRuns) -> Checked:
@@ -79,14 +81,14 @@ def _learnt(condition: Learnt, track: TrackRuns) -> Checked:
         needed = floor + condition.share * (ceiling - floor)
         if floor >= ceiling:
             words = "the informed floor is the ceiling"
-            return Checked("learnt", False, f"{condition.metric}: {words}, {floor:.3g}", words)
+            return Checked(LEARNT, False, f"{condition.metric}: {words}, {floor:.3g}", words)
         if mean > needed:
-            return Checked("learnt", True, f"{group} has learnt ({mean:.3g}, more than {needed:.3g})")
+            return Checked(LEARNT, True, f"{group} has learnt ({mean:.3g}, more than {needed:.3g})")
         below[group] = f"{group} {mean:.3g} of {needed:.3g}"
     if not below:
-        return Checked("learnt", False, f"no run of {' or '.join(condition.groups)}", "this preset has no run of it")
+        return Checked(LEARNT, False, f"no run of {' or '.join(condition.groups)}", "this preset has no run of it")
     words = f"{next(iter(below))} has not learnt" if len(below) == 1 else "no model has learnt"
-    return Checked("learnt", False, f"{words} ({condition.metric}: {', '.join(below.values())})", words)
+    return Checked(LEARNT, False, f"{words} ({condition.metric}: {', '.join(below.values())})", words)
 
 
 def _bounds(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[float, float]:
@@ -139,27 +141,27 @@ def _size(condition: Size, measured: Measured, track: TrackRuns) -> Checked:
     return Checked("sizes", condition.limits.met_by(value), words, words)
 
 
-def _automatic(measured: Measured) -> Iterator[Checked]:
+def _automatic(measured: Measured, *, task_is_learnt: bool) -> Iterator[Checked]:
     criterion = measured.criterion
-    yield _degenerate(measured)
+    yield _degenerate(measured, DEGENERATE if task_is_learnt else DEGENERATE | NOTHING_LEARNT)
     if criterion.kind in ("difference", "reduction"):
         yield _different(measured)
     if criterion.kind == "difference" and not criterion.absolute:
         yield from _room(measured)
 
 
-def _degenerate(measured: Measured) -> Checked:
+def _degenerate(measured: Measured, flags: Mapping[str, str]) -> Checked:
     """Check the cells that the test is about; a baseline may be degenerate on purpose."""
     along = measured.criterion.kind in ("spearman", "count")
     cells = measured.cells if along else measured.cells[:1]
-    reasons = [_reason(cell) for cell in cells]
+    reasons = [_reason(cell, flags) for cell in cells]
     if all(reasons):
         return Checked("not degenerate", False, reasons[0], reasons[0].split(" in ")[0])
     return Checked("not degenerate", True, f"{cells[0].model} is not degenerate")
 
 
-def _reason(cell: Cell) -> str:
-    for flag, words in DEGENERATE.items():
+def _reason(cell: Cell, flags: Mapping[str, str]) -> str:
+    for flag, words in flags.items():
         count = sum(flag in row["flags"].split(";") for row in cell.completed)
         if 2 * count > len(cell.completed):
             return f"{cell.model} {words} in {count} of {len(cell.rows)} seeds"

@@ -13,7 +13,7 @@ from palimpsest.analysis.tables import INDEX
 from palimpsest.foundation.errors import DataError, ToolError
 from palimpsest.foundation.files import read_json, write_json
 from palimpsest.planning.parameters import Params
-from palimpsest.rendering import bench, figures, numbers, paper, tables
+from palimpsest.rendering import bench, checks, figures, numbers, paper, tables
 from palimpsest.sources.shared.templates import REQUIRED
 from palimpsest.tasks import key_presence
 from tests.bench import made_up
@@ -555,6 +555,7 @@ def test_two_builds_in_two_places_give_the_same_bytes(tmp_path: Path, preset: Pa
         for experiment in preset.experiments:
             figures.write_figures(preset, root, experiment)
         bench.write_bench(made_up.write(tmp_path / "measured"), root)
+        checks.write_checks(tmp_path / "not run", root)
         pdf = paper.build(SOURCE, root)
         built.append([(root / f"paper/{file}").read_bytes() for file in ("paper.pdf", "paper.tex", "supplement.pdf")])
         assert sorted(path.name for path in pdf.parent.iterdir()) == [

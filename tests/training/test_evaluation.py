@@ -114,7 +114,7 @@ def test_evaluation_carries_the_memory_from_batch_to_batch_if_the_model_does(
     pack.model.eval()
     for start in (0, 16):
         rows = slice(start, start + 16)
-        extras = {name: value[rows].expand(2, -1) for name, value in splits.test.extras.items()}
+        extras = {name: value[rows].expand(2, *value[rows].shape) for name, value in splits.test.extras.items()}
         batch = Batch(splits.test.inputs[rows].expand(2, -1, -1), key + start, extras)
         output = pack.model(batch, pack.hyper, narrowed(state, batch.inputs.shape[1]))
         found = scores(output.logits, splits.test.targets[rows].expand(2, -1, -1), "class")

@@ -32,7 +32,7 @@ from palimpsest.analysis.tables import read_index
 from palimpsest.foundation.errors import DataError, ToolError
 from palimpsest.foundation.files import write_bytes, write_text
 from palimpsest.rendering.frames import CLAIMS, records
-from palimpsest.rendering.latex import escape
+from palimpsest.rendering.latex import breakable, escape
 from palimpsest.rendering.numbers import MACROS, NUMBERS, macros, nearest, read_numbers
 from palimpsest.sources import experiment_of, sections_of
 from palimpsest.sources.shared.manifest import Source
@@ -303,6 +303,7 @@ def _listed(items: Iterable[str]) -> Latex:
 _FILTERS: dict[str, Callable[[Any], Any]] = {
     "escape": lambda value: Latex(escape(value)),
     "latex": Latex,
+    "code": lambda value: Latex(breakable(value)),
     "heading": lambda phrase: phrase[:1].upper() + phrase[1:],
     "section_of": lambda source: Latex(rf"Section~\ref{{sec:{source.templates}}}"),
     "letter_of": lambda row: Latex(escape(f"({row['claim'].rpartition('-')[2]})")),

@@ -137,7 +137,7 @@ def write_many(file: Path) -> int:
         "write_threshold": [round(0.05 + 0.09 * step, 2) for step in range(CELLS_A_SIDE)],
     }
     experiment["tracks"] = {"published": {**track, "grids": {"sweep": sweep}}}
-    content |= {"seeds": list(range(SEEDS)), "experiments": {workload.MODEL: experiment}}
+    content |= {"seeds": list(range(SEEDS)), "experiments": {workload.MODEL: experiment}, "omit": []}
     write_text(file, yaml.safe_dump(content, sort_keys=False))
     return SEEDS * CELLS_A_SIDE**2
 

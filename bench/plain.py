@@ -31,7 +31,7 @@ class Settings:
     data_seed: int = 0
     sequence_length: int = 64
     num_digits: int = 10
-    num_train: int = 5000
+    num_train: int = 3200
     num_validation: int = 1000
     num_test: int = 1000
     width: int = 32

@@ -216,13 +216,6 @@ def test_as_published_rules_of_replacement_differ_once_a_memory_is_full() -> Non
     assert not torch.equal(first, second)
 
 
-def test_the_default_preset_leaves_room_in_every_memory_of_the_published_track() -> None:
-    track = read_whole(PROJECT / "params/default.yaml").experiments["nema_lc"].tracks["published"]
-    room = int(track.shared["utilisation_cap"] * track.shared["num_slots"])
-    for split in ("train", "validation", "test"):
-        assert -(-track.task.config[f"num_{split}"] // track.training.batch_size) <= room
-
-
 # --- budget -----------------------------------------------------------------------------------------------------------
 
 

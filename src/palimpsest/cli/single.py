@@ -19,7 +19,7 @@ from palimpsest.foundation.sections import checked, per_run_fields
 from palimpsest.measuring import job as measuring
 from palimpsest.planning import footprint, plan, specs
 from palimpsest.planning.parameters import Experiment, Grid, Params, Task, Track, Training
-from palimpsest.planning.presets import read_params
+from palimpsest.planning.presets import read_whole
 from palimpsest.planning.specs import RunSpec
 from palimpsest.runtime import machine
 from palimpsest.training import datasets, job, loop
@@ -67,7 +67,7 @@ def find_experiment(file: Path, model: str, experiment: str | None, task: str | 
     Raises:
         ParameterError: both experiment and task are given, or no experiment has the task.
     """
-    known = read_params(file).experiments
+    known = read_whole(file).experiments
     if experiment is not None and task is not None:
         raise ParameterError(f"command line: --experiment {experiment!r} and --task {task!r}; allowed: one of them")
     if experiment is not None:
@@ -94,7 +94,7 @@ def preset(file: Path, model: str, experiment: str, track: str, seed: int, chose
     Raises:
         ParameterError: no such experiment, track, model or parameter.
     """
-    params = read_params(file)
+    params = read_whole(file)
     for name, given, allowed in (
         ("experiment", experiment, sorted(params.experiments)),
         ("track", track, sorted(params.experiments[experiment].tracks) if experiment in params.experiments else []),

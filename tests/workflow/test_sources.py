@@ -29,7 +29,8 @@ def add_toy(project: Project) -> None:
 
 def test_a_source_of_new_files_is_built_to_the_pdf(project: Project) -> None:
     add_toy(project)
-    shared = read_yaml(HOME / "params/default.yaml") | {"preset": "smoke", "workdir": "build/toy", "seeds": [0, 1]}
+    shared = read_yaml(HOME / "params/default.yaml")
+    shared |= {"preset": "smoke", "workdir": "build/toy", "seeds": [0, 1], "omit": []}
     own = read_yaml(TOY / "params/default/toy.yaml")
     project.write("params/only_toy.yaml", {**shared, **own, "trace_examples": 4})
     project.snakemake("--configfile", "params/only_toy.yaml")

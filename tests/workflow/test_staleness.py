@@ -76,7 +76,7 @@ def test_a_value_more_in_a_grid_leaves_what_is_there_alone(project: Project) -> 
 
 
 def test_a_run_that_is_lost_is_trained_again_alone(project: Project) -> None:
-    cell = "results/nema_lite/track=repaired/model=nema_lite/mem_lambda=0.1/write_threshold=0.5"
+    cell = "results/nema_lite/track=repaired/model=nema_lite/mem_lambda=0.01/write_threshold=0.5"
     before = project.products()
     lost = f"{cell}/seed=1/model.safetensors"
     (project.path / lost).unlink()
@@ -154,7 +154,7 @@ def test_another_text_of_an_error_neither_trains_nor_measures(project: Project) 
 @pytest.mark.parametrize(
     ("file", "old", "new", "rules"),
     [
-        ("requirements.lock", "torch==2.13.0", "torch==2.13.1", EVERYTHING | {"bench"}),
+        ("requirements.lock", "torch==2.13.0", "torch==2.13.1", EVERYTHING | {"bench", "checks"}),
         ("params/default.yaml", "trace_examples: 16", "trace_examples: 17", AFTER_TRAINING),
         ("params/default.yaml", "confidence: 0.95", "confidence: 0.9", AFTER_MEASURING),
         ("params/published/nema_lite.yaml", "\n", "\n# a remark\n", MACROS),

@@ -27,7 +27,7 @@ SORTED_BY = ["track", "model", *AXES, "seed"]
 def cell(
     model: str,
     metrics: Mapping[str, Sequence[float]],
-    point: Mapping[str, float] | None = None,
+    point: Mapping[str, float | str] | None = None,
     track: str = "repaired",
     ceiling: float = 1.0,
     floor: float = 0.1,

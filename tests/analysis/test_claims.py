@@ -950,7 +950,7 @@ def library(track: str, collapsed: bool) -> list[dict[str, Any]]:
     known |= {"test_slots_written": written, "test_read_focus": 0.7}
     spread = {name: [value + step for step in noise] for name, value in known.items()}
     if track == "published":
-        cells = [cell("ntm", spread, point, track) for point in ({}, {"softmax_over": "slots"})]  # type: ignore[dict-item]
+        cells = [cell("ntm", spread, point, track) for point in ({}, {"softmax_over": "slots"})]
         return [{**row, "experiment": "copy"} for rows in cells for row in rows]
     models = {
         "copy": ("ntm", "dnc"),
@@ -967,7 +967,7 @@ def library(track: str, collapsed: bool) -> list[dict[str, Any]]:
     return found + [
         {**row, "experiment": "mqar"}
         for memory in ("dynamic", "least_recently_used")
-        for row in cell("memory_rnn", spread, {"memory": memory})  # type: ignore[dict-item]
+        for row in cell("memory_rnn", spread, {"memory": memory})
     ]
 
 

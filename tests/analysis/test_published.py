@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from palimpsest.analysis import published, statistics
+from palimpsest.analysis import published
+from palimpsest.analysis.summary import summarise
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.planning.presets import read_params, read_parts
 from tests.analysis import made_up
@@ -27,9 +28,7 @@ def ours(track: str, mem_lambda: float) -> list[dict[str, Any]]:
 @pytest.fixture
 def comparison() -> dict[tuple[float, float], dict[str, float]]:
     runs = made_up.table(ours("published", 0), ours("published", 0.1), ours("repaired", 0.1), ours("repaired", 0.3))
-    frame = published.compare(
-        statistics.summarise(runs, made_up.AXES, 0.95), published.read_published(FILE), "nema_lite"
-    )
+    frame = published.compare(summarise(runs, made_up.AXES, 0.95), published.read_published(FILE), "nema_lite")
     return {(row["mem_lambda"], row["write_threshold"]): row for row in frame.to_dict("records")}
 
 
@@ -79,9 +78,7 @@ def test_a_cell_that_a_track_lacks_is_empty(comparison):
 
 def test_columns_do_not_depend_on_which_tracks_there_are(comparison):
     runs = made_up.table(ours("published", 0))
-    frame = published.compare(
-        statistics.summarise(runs, made_up.AXES, 0.95), published.read_published(FILE), "nema_lite"
-    )
+    frame = published.compare(summarise(runs, made_up.AXES, 0.95), published.read_published(FILE), "nema_lite")
     assert list(frame.columns) == list(comparison[0, 0.5])
 
 
@@ -118,7 +115,7 @@ def test_rows_are_of_one_kind(tmp_path: Path, damage: str):
 
 
 def test_what_is_not_there_is_named():
-    summary = statistics.summarise(made_up.table(ours("published", 0)), made_up.AXES, 0.95)
+    summary = summarise(made_up.table(ours("published", 0)), made_up.AXES, 0.95)
     numbers = published.read_published(FILE)
     with pytest.raises(ParameterError, match="'other': missing; allowed: nema_lite"):
         published.compare(summary, numbers, "other")
@@ -148,7 +145,7 @@ def on_documents(experiment: str, *models: str, seeds: int = 3) -> list[dict[str
 
 
 def summary_of(*cells: list[dict[str, Any]]):
-    return statistics.summarise(made_up.table(*cells), made_up.AXES, 0.95)
+    return summarise(made_up.table(*cells), made_up.AXES, 0.95)
 
 
 def test_accuracies_on_the_real_documents_are_those_of_the_sources():

@@ -178,10 +178,12 @@ class TestRates:
         row = self.rates([0.99, 1.0, 0.9899, 0.5])
         assert (row["n"], row["runs"], row["succeeded"], row["success_rate"]) == (4, 4, 2, 0.5)
 
-    def test_means_have_the_interval_of_a_t_test(self):
+    def test_means_have_clopper_and_pearsons_interval_of_as_many_trials(self):
         row = self.rates([0.9, 0.8, 0.7])
-        expected = stats.ttest_1samp([0.9, 0.8, 0.7], 0).confidence_interval(0.95)
-        assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((expected.low, expected.high))
+        trials = 0.8 * 0.2 / (0.1**2 / 3) * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 2)) ** 2
+        low = stats.beta.ppf(0.025, 0.8 * trials, 0.2 * trials + 1)
+        high = stats.beta.ppf(0.975, 0.8 * trials + 1, 0.2 * trials)
+        assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((low, high))
 
     def test_a_diverged_run_has_not_succeeded(self):
         row = self.rates([1.0, 1.0], diverged=2)

@@ -10,7 +10,7 @@ import pytest
 
 from palimpsest.analysis import runs, tables
 from palimpsest.analysis.frames import axes_of, metrics_of
-from palimpsest.analysis.statistics import summarise, summarised_metrics
+from palimpsest.analysis.summary import summarise, summarised_metrics
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.planning.parameters import Params
 from tests.analysis import made_up

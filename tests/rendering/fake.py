@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest.analysis import sequences, statistics
+from palimpsest.analysis import sequences
 from palimpsest.analysis import tables as stored
 from palimpsest.analysis.dynamics import LIFECYCLE as LIFECYCLE_TABLE
 from palimpsest.analysis.dynamics import WITHIN_SEQUENCE
 from palimpsest.analysis.frames import axes_of, metrics_of, tidy
 from palimpsest.analysis.runs import RUNS, run_frame
+from palimpsest.analysis.summary import summarise
 from palimpsest.foundation.files import write_json, write_text
 from palimpsest.planning import plan
 from palimpsest.planning.parameters import Params
@@ -420,7 +421,7 @@ def of_experiment(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """The cells of a table of runs."""
-    return statistics.summarise(table, axes_of(table), 0.95)
+    return summarise(table, axes_of(table), 0.95)
 
 
 def learning_curves(table: pd.DataFrame) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def test_every_number_is_shown(value: float) -> None:
 
 
 def test_an_interval_is_half_its_width_beside_the_mean() -> None:
-    assert latex.interval(0.5, 0.4, 0.6) == r"$0.500$\,$\pm$\,$0.100$"
+    assert latex.interval(0.5, 0.38, 0.61) == r"$0.500$\,{\tiny[0.38, 0.61]}"
     assert latex.interval(0.5, math.nan, math.nan) == "$0.500$"
     assert latex.interval(math.nan, math.nan, math.nan) == "--"
 

@@ -27,7 +27,8 @@ from palimpsest.analysis.frames import (
     records,
 )
 from palimpsest.analysis.runs import axes, collect, key_of, read_final, run_frame
-from palimpsest.analysis.statistics import mean_interval, proportion_interval
+from palimpsest.analysis.statistics import proportion_interval
+from palimpsest.analysis.summary import metric_interval
 from palimpsest.analysis.traces import Array, Trace, read_trace, traces
 from palimpsest.foundation.errors import DataError
 from palimpsest.planning.parameters import Params
@@ -176,7 +177,7 @@ def rates(by_run: DataFrame, confidence: float) -> DataFrame:
         row = dict(zip(keys, point, strict=True))
         row |= {"n": len(completed), "diverged": len(runs) - len(completed), "runs": len(runs), "succeeded": reached}
         for metric in SCORES[:2]:
-            interval = mean_interval([_number(run[metric]) for run in completed], confidence)
+            interval = metric_interval(metric, [_number(run[metric]) for run in completed], confidence)
             row |= {f"{metric}_{part}": getattr(interval, part) for part in ("mean", "low", "high")}
         share = proportion_interval(reached, len(runs), confidence)
         rows.append({**row, "success_rate": share.mean, "success_low": share.low, "success_high": share.high})

@@ -1,20 +1,15 @@
-"""Statistics over a few seeds: Student-t and exact intervals, and Holm's correction; pure functions."""
+"""Statistics over a few seeds: exact intervals of shares, rank correlation and Holm's correction; pure functions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy
-from numpy.typing import ArrayLike, NDArray
-from pandas import DataFrame
+from numpy.typing import ArrayLike
 
-from palimpsest.analysis.frames import framed, metrics_of, records
-
-STATISTICS = ("mean", "sd", "low", "high", "iqm")
-"""What is computed of a metric over the completed runs of a cell."""
 LEAST_FOR_IQM = 8
 """Values from which on an interquartile mean is taken."""
 DIGITS = 12
@@ -36,37 +31,6 @@ class PValues(NamedTuple):
 
     beyond: float
     opposite: float
-
-
-def mean_interval(values: ArrayLike, confidence: float) -> Interval:
-    """Mean, standard deviation and Student-t interval.
-
-    x̄ ± t_{(1+c)/2, n−1} · s / √n
-
-    Equal values give a point. One value gives no interval: sd, low and high are NaN. A NaN among the values makes all
-    but n NaN, so that nobody takes the rest for the whole.
-
-    Args:
-        values: one a seed.
-        confidence: c, in (0, 1).
-    """
-    sample = np.asarray(values, dtype=np.float64).reshape(-1)
-    n = len(sample)
-    if n == 0 or not np.isfinite(sample).all():
-        return Interval(n, math.nan, math.nan, math.nan, math.nan)
-    if n == 1:
-        return Interval(1, float(sample[0]), math.nan, math.nan, math.nan)
-    if _alike(sample):
-        point = float(np.sort(sample)[0]) + 0.0  # zero has no sign
-        return Interval(n, point, 0.0, point, point)
-    mean, sd = math.fsum(sample) / n, float(np.sort(sample).std(ddof=1))
-    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / math.sqrt(n)
-    return Interval(n, mean, sd, mean - reach, mean + reach)
-
-
-def _alike(sample: NDArray[np.float64]) -> bool:
-    """Whether all values are the same number, rounding errors aside."""
-    return bool((np.round(sample - sample[0], DIGITS) == 0).all())
 
 
 def proportion_interval(successes: int, n: int, confidence: float) -> Interval:
@@ -131,41 +95,3 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
     if (pair == pair[:, :1]).all(1).any():
         return 0.0
     return float(np.corrcoef(scipy.stats.rankdata(pair[0]), scipy.stats.rankdata(pair[1]))[0, 1])
-
-
-def summarise(runs: DataFrame, axes: list[str], confidence: float) -> DataFrame:
-    """Every cell's final metrics over its completed runs.
-
-    ``n`` counts the completed runs, over which the means go, and ``diverged`` the others. A metric that is not finite
-    in a completed run has no mean.
-
-    Args:
-        runs: as ``collect`` or ``read_runs`` give it.
-        axes: its axes.
-        confidence: level of the intervals.
-    """
-    metrics = metrics_of(runs)
-    keys = ["experiment", "track", "model", *axes]
-    cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in sorted(records(runs), key=lambda run: run["seed"]):
-        cells.setdefault(tuple(run[key] for key in keys), []).append(run)
-    rows = []
-    for cell in sorted(cells, key=lambda cell: [(value is not None, value) for value in cell]):
-        completed = [run for run in cells[cell] if run["status"] == "completed"]
-        row = dict(zip(keys, cell, strict=True)) | {"n": len(completed), "diverged": len(cells[cell]) - len(completed)}
-        for metric in metrics:
-            values = np.array([run[metric] for run in completed], dtype=np.float64)
-            row |= {f"{metric}_{name}": value for name, value in _spread(values, confidence).items()}
-        rows.append(row)
-    return framed(rows, axes, ["n", "diverged"], [f"{metric}_{name}" for metric in metrics for name in STATISTICS])
-
-
-def summarised_metrics(summary: DataFrame) -> list[str]:
-    """The metrics of a table of cells, in order: what its columns behind ``diverged`` are statistics of."""
-    names = list(summary.columns)
-    return [name.removesuffix("_mean") for name in names[names.index("diverged") + 1 :] if name.endswith("_mean")]
-
-
-def _spread(values: NDArray[np.float64], confidence: float) -> dict[str, float]:
-    interval = mean_interval(values, confidence)._asdict()
-    return {name: interval[name] for name in ("mean", "sd", "low", "high")} | {"iqm": interquartile_mean(values)}

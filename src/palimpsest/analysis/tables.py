@@ -28,7 +28,7 @@ from palimpsest.analysis.frames import (
     read_frame,
     records,
 )
-from palimpsest.analysis.statistics import STATISTICS, summarise, summarised_metrics
+from palimpsest.analysis.summary import STATISTICS, summarise, summarised_metrics
 from palimpsest.foundation.errors import DataError
 from palimpsest.foundation.files import write_bytes, write_text
 from palimpsest.foundation.sections import format_value

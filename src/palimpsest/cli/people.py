@@ -113,11 +113,11 @@ def sweep(
 @app.command(rich_help_panel=PANEL)
 def summarise(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) -> None:
     """Print the final-epoch means of every cell, over the runs that the grid asks for."""
-    from palimpsest.analysis import runs, statistics
+    from palimpsest.analysis import runs, summary
     from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
-    summary = statistics.summarise(runs.collect(preset, root), runs.axes(preset), preset.confidence)
+    cells = summary.summarise(runs.collect(preset, root), runs.axes(preset), preset.confidence)
     shown = {
         "write ratio": "test_write_ratio_mean",
         "memory on": "test_accuracy_on_mean",
@@ -125,7 +125,7 @@ def summarise(params: ParamsOption = DEFAULT_PARAMS, root: RootOption = HERE) ->
         "shuffled": "test_accuracy_shuffled_mean",
     }
     table = Table("track", "model", "cell", "n", *shown, title="test split, final epoch: mean over seeds")
-    for row in summary.to_dict("records"):
+    for row in cells.to_dict("records"):
         cell = " ".join(f"{axis}={_short(row[axis])}" for axis in runs.axes(preset) if _short(row[axis]))
         texts = [_short(row[name]) for name in ("n", *shown.values())]
         table.add_row(row["track"], row["model"], cell, *texts)

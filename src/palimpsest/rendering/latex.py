@@ -101,12 +101,16 @@ def number(value: float | int | None, decimals: int = 3) -> str:
     return f"${value:.{decimals}f}$"
 
 
-def interval(mean: float | None, low: float | None, high: float | None, decimals: int = 3) -> str:
-    """A mean with half the width of its symmetric interval; the mean alone where there is no interval."""
-    shown = number(mean, decimals)
+def interval(mean: float | None, low: float | None, high: float | None) -> str:
+    r"""A mean with the ends of its interval, small; the mean alone where there is no interval.
+
+    >>> interval(0.5, 0.412, 0.65), interval(0.5, None, None)
+    ('$0.500$\\,{\\tiny[0.41, 0.65]}', '$0.500$')
+    """
+    shown = number(mean)
     if mean is None or math.isnan(mean) or low is None or high is None or math.isnan(low) or math.isnan(high):
         return shown
-    return rf"{shown}\,$\pm$\,{number((high - low) / 2, decimals)}"
+    return rf"{shown}\,{{\tiny[{low:.2f}, {high:.2f}]}}"
 
 
 def bounds(low: float | None, high: float | None, decimals: int = 3) -> str:

@@ -94,8 +94,8 @@ def lifecycle_table(lifecycle: pd.DataFrame, titles: Mapping[str, str]) -> str:
         ["track", "model", "accuracy", "read zeroed", "swapped", *_LEVELS],
         grouped(_entries(lifecycle, [a + b for a, b in zip(reached, levels, strict=True)]), titles, 9, _EMPTY),
         "The performance table that the source leaves as the letter X: test accuracy with the memory as trained, with "
-        "its read zeroed and with the memories swapped between examples; mean over seeds and half width of the "
-        "interval. Floor is the informed one.",
+        "its read zeroed and with the memories swapped between examples; mean over seeds, in brackets its interval. "
+        "Floor is the informed one.",
         "tab:lifecycle",
     )
     second = longtable(
@@ -104,7 +104,7 @@ def lifecycle_table(lifecycle: pd.DataFrame, titles: Mapping[str, str]) -> str:
         grouped(_entries(operated, done), titles, 8, _EMPTY),
         "What the memories of Table~\\ref{tab:lifecycle} do on the test split: share of slots in use, mean age in "
         "memory steps of what is kept, share of memory steps that write, updates and forgettings a slot and memory "
-        "step, and operations a memory step; mean over seeds and half width of the interval.",
+        "step, and operations a memory step; mean over seeds, in brackets its interval.",
         "tab:lifecycle_rates",
     )
     return first + "\n" + second
@@ -163,7 +163,7 @@ def ablations_table(summary: pd.DataFrame, evidence: Sequence[Mapping[str, Any]]
         "own rate lowered by",
     ]
     caption = (
-        "Ablations of the lifecycle losses, test split: mean over seeds with the half width of its interval. The last "
+        "Ablations of the lifecycle losses, test split: mean over seeds with its interval in brackets. The last "
         "column is by how much the loss that the row lacks lowers its own rate, as a share of the rate without it, "
         "with its interval and the claim whose evidence it is."
     )

@@ -17,7 +17,7 @@ from palimpsest.analysis.frames import axes_of
 from palimpsest.analysis.published import read_published
 from palimpsest.analysis.runs import run_directory
 from palimpsest.analysis.sequences import is_score_of_a_size, read_rates
-from palimpsest.analysis.statistics import summarised_metrics
+from palimpsest.analysis.summary import summarised_metrics
 from palimpsest.analysis.tables import INDEX, read_index, read_runs, read_summary, runs_file, summary_file
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import digest, read_json, sha256, write_text

@@ -14,7 +14,7 @@ from palimpsest.sources.shared.tables import Scores
 
 
 def score_table(table: Scores, summary: pd.DataFrame, experiments: Sequence[str], titles: Mapping[str, str]) -> str:
-    """A row a track, model and variant, a column a metric with the half width of its interval.
+    """A row a track, model and variant, a column a metric with its interval.
 
     Args:
         table: the description.

@@ -44,7 +44,7 @@ def generalisation_table(table: pd.DataFrame, titles: Mapping[str, str], confide
     level = escape(format(confidence, ".0%"))
     caption = (
         "Test scores by the size of sequences: share of the answer that is right, the informed floor of this share, "
-        "and share of sequences without an error, with half widths of Student-$t$ intervals at "
+        "and share of sequences without an error, in brackets their intervals at "
         f"{level}; seeds of which at least "
         f"{number(SUCCESS, 2)} is right, and the exact binomial interval of their share. "
         f"Sizes with a star were not trained. {_sizes(table)}"

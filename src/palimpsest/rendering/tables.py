@@ -229,7 +229,7 @@ def summary_table(runs: pd.DataFrame, summary: pd.DataFrame, params: Params) -> 
         entries.append(Entry(row["experiment"], row["track"], row["model"], cells))
     header = ["track", "model", "cell", "$n$", *(escape(title) for _, title in _SUMMARISED)]
     caption = (
-        "Final epoch, test split: mean over seeds with the half width of its Student-$t$ interval at "
+        "Final epoch, test split: mean over seeds with its interval, in brackets, at "
         f"{escape(format(params.confidence, '.0%'))}. $n$ counts completed runs, after a plus sign those that diverged."
         f" {_legend()}"
     )
@@ -375,7 +375,7 @@ def models_table(models: pd.DataFrame, titles: Mapping[str, str]) -> str:
     header = ["track", "model", "cell", "parameters", "steps", "examples", "test accuracy", *levels]
     rows = grouped(entries, titles, len(header), "no run")
     caption = (
-        "Size, budget and test accuracy of every model, with the half width of its Student-$t$ interval. Of a model "
+        "Size, budget and test accuracy of every model, with its interval in brackets. Of a model "
         "with a grid, the cell with the highest accuracy on validation is shown; of several, the one that writes "
         "least. Floor is the informed one."
     )

@@ -66,7 +66,7 @@ def write_experiment(params: Params, root: Path, experiment: str) -> tuple[DataF
 
     Returns:
         The runs as :func:`palimpsest.analysis.runs.collect` and the cells as
-        :func:`palimpsest.analysis.statistics.summarise` return them.
+        :func:`palimpsest.analysis.summary.summarise` return them.
 
     Raises:
         DataError: a run is missing or corrupt.
@@ -141,7 +141,7 @@ def long_summary(summary: DataFrame) -> DataFrame:
     A cell without any metric (no run was completed) has one row whose ``metric`` is empty.
 
     Args:
-        summary: one row a cell, as :func:`palimpsest.analysis.statistics.summarise` returns it.
+        summary: one row a cell, as :func:`palimpsest.analysis.summary.summarise` returns it.
     """
     axes, metrics, rows = axes_of(summary), summarised_metrics(summary), []
     for cell in records(summary):

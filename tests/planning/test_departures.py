@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from palimpsest.analysis.claim_file import read_claims
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import merge
 from palimpsest.planning import plan, specs
@@ -200,7 +201,7 @@ class TestThePresetsOfTheChecks:
     def test_fresh_seeds_are_as_many_as_before_and_none_of_them(self) -> None:
         fresh = read_params(presets.PROJECT / "params/fresh.yaml")
         specs.check(fresh)
-        before = {cell.base: cell.seeds for cell in plan.cells(self.default)}
+        before = {cell.base: cell.seeds for cell in plan.cells(self.default) if cell.experiment not in fresh.omit}
         after = {cell.base: cell.seeds for cell in plan.cells(fresh)}
         assert {base: len(seeds) for base, seeds in after.items()} == {
             base: len(seeds) for base, seeds in before.items()
@@ -208,10 +209,19 @@ class TestThePresetsOfTheChecks:
         used = {seed for seeds in before.values() for seed in seeds}
         assert used.isdisjoint(seed for seeds in after.values() for seed in seeds)
 
-    def test_fresh_seeds_are_all_that_differs_from_the_default_preset(self) -> None:
+    def test_fresh_seeds_are_all_that_differs_where_a_claim_is_decided(self) -> None:
         fresh = read_params(presets.PROJECT / "params/fresh.yaml")
         before, after = (without_seeds(one.model_dump(mode="json")) for one in (self.default, fresh))
-        assert after == {**before, "preset": "fresh", "workdir": "build/fresh"}
+        left = {name: one for name, one in before["experiments"].items() if name not in fresh.omit}
+        own = {"preset": "fresh", "workdir": "build/fresh", "omit": after["omit"], "experiments": left}
+        assert after == {**before, **own}
+
+    def test_fresh_seeds_leave_out_no_experiment_about_which_a_claim_is_decided(self) -> None:
+        omitted = set(read_params(presets.PROJECT / "params/fresh.yaml").omit)
+        for file in sorted((presets.PROJECT / "params/claims").glob("*.yaml")):
+            for name, claim in read_claims(file).claims.items():
+                decided = {claim.experiment, *(test.experiment for test in claim.tests)}
+                assert decided.isdisjoint(omitted), name
 
 
 def without_seeds(value: Any) -> Any:

@@ -34,7 +34,16 @@ class TestMetricInterval:
             assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-9)
 
     @given(st.lists(SHARES, min_size=2, max_size=20), st.sampled_from([0.8, 0.95, 0.99]))
-    @pytest.mark.parametrize("metric", ["test_accuracy_at_100", "sequence_accuracy", "test_write_ratio"])
+    @pytest.mark.parametrize(
+        "metric",
+        [
+            "test_accuracy_at_100",
+            "sequence_accuracy",
+            "test_write_ratio",
+            "validation_read_focus",
+            "test_slots_written",
+        ],
+    )
     def test_of_a_share_stays_between_0_and_1(self, metric, values, confidence):
         interval = summary.metric_interval(metric, values, confidence)
         if interval.sd > 1e-6:

@@ -41,6 +41,7 @@ def fingerprint(*modules: str) -> str:
         ("SIZE = 3", "SIZE = 3  # slots"),
         ("SIZE = 3", "\n\nSIZE   =   3"),
         ("SIZE = 3", "SIZE = (3)"),
+        ("SIZE = 3", 'SIZE = 3\nRANGES = {"share": (0, 1)}'),
         ('"""Of something."""', '"""Of something else."""'),
     ],
 )

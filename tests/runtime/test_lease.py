@@ -26,9 +26,10 @@ from tests.training import presets
 UUIDS = tuple(f"GPU-0000000{digit}-aaaa-bbbb-cccc-123456789abc" for digit in range(3))
 
 PREAMBLE = """
-import os, subprocess, sys
+import os, signal, subprocess, sys
 from pathlib import Path
 from palimpsest.runtime.lease import devices, lease, lease_folder
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits that it is ignored
 assert "torch" not in sys.modules
 def emit(*words):
     print(*words, flush=True)

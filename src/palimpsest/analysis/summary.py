@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,39 +11,31 @@ from pandas import DataFrame
 from palimpsest.analysis import estimates
 from palimpsest.analysis.estimates import Sample
 from palimpsest.analysis.frames import framed, metrics_of, records
+from palimpsest.analysis.ranges import range_of
 from palimpsest.analysis.statistics import Interval, interquartile_mean
 
 STATISTICS = ("mean", "sd", "low", "high", "iqm")
 """What is computed of a metric over the completed runs of a cell."""
 
-_SPLIT = r"((train|validation|test)_)?"
-_SHARE = re.compile(
-    _SPLIT + r"((sequence_)?accuracy|write_gate|write_ratio|update_rate|forget_rate|utilisation(?!_slope)"
-    r"|answer_written|answer_kept|over_budget)"
-)
-"""How the name of a metric begins that is a share of something: it lies in [0, 1]."""
-_NOT_NEGATIVE = re.compile(_SPLIT + r"(loss|operations|slots|age_steps|read_focus)")
-"""The same for what is 0 at least and has no upper bound of its own."""
-
 
 def metric_interval(metric: str, values: Iterable[float], confidence: float) -> Interval:
     """Mean, standard deviation and interval of a metric over seeds.
 
-    Shares have Korn and Graubard's interval, which stays in [0, 1]; all else has Student's, cut at 0 where nothing
-    lies below (:mod:`palimpsest.analysis.estimates`). Equal values have no interval, for they do not say how well they
-    are known; neither has one value. A NaN among the values makes all but n NaN, so that nobody takes the rest for the
-    whole.
+    Shares have Korn and Graubard's interval, which stays in [0, 1]; all else has Student's, cut where the metric's
+    range ends (:mod:`palimpsest.analysis.estimates`, :mod:`palimpsest.analysis.ranges`). Equal values have no interval,
+    for they do not say how well they are known; neither has one value. A NaN among the values makes all but n NaN, so
+    that nobody takes the rest for the whole.
 
     Args:
         metric: its name, as ``test_accuracy_on``.
         values: one a seed.
         confidence: level of the interval, in (0, 1).
     """
-    sample = tuple(map(float, values))
-    if _SHARE.match(metric) and all(0 <= value <= 1 for value in sample):
-        return estimates.interval(Sample(sample, "share", low=0.0, high=1.0), confidence)
-    low = 0.0 if _NOT_NEGATIVE.match(metric) and all(value >= 0 for value in sample) else -math.inf
-    return estimates.interval(Sample(sample, "plain", low=low), confidence)
+    sample, ends = tuple(map(float, values)), range_of(metric)
+    if not all(ends.low <= value <= ends.high for value in sample):  # a NaN, or a metric that only sounds alike
+        return estimates.interval(Sample(sample, "plain"), confidence)
+    kind = "share" if ends == (0, 1) else "plain"
+    return estimates.interval(Sample(sample, kind, low=ends.low, high=ends.high), confidence)
 
 
 def summarise(runs: DataFrame, axes: list[str], confidence: float) -> DataFrame:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from palimpsest.memory import logged
 
+RANGES = {"write_gate": (0, 1), "write_ratio": (0, 1)}
+
 
 class EpisodicRecord(NamedTuple):
     """What was written and read."""

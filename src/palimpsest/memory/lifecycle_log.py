@@ -17,6 +17,17 @@ from palimpsest.memory.lifecycle import FORGOTTEN, REPLACED, UPDATED, LifecycleS
 PerStep = Float[Tensor, "runs batch time"]
 DRIFTS = {"utilisation": "utilisation_slope_training", "age_steps": "age_slope_training"}
 """Of a memory that outlives the batch: logged means whose slope over an epoch is reported, and the slope's name."""
+RANGES = {
+    "write_gate": (0, 1),
+    "write_ratio": (0, 1),
+    "utilisation": (0, 1),
+    "utilisation_slope": (None, None),
+    "age_steps": (0, None),
+    "over_budget": (0, 1),
+    "update_rate": (0, 1),
+    "forget_rate": (0, 1),
+    "operations_per_step": (0, None),
+}
 
 
 class LifecycleRecord(NamedTuple):

@@ -12,6 +12,7 @@ Log = dict[str, Float[Tensor, " runs"]]
 """Means over the examples of a batch, by name, float64."""
 SHORTEST_FOR_SLOPE = 8
 """Memory steps from which on the slope over the second half of a sequence is logged."""
+RANGES = {"answer_written": (0, 1), "answer_kept": (0, 1)}
 
 
 def mean(values: Shaped[Tensor, "runs batch time"]) -> Float[Tensor, " runs"]:

@@ -12,6 +12,8 @@ from palimpsest.memory.observable import observable
 from palimpsest.memory.stepwise import StepwiseRecord
 from palimpsest.memory.trace import MemoryTrace
 
+RANGES = {"slots_written": (0, 1), "read_focus": (0, 1)}
+
 
 class Look(NamedTuple):
     """What can be seen of a memory after a step; ``None`` for what it does not have."""

@@ -31,6 +31,8 @@ EXEMPT = {
 
 They are not followed either: what they import counts only where somebody else imports it.
 """
+RANGES = "RANGES"
+"""Constant in which a module says what its metrics can be; analyses alone read it, so that it does not count."""
 EXEMPT_FROM_TRAINING = EXEMPT | {"memory.trace": "makes traces of records for measurements; training asks for none"}
 
 
@@ -152,12 +154,12 @@ def _imports(path: Path) -> list[str]:
 
 @functools.cache
 def _meaning(path: Path) -> str:
-    """The syntax tree as text, without docstrings and bare strings behind attributes; alike in every Python."""
+    """The syntax tree as text, without docstrings, strings behind attributes, and ranges; alike in every Python."""
     tree = _tree(path)  # what is taken out of it imports nothing
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [item for item in body if not _is_bare_string(item)]  # type: ignore[attr-defined]
+            node.body = [item for item in body if not _is_bare_string(item) and not _declares_ranges(item)]  # type: ignore[attr-defined]
     return repr(_plain(tree))
 
 
@@ -173,3 +175,7 @@ def _plain(node: object) -> object:
 
 def _is_bare_string(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _declares_ranges(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [RANGES]

@@ -109,8 +109,8 @@ SOURCE = Source(
             },
             "use_memory": {"true": "with memory", "false": "without memory"},
             "memory": {
-                "persistent": "memory kept",
-                "episodic": "memory emptied for each sequence",
+                "persistent": "persistent memory",
+                "episodic": "episodic memory",
                 "lifecycle": "lifecycle memory",
             },
         },

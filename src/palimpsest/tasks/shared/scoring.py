@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from palimpsest.tasks import Scores
 
+RANGES = {"loss": (0, None), "accuracy": (0, 1), "sequence_accuracy": (0, 1)}
+
 
 def over_asked_steps(
     cost: Float[Tensor, "runs batch steps"],

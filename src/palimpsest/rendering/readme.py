@@ -23,6 +23,7 @@ from pandas import DataFrame
 
 from palimpsest.analysis.claim_file import read_claims
 from palimpsest.analysis.claims import WORDS, read_verdicts
+from palimpsest.analysis.flips import FLIPS, count, read_flips
 from palimpsest.analysis.frames import records
 from palimpsest.analysis.tables import read_runs, runs_file
 from palimpsest.foundation.errors import DataError
@@ -50,7 +51,7 @@ def render(readme: Path, claims: Path, root: Path) -> str:
         ]
         reason = by_track.get("repaired", {"reason": ""})["reason"]
         lines.append(f"| {claim}: {statements[claim].statement} | {words[0]} | {words[1]} | {reason} |")
-    lines += ["", _counted(verdicts)]
+    lines += ["", *textwrap.wrap(_counted(verdicts) + _flipped(root / FLIPS), WIDTH)]
     before, rest = text.split(BEGIN)
     return _with_sentences(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1], readme, root)
 
@@ -63,6 +64,17 @@ def _counted(verdicts: DataFrame) -> str:
         f"Of {len(verdicts)}: {counts['holds']} hold, {counts['fails']} fail, "
         f"{counts['undecided']} undecided (too few seeds), {counts['untested']} untested (a condition is not met), "
         f"{counts['by construction']} by construction (a property test)."
+    )
+
+
+def _flipped(file: Path) -> str:
+    """Return how many verdicts other seeds flip; nothing where ``make fresh`` was not run."""
+    if not file.is_file():
+        return ""
+    counts = count(read_flips(file))
+    return (
+        f" With other seeds and the same data (`make fresh`), {counts.flips} of the {counts.verdicts} that can change do, "
+        f"{counts.opposite} of them from holds to fails or back."
     )
 
 

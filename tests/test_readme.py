@@ -45,6 +45,16 @@ def test_every_verdict_of_the_table_stands_in_the_readme() -> None:
         assert line.split("|")[{"published": 2, "repaired": 3}[track]].strip() == f"**{verdict}**"
 
 
+def test_what_other_seeds_flip_is_counted() -> None:
+    rows = [row.split(",") for row in (PROJECT / "tables/flips.csv").read_text(encoding="utf-8").splitlines()]
+    pairs = [(row[rows[0].index("verdict")], row[rows[0].index("fresh_verdict")]) for row in rows[1:]]
+    pairs = [pair for pair in pairs if "by construction" not in pair]
+    flips = sum(one != other for one, other in pairs)
+    opposite = sum(set(pair) == {"holds", "fails"} for pair in pairs)
+    words = f"{flips} of the {len(pairs)} that can change do, {opposite} of them from holds to fails or back."
+    assert words in " ".join(TEXT.split())
+
+
 def test_links_and_pictures_lead_to_files() -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", TEXT)
     assert targets

@@ -73,8 +73,8 @@ def _flipped(file: Path) -> str:
         return ""
     counts = count(read_flips(file))
     return (
-        f" With other seeds and the same data (`make fresh`), {counts.flips} of the {counts.verdicts} that can change do, "
-        f"{counts.opposite} of them from holds to fails or back."
+        f" With other seeds and the same data (`make fresh`), {counts.flips} of the {counts.verdicts} that can change "
+        f"do, {counts.opposite} of them from holds to fails or back."
     )
 
 

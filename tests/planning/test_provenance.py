@@ -53,7 +53,10 @@ def test_comments_docstrings_and_layout_do_not_count(package: Path, old: str, ne
     assert fingerprint("palimpsest.near") == before
 
 
-@pytest.mark.parametrize("new", ["SIZE = 4", "SIZE = 3.0", 'SIZE = "3"', "SIZE = 3\nSIZE += 1", "SIZE = -3"])
+@pytest.mark.parametrize(
+    "new",
+    ["SIZE = 4", "class A:\n    RANGES = 1\nSIZE = 3", "SIZE = 3.0", 'SIZE = "3"', "SIZE = 3\nSIZE += 1", "SIZE = -3"],
+)
 def test_code_counts_however_far_away_it_is_imported(package: Path, new: str) -> None:
     before = fingerprint("palimpsest.near")
     (package / "far.py").write_text((package / "far.py").read_text().replace("SIZE = 3", new))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palimpsest.foundation.errors import DataError
-from palimpsest.planning.provenance import RANGES, ROOT
+from palimpsest.planning.provenance import RANGES, ROOT, declares_ranges
 
 MEASURING = ("memory", "tasks", "training")
 """Packages whose modules measure something."""
@@ -61,7 +61,7 @@ def declared_ranges(root: Path = ROOT) -> dict[str, Range]:
 def _declared(path: Path) -> dict[str, Range]:
     found = {}
     for node in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [RANGES]:
+        if isinstance(node, ast.Assign) and declares_ranges(node):
             try:
                 pairs = ast.literal_eval(node.value).items()
                 found |= {name: _range(ends) for name, ends in pairs}

@@ -113,6 +113,11 @@ def closure(*modules: str, exempt: Collection[str] = ()) -> list[str]:
     return sorted(found - left_out)
 
 
+def declares_ranges(node: ast.AST) -> bool:
+    """Whether a statement of a module is its ``RANGES = …``."""
+    return isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [RANGES]
+
+
 def source_digest() -> str:
     """Hash of every source file of the package, byte by byte: whatever is kept under it is of this very code."""
     hasher = hashlib.sha256()
@@ -159,7 +164,8 @@ def _meaning(path: Path) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [item for item in body if not _is_bare_string(item) and not _declares_ranges(item)]  # type: ignore[attr-defined]
+            body[:] = [item for item in body if not _is_bare_string(item)]
+    tree.body[:] = [item for item in tree.body if not declares_ranges(item)]
     return repr(_plain(tree))
 
 
@@ -175,7 +181,3 @@ def _plain(node: object) -> object:
 
 def _is_bare_string(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def _declares_ranges(node: ast.AST) -> bool:
-    return isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [RANGES]

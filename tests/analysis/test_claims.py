@@ -563,9 +563,43 @@ class TestSeedsOfGrids:
         runs = table(
             cell("write_all", {"test_accuracy_on": [0.9] * 10}), cell("write_none", {"test_accuracy_on": [0.7] * 5})
         )
-        halved, known = claims.half(runs, made_up.known(runs))
+        halved, known = claims.first_seeds(runs, made_up.known(runs), lambda seeds: math.ceil(seeds / 2))
         assert halved.groupby("model")["seed"].max().to_dict() == {"write_all": 4, "write_none": 2}
         assert len(known) == 8
+
+
+class TestLooks:
+    """Decisions in several looks: at some seeds of each cell, then, of what they leave open, at more."""
+
+    GOOD: ClassVar[list[float]] = [0.88, 0.89, 0.9, 0.91, 0.92] * 2
+    WIDE: ClassVar[list[float]] = [0.5, 0.7, 0.9, 0.95, 1.0] * 2
+
+    def decide(self, tmp_path: Path, values: list[float], looks: tuple[int, ...]) -> dict[str, Any]:
+        asked = made_up.claims(tmp_path, ALL, {**VALUE, "scale": "plain"})
+        return one_row(claims.decide(write_all(values), asked, 0.95, looks=looks))
+
+    def test_what_the_first_look_decides_is_not_looked_at_again(self, tmp_path):
+        row = self.decide(tmp_path, [*self.GOOD, *[0.1] * 10], (10, 20))
+        assert (row["verdict"], row["look"], row["n"]) == ("holds", 1, 10)
+        assert self.decide(tmp_path, [*self.GOOD, *[0.1] * 10], ())["verdict"] != "holds"
+
+    def test_what_it_leaves_open_is_looked_at_with_more_seeds(self, tmp_path):
+        row = self.decide(tmp_path, [*self.WIDE, *[0.95, 0.96, 0.97, 0.98, 0.99] * 2], (10, 20))
+        assert (row["verdict"], row["look"], row["n"]) == ("holds", 2, 20)
+        assert self.decide(tmp_path, self.WIDE, (10, 20))["verdict"] == "undecided"
+
+    @pytest.mark.parametrize(
+        ("looks", "threshold"), [((), 0.025), ((10,), 0.025), ((10, 20), 0.0125), ((5, 10, 20), 0.025 / 3)]
+    )
+    def test_the_level_is_shared_out_among_them(self, tmp_path, looks, threshold):
+        assert self.decide(tmp_path, self.WIDE, looks)["threshold"] == pytest.approx(threshold)
+
+    def test_a_p_value_between_the_whole_level_and_its_share_does_not_decide(self, tmp_path):
+        values = around(0.8058) * 2  # t = 2.5
+        row = self.decide(tmp_path, values, (10,))
+        assert row["verdict"] == "holds"
+        assert 0.0125 < row["p"] < 0.025
+        assert self.decide(tmp_path, values, (10, 20))["verdict"] == "undecided"
 
 
 class TestSizes:

@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
     for folder, verdict in ((tmp_path, "holds"), (tmp_path / "build/fresh", "undecided")):
         (folder / "tables").mkdir(parents=True)
         table = test_flips.verdicts(_a=verdict, _b="holds").assign(
-            p=0.5, threshold=0.5, corrected_low=0, corrected_high=1,
+            look=1, p=0.5, threshold=0.5, corrected_low=0, corrected_high=1,
             uncorrected="holds", half_of_seeds="holds", same_seeds_choose="holds",
         )  # fmt: skip
         table.to_csv(folder / "tables/claims.csv", index=False)

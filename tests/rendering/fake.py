@@ -547,6 +547,7 @@ CLAIMS = pd.DataFrame(
     columns=["claim", "track", "verdict", "estimate", "low", "high", "n", "unit", "reason"],
 )
 CLAIMS = CLAIMS.assign(
+    look=1,
     in_short=CLAIMS["reason"],
     test="the test",
     bound="at least 0.5",

@@ -32,6 +32,7 @@ VERDICTS = Layout(
         "low": NUMBER,
         "high": NUMBER,
         "n": COUNT,
+        "look": COUNT,
         "unit": TEXT,
         "reason": TEXT,
         "in_short": TEXT,
@@ -111,6 +112,14 @@ class Ruling:
     threshold: float
     """The level that p was compared with; NaN where nothing was decided."""
     p: float
+    look: int = 1
+    """Which look at the seeds this is, from 1 on."""
+    beside: tuple[Test, ...] = ()
+    """What was measured beside the claim and decides nothing."""
+
+
+Tests = Mapping[tuple[str, str], Sequence[Test]]
+"""The tests of every claim on each of its tracks, and what is measured beside them."""
 
 
 def decide(
@@ -119,16 +128,21 @@ def decide(
     confidence: float,
     file: Path | str = "params/claims",
     resolved: Resolved | None = None,
+    looks: Sequence[int] = (),
 ) -> Decisions:
     """Decide every claim on each of its tracks.
 
     A test is decided only if its conditions are met. A claim holds if all its tests do: the largest of their p values
     counts, uncorrected within the claim (an intersection-union test). It fails if one of its tests does: the smallest
     p value of the opposite counts, times the number of its tests (Bonferroni). Either is corrected by Holm's method
-    over all claims of a source on all tracks, and compared with (1 - confidence) / 2. Else it is untested if a test
-    of it has an unmet condition, and otherwise undecided. A claim never holds if one of its runs is missing, diverged
-    or lacks a number; in a success rate, a diverged run counts as a failure. What is true by construction is not
-    decided.
+    over all claims of a source on all tracks, and compared with (1 - confidence) / 2, divided by the number of looks.
+    Else it is untested if a test of it has an unmet condition, and otherwise undecided. A claim never holds if one of
+    its runs is missing, diverged or lacks a number; in a success rate, a diverged run counts as a failure. What is true
+    by construction is not decided.
+
+    A later look takes more seeds of each cell, where there are more, and rules on what no look before has decided; what
+    holds or fails is not looked at again. The level is shared out among the looks in equal parts (Bonferroni), so that
+    all of them together err no more often than one at the whole level.
 
     Its row has the numbers of the decisive test: the one with the largest p value, or, where the claim fails, that with
     the smallest p value of the opposite, or, where it is untested, the first that is.
@@ -140,19 +154,20 @@ def decide(
         file: file of the claims, for messages.
         resolved: what each run resolves to, for sizes, capacities and numbers of examples; directory of the run →
             ``task`` and ``config`` → parameters.
+        looks: how many seeds of each cell a look takes at most, ascending; none: one look at all seeds.
 
     Raises:
         ParameterError: a claim names a metric or an axis that the runs do not have, or leaves several cells where one
             is needed.
     """
     known = resolved or {}
-    measured = measure_all(runs, claims, file, known)
-    rulings = rule(measured, claims, confidence)
-    half_runs, half_known = half(runs, known)
+    ask = functools.partial(measure_by_look, claims=claims, file=file, looks=looks)
+    measured = ask(runs, known)
+    rulings = rule_by_look(measured, claims, confidence)
     variants = {
-        "uncorrected": rule(measured, claims, confidence, corrected=False),
-        "half_of_seeds": rule(measure_all(half_runs, claims, file, half_known), claims, confidence),
-        "same_seeds_choose": rule(measure_all(runs, claims, file, known, "same_seeds"), claims, confidence),
+        "uncorrected": rule_by_look(measured, claims, confidence, corrected=False),
+        "half_of_seeds": rule_by_look(ask(*first_seeds(runs, known, _larger_half)), claims, confidence),
+        "same_seeds_choose": rule_by_look(ask(runs, known, choice="same_seeds"), claims, confidence),
     }
     rows = [
         _row(ruling, confidence) | {name: others[index].verdict for name, others in variants.items()}
@@ -160,24 +175,51 @@ def decide(
     ]
     axes = axes_of(runs)
     evidence = [
-        _evidence(test, axes, confidence, ruling)
-        for ruling in rulings
-        for test in (*ruling.tests, *(one for one in measured[ruling.claim, ruling.track] if not one.decides))
+        _evidence(test, axes, confidence, ruling) for ruling in rulings for test in (*ruling.tests, *ruling.beside)
     ]
     return Decisions(tidy(DataFrame(rows, columns=list(VERDICTS.head))), evidence)
 
 
-def half(runs: DataFrame, resolved: Resolved) -> tuple[DataFrame, Resolved]:
-    """Return the first half of the seeds of each cell, the middle one included: the runs, and what they resolve to."""
+def measure_by_look(
+    runs: DataFrame,
+    resolved: Resolved,
+    claims: Claims,
+    file: Path | str,
+    looks: Sequence[int],
+    choice: Choice = "other_seeds",
+) -> list[Tests]:
+    """Return the tests of every claim as each look sees them; without looks, there is one, at all seeds."""
+    seen = [first_seeds(runs, resolved, functools.partial(min, look)) for look in looks] or [(runs, resolved)]
+    return [measure_all(part, claims, file, known, choice) for part, known in seen]
+
+
+def _larger_half(seeds: int) -> int:
+    return math.ceil(seeds / 2)
+
+
+def first_seeds(runs: DataFrame, resolved: Resolved, kept: Callable[[int], int]) -> tuple[DataFrame, Resolved]:
+    """Return the smallest seeds of each cell, as many as ``kept`` makes of their number, and what is known."""
     axes = axes_of(runs)
     directories = [run_directory(run, axes) for run in records(runs)]
     seeds: dict[str, list[int]] = {}
     for directory in sorted({*directories, *resolved}):
         cell, _, seed = directory.rpartition("/seed=")
         seeds.setdefault(cell, []).append(int(seed))
-    kept = {f"{cell}/seed={seed}" for cell, own in seeds.items() for seed in sorted(own)[: math.ceil(len(own) / 2)]}
-    chosen = [directory in kept for directory in directories]
-    return runs.loc[chosen], {directory: parts for directory, parts in resolved.items() if directory in kept}
+    left = {f"{cell}/seed={seed}" for cell, own in seeds.items() for seed in sorted(own)[: kept(len(own))]}
+    chosen = [directory in left for directory in directories]
+    return runs.loc[chosen], {directory: parts for directory, parts in resolved.items() if directory in left}
+
+
+def rule_by_look(looks: Sequence[Tests], claims: Claims, confidence: float, *, corrected: bool = True) -> list[Ruling]:
+    """Return the verdict of every claim on each track: that of the first look which decides it, or of the last."""
+    level = (1 - confidence) / 2 / len(looks)
+    found: dict[tuple[str, str], Ruling] = {}
+    for number, measured in enumerate(looks, 1):
+        for ruling in rule(measured, claims, level, corrected=corrected):
+            key = (ruling.claim, ruling.track)
+            if key not in found or found[key].verdict in ("undecided", "untested"):
+                found[key] = replace(ruling, look=number)
+    return list(found.values())
 
 
 def measure_all(
@@ -207,11 +249,15 @@ def measure_all(
     return found
 
 
-def rule(
-    measured: Mapping[tuple[str, str], Sequence[Test]], claims: Claims, confidence: float, *, corrected: bool = True
-) -> list[Ruling]:
-    """Return the verdict of every claim on each track; each direction is corrected over the claims of a source."""
-    level = (1 - confidence) / 2
+def rule(measured: Tests, claims: Claims, level: float, *, corrected: bool = True) -> list[Ruling]:
+    """Return the verdict of every claim on each track; each direction is corrected over the claims of a source.
+
+    Args:
+        measured: from :func:`measure_all`.
+        claims: from ``read_claims``.
+        level: the largest p value of either direction that decides, where nothing is to be corrected.
+        corrected: whether more than one claim of a source, and more than one test of a claim, is.
+    """
     rulings = {}
     for source in sorted({claim.source for claim in claims.claims.values()}):
         tests = {
@@ -227,7 +273,10 @@ def rule(
             rulings[key] = _ruling(key, tests[key], decided, level, corrected=corrected)
         for key in tests.keys() - set(family):
             rulings[key] = Ruling(*key, tests[key], "by construction", tests[key][0], math.nan, math.nan)
-    return [rulings[key] for key in measured]
+    return [
+        replace(rulings[key], beside=tuple(test for test in found if not test.decides))
+        for key, found in measured.items()
+    ]
 
 
 def _decided(tests: Sequence[Test]) -> list[Test]:
@@ -271,6 +320,7 @@ def _row(ruling: Ruling, confidence: float) -> dict[str, Any]:
         "low": interval.low,
         "high": interval.high,
         "n": interval.n,
+        "look": ruling.look,
         "unit": criterion.unit,
         "reason": sentence(ruling, confidence),
         "in_short": in_short(ruling, interval),

@@ -140,7 +140,7 @@ def claims(
         cell.directory(spec.seed).as_posix(): {"task": spec.task, "config": spec.config} for cell, spec in asked(preset)
     }
     decided = analysis.decide(
-        read_runs(root), analysis.read_claims(claims), preset.confidence, claims, resolved=resolved
+        read_runs(root), analysis.read_claims(claims), preset.confidence, claims, resolved, preset.looks
     )
     write_text(root / "tables/claims.csv", decided.table.to_csv(index=False, lineterminator="\n"))
     write_json(root / "tables/claims_evidence.json", decided.evidence)

@@ -228,6 +228,10 @@ class Params(Section):
         (0, 1, 2, 3, 4), description="one run a seed in every cell, unless its track or grid has others"
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval and of every verdict")
+    looks: tuple[int, ...] = Field(
+        (),
+        description="seeds of a cell at which claims are decided, one look after the other; none: once, at all seeds",
+    )
     trace_examples: int = Field(128, ge=2, description="examples of the probe batch whose memory is recorded")
     omit: tuple[str, ...] = Field(
         (), description="experiments of the sources' files that this preset leaves out: not trained, not shown"
@@ -242,6 +246,13 @@ class Params(Section):
         return omit
 
     _seeds = field_validator("seeds")(_checked_seeds)
+
+    @field_validator("looks")
+    @classmethod
+    def _looks_ascend(cls, looks: tuple[int, ...]) -> tuple[int, ...]:
+        if any(look < 1 for look in looks) or list(looks) != sorted(set(looks)):
+            raise ValueError(f"{list(looks)}; allowed: numbers from 1 on, each larger than the one before")
+        return looks
 
     @field_validator("workdir")
     @classmethod

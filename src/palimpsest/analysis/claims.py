@@ -23,6 +23,8 @@ from palimpsest.foundation.errors import ParameterError
 Verdict = Literal["holds", "fails", "undecided", "untested", "by construction"]
 WORDS: tuple[Verdict, ...] = ("holds", "fails", "undecided", "untested", "by construction")
 """All verdicts. By construction: what code and sizes imply whatever is learnt, which a property test proves."""
+PROMISING = 0.05
+"""The p value, corrected within its claim, up to which an undecided claim gets the next look."""
 VERDICTS = Layout(
     {
         "claim": NAME,
@@ -61,6 +63,8 @@ class Decisions(NamedTuple):
     """One row for each claim and track, with the columns of ``tables/claims.csv``."""
     evidence: list[dict[str, Any]]
     """One entry for each test, as plain values: the content of ``tables/claims_evidence.json``."""
+    first: list[Ruling]
+    """The verdicts after the first look."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,13 @@ class Ruling:
     """Which look at the seeds this is, from 1 on."""
     beside: tuple[Test, ...] = ()
     """What was measured beside the claim and decides nothing."""
+
+    @property
+    def promising(self) -> bool:
+        """Whether more seeds may decide it: it is undecided, but one direction is near, corrected within the claim."""
+        tests = _decided(self.tests)
+        near = min(max(test.p_holds for test in tests), _bonferroni(tests, corrected=True)) if tests else 1.0
+        return self.verdict == "undecided" and near <= PROMISING
 
 
 Tests = Mapping[tuple[str, str], Sequence[Test]]
@@ -177,7 +188,8 @@ def decide(
     evidence = [
         _evidence(test, axes, confidence, ruling) for ruling in rulings for test in (*ruling.tests, *ruling.beside)
     ]
-    return Decisions(tidy(DataFrame(rows, columns=list(VERDICTS.head))), evidence)
+    first = rule_by_look(measured[:1], claims, confidence, looks=len(measured))
+    return Decisions(tidy(DataFrame(rows, columns=list(VERDICTS.head))), evidence, first)
 
 
 def measure_by_look(
@@ -210,11 +222,21 @@ def first_seeds(runs: DataFrame, resolved: Resolved, kept: Callable[[int], int])
     return runs.loc[chosen], {directory: parts for directory, parts in resolved.items() if directory in left}
 
 
-def rule_by_look(looks: Sequence[Tests], claims: Claims, confidence: float, *, corrected: bool = True) -> list[Ruling]:
-    """Return the verdict of every claim on each track: that of the first look which decides it, or of the last."""
-    level = (1 - confidence) / 2 / len(looks)
+def rule_by_look(
+    seen: Sequence[Tests], claims: Claims, confidence: float, *, corrected: bool = True, looks: int | None = None
+) -> list[Ruling]:
+    """Return the verdict of every claim on each track: that of the first look which decides it, or of the last.
+
+    Args:
+        seen: from :func:`measure_by_look`.
+        claims: from ``read_claims``.
+        confidence: the level of the verdicts.
+        corrected: whether more than one claim of a source, and more than one test of a claim, is.
+        looks: how many share the level; those that are seen if not given.
+    """
+    level = (1 - confidence) / 2 / (looks or len(seen))
     found: dict[tuple[str, str], Ruling] = {}
-    for number, measured in enumerate(looks, 1):
+    for number, measured in enumerate(seen, 1):
         for ruling in rule(measured, claims, level, corrected=corrected):
             key = (ruling.claim, ruling.track)
             if key not in found or found[key].verdict in ("undecided", "untested"):

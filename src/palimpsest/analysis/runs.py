@@ -106,6 +106,13 @@ def asked(params: Params, experiment: str | None = None) -> Iterator[tuple[Cell,
                 yield cell, spec
 
 
+def resolved(params: Params) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what every run that a preset asks for is: directory of the run → ``task`` and ``config`` → parameters."""
+    return {
+        cell.directory(spec.seed).as_posix(): {"task": spec.task, "config": spec.config} for cell, spec in asked(params)
+    }
+
+
 def run_frame(rows: list[dict[str, Any]], axis_names: list[str], middle: list[str]) -> DataFrame:
     """Return rows as a table: experiment, track, model, axes, ``middle``, floors of slices, then all other columns."""
     names = {name for row in rows for name in row} - {*IDENTITY, *axis_names, *middle}

@@ -130,17 +130,14 @@ def claims(
 ) -> None:
     """Decide every claim from the tables of runs; print the verdicts and write them with their evidence."""
     from palimpsest.analysis import claims as analysis
-    from palimpsest.analysis.runs import asked
+    from palimpsest.analysis.runs import resolved
     from palimpsest.analysis.tables import read_runs
     from palimpsest.foundation.files import write_json, write_text
     from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
-    resolved = {
-        cell.directory(spec.seed).as_posix(): {"task": spec.task, "config": spec.config} for cell, spec in asked(preset)
-    }
     decided = analysis.decide(
-        read_runs(root), analysis.read_claims(claims), preset.confidence, claims, resolved, preset.looks
+        read_runs(root), analysis.read_claims(claims), preset.confidence, claims, resolved(preset), preset.looks
     )
     write_text(root / "tables/claims.csv", decided.table.to_csv(index=False, lineterminator="\n"))
     write_json(root / "tables/claims_evidence.json", decided.evidence)
@@ -148,6 +145,9 @@ def claims(
     for row in decided.table.to_dict("records"):
         table.add_row(row["claim"], row["track"], row["verdict"], row["reason"])
     console.print(table)
+    for ruling in decided.first if len(preset.looks) > 1 else []:
+        if ruling.promising:
+            console.print(f"undecided after the first look, the next may decide it: {ruling.claim} {ruling.track}")
 
 
 @app.command(rich_help_panel=PANEL)

@@ -30,7 +30,7 @@ def test_some_model_has_learnt_every_experiment(experiment: str) -> None:
 
 
 def test_a_second_look_is_taken_where_the_first_leaves_a_chance_and_nowhere_else() -> None:
-    """The rule of ``docs/decisions.md``, on the committed runs: by it alone grids have more seeds than the first look."""
+    """The rule of ``docs/decisions.md``, on the committed runs: only by it have grids more seeds than that look."""
     preset = read_params(PROJECT / "params/default.yaml")
     known = claims.read_claims(PROJECT / "params/claims")
     decided = claims.decide(read_runs(PROJECT), known, preset.confidence, resolved=resolved(preset), looks=preset.looks)

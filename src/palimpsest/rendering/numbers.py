@@ -144,9 +144,11 @@ def _of_parameters(params: Params) -> Iterator[Number]:
         if isinstance(value, list):
             if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
                 continue
+            yield Number(f"params/{key}/count", len(value), _text(len(value)), file, {}, key, hashed)
+            if not value:
+                continue
             listed = r",\ ".join(value_text(item) for item in value)
             yield Number(f"params/{key}", value_text(value), listed, file, {}, key, hashed)
-            yield Number(f"params/{key}/count", len(value), _text(len(value)), file, {}, key, hashed)
             for name, item in (("first", value[0]), ("last", value[-1])):
                 yield Number(f"params/{key}/{name}", item, _parameter_text(item), file, {}, key, hashed)
         elif isinstance(value, int | float):

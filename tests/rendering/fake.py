@@ -547,10 +547,10 @@ CLAIMS = pd.DataFrame(
     columns=["claim", "track", "verdict", "estimate", "low", "high", "n", "unit", "reason"],
 )
 CLAIMS = CLAIMS.assign(
-    look=1,
     in_short=CLAIMS["reason"],
     test="the test",
     bound="at least 0.5",
+    look=1,
     p=0.01,
     threshold=0.005,
     corrected_low=CLAIMS["low"],

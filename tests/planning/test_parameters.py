@@ -117,6 +117,9 @@ def test_a_mistake_in_what_a_model_or_task_takes_is_one_line(tmp_path: Path, cha
     ("changes", "line"),
     [
         ({"packing": {"max_runs": 0}}, "packing.max_runs"),
+        ({"looks": [20, 10]}, "looks: [20, 10]: [20, 10]; allowed: numbers from 1 on, each larger than the one before"),
+        ({"looks": [10, 10]}, "looks: [10, 10]: [10, 10]; allowed: numbers from 1 on, each larger than the one before"),
+        ({"looks": [0]}, "looks: [0]: [0]; allowed: numbers from 1 on, each larger than the one before"),
         ({"packing": {"max_runs": "many"}}, "packing.max_runs"),
         (
             {"packing": {"axes": ["seed", "seed"]}},

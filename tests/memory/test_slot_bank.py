@@ -77,7 +77,7 @@ def naive(parameters: dict[str, Any], xs: np.ndarray, eviction: str, k: int) -> 
                 value = linear("widen", np.maximum(linear("narrow", x[t]), 0)).reshape(HEADS, DIM)[h]
                 keys.append(write_key)
                 values.append(value + write_key)
-                erases.append(sigmoid(linear("erase", x[t]).reshape(HEADS, DIM)[h]))
+                erases.append(sigmoid(linear("erase", x[t])[h]))
                 gates.append(sigmoid(linear("gate", x[t])[h]))
                 matches.append(sigmoid(linear("match", x[t])[h]))
                 weights[t] = naive_weights(read_key, strengths[t], slots[h], k)
@@ -95,7 +95,7 @@ def naive(parameters: dict[str, Any], xs: np.ndarray, eviction: str, k: int) -> 
                 share = 1.0 if eviction == "blind" else matches[t]
                 writes[t] = gates[t] * (share * matched + (1 - share) * freed)
             for i in range(SLOTS):
-                kept = np.ones(DIM)
+                kept = 1.0
                 for t in range(TOKENS):
                     kept = kept * (1 - writes[t, i] * erases[t])
                 after[h, i] = after[h, i] * kept + sum(writes[t, i] * values[t] for t in range(TOKENS))

@@ -19,7 +19,8 @@ from palimpsest.foundation.errors import ParameterError
 from palimpsest.layers.activation import sigmoid, softplus
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.noise import uniform
-from palimpsest.memory.addressing import cosine_similarity, erase_and_add, read
+from palimpsest.layers.product import product
+from palimpsest.memory.addressing import cosine_similarity, read
 from palimpsest.memory.control import Control, shuffle_memory, silence_reads
 from palimpsest.memory.sizes import at_least_one, within
 
@@ -65,8 +66,8 @@ class Wishes(NamedTuple):
     """g in [0, 1]: how much is written at all."""
     match_gate: PerHead
     """m in [0, 1]: how much of a write goes to slots like the write key; the rest goes to slots that are freed."""
-    erase: Vectors
-    """e in [0, 1]."""
+    erase: PerHead
+    """e in [0, 1]: how much of what a slot held goes where something is written."""
 
 
 class Step(NamedTuple):
@@ -140,8 +141,8 @@ def forget(state: BankState, decay: PerSlot) -> BankState:
     return state._replace(slots=state.slots * kept[..., None], usage=state.usage * kept)
 
 
-def write(state: BankState, weights: Weighting, erase: Vectors, value: Vectors) -> BankState:
-    """M(i) ← M(i) ∘ Π_t (1 − w_t(i) e_t) + Σ_t w_t(i) v_t    [source 002, Key Feature 6].
+def write(state: BankState, weights: Weighting, erase: PerHead, value: Vectors) -> BankState:
+    """M(i) ← M(i) Π_t (1 − w_t(i) e_t) + Σ_t w_t(i) v_t    [source 002, Key Feature 6, "learned erase factors"].
 
     u(i) ← 1 − (1 − u(i)) Π_t (1 − w_t(i)): what is written is held.
 
@@ -151,8 +152,8 @@ def write(state: BankState, weights: Weighting, erase: Vectors, value: Vectors) 
         erase: e_t.
         value: v_t.
     """
-    folded = (part.transpose(2, 3).flatten(1, 2) for part in (erase, value))
-    slots = erase_and_add(state.slots.flatten(1, 2), weights.flatten(1, 2), *folded).view_as(state.slots)
+    kept = (1 - weights * erase.transpose(2, 3)[..., None]).prod(-2)
+    slots = state.slots * kept[..., None] + product(weights.transpose(-1, -2), value.transpose(2, 3))
     usage = 1 - (1 - state.usage) * (1 - weights).prod(-2)
     return state._replace(slots=slots, usage=usage)
 
@@ -227,7 +228,7 @@ class MultiHeadMemoryBank(nn.Module):
         self.weights: Weights = weights
         self.d_out = slot_dim
         self.keys = Linear(runs, d_in, 2 * slot_dim)
-        self.erase = Linear(runs, d_in, slot_dim, bias_value=ERASE_BIAS)
+        self.erase = Linear(runs, d_in, num_heads, bias_value=ERASE_BIAS)
         self.strength = Linear(runs, d_in, num_heads, bias_value=STRENGTH_BIAS)
         self.threshold = Linear(runs, d_in, num_heads)
         self.match = Linear(runs, d_in, num_heads, bias_value=MATCH_BIAS)
@@ -258,7 +259,7 @@ class MultiHeadMemoryBank(nn.Module):
             value=self.widen(self.narrow(x, relu=True)).unflatten(-1, (heads, self.dim)) + write_key,
             write_gate=sigmoid(self.gate(x)),
             match_gate=sigmoid(self.match(x)),
-            erase=sigmoid(self.erase(x)).unflatten(-1, (heads, self.dim)),
+            erase=sigmoid(self.erase(x)),
         )
 
     def decay(self, x: Float[Tensor, "runs batch tokens d_in"], state: BankState) -> PerSlot:

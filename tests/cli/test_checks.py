@@ -49,6 +49,20 @@ def test_search_writes_its_table_and_names_grids_with_another_rate(
     assert "12 rows; 4 cells" in said
 
 
+def test_search_of_one_experiment_leaves_the_rows_of_others(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """And needs no table but that experiment's."""
+    assert search(monkeypatch, root) == 0
+    record = root / "tables/search.csv"
+    before = record.read_text()
+    record.write_text(before.replace("tiny,", "other,"))
+    (root / "build/search/tables/runs.csv").unlink()
+    files = ["--params", str(root / "search.yaml"), "--used", str(root / "base.yaml"), "--root", str(root)]
+    assert palimpsest(monkeypatch, "search", "tiny", *files) == 0
+    header, *rows = record.read_text().splitlines(keepends=True)
+    assert "".join([header, *(row for row in rows if row.startswith("tiny,"))]) == before
+    assert sum(row.startswith("other,") for row in rows) == 12
+
+
 def test_flips_writes_its_table_and_says_how_many(
     monkeypatch: pytest.MonkeyPatch, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

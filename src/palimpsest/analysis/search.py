@@ -57,7 +57,7 @@ class Difference(NamedTuple):
     """``None``: the search has no such cell."""
 
 
-def collect(params: Params, root: Path) -> DataFrame:
+def collect(params: Params, root: Path, experiment: str | None = None) -> DataFrame:
     """Return what every learning rate of a finished search reached on validation, with the columns of ``LAYOUT``.
 
     The best value of the task's main metric is chosen; of equal ones the one with the smaller loss, then the smaller
@@ -66,15 +66,16 @@ def collect(params: Params, root: Path) -> DataFrame:
     Args:
         params: the preset of the search.
         root: where its products are.
+        experiment: only this one, whose table of runs is enough.
 
     Raises:
         DataError: a table is missing or corrupt, a run that the preset asks for is not in it, a run has no validation
             metric, or all rates of a cell diverged.
-        ParameterError: a parameter of the preset is wrong.
+        ParameterError: a parameter of the preset is wrong, or it has no such experiment.
     """
-    found = _validation_of_runs(root)
+    found = _validation_of_runs(root, experiment)
     runs: dict[Key, dict[float, list[tuple[RunSpec, dict[str, Any]]]]] = {}
-    for cell, spec in asked(params):
+    for cell, spec in asked(params, experiment):
         directory = cell.directory(spec.seed).as_posix()
         if directory not in found:
             raise DataError(f"{root / 'tables/runs'}: no row of {directory}; `make search` trains what is missing")
@@ -92,9 +93,16 @@ def key_of_cell(cell: Cell) -> Key:
     return cell.experiment, cell.track, cell.model, replace(cell, values=values).path.rstrip("/")
 
 
-def _validation_of_runs(root: Path) -> dict[str, dict[str, Any]]:
+def replaced(table: DataFrame, experiment: str, found: DataFrame) -> DataFrame:
+    """Return a search with new rows of one experiment in place of those that it had, sorted as ``collect`` does."""
+    rows = [row for row in records(table) if row["experiment"] != experiment] + records(found)
+    rows.sort(key=_key_of_row)  # stable: rates stay in order
+    return DataFrame(rows, columns=list(LAYOUT.head))
+
+
+def _validation_of_runs(root: Path, experiment: str | None) -> dict[str, dict[str, Any]]:
     """The rows of the tables of runs by directory, without anything that comes from the test split."""
-    runs = read_runs(root)
+    runs = read_runs(root, experiment)
     axes = axes_of(runs)
     kept = ["experiment", "track", "model", *axes, "seed", "status", "steps"]
     kept += [name for name in runs.columns if name.startswith("validation_")]

@@ -18,6 +18,9 @@ app = typer.Typer(rich_markup_mode="rich")
 
 @app.command(rich_help_panel=CHECKS)
 def search(
+    experiment: Annotated[
+        str | None, typer.Argument(help="only this one; the rows of others stay; without it, all of the preset")
+    ] = None,
     params: Annotated[Path, typer.Option("--params", help="preset of the search", metavar="FILE")] = Path(
         "params/search.yaml"
     ),
@@ -35,7 +38,9 @@ def search(
     from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
-    found = analysis.collect(preset, root / preset.workdir)
+    found = analysis.collect(preset, root / preset.workdir, experiment)
+    if experiment is not None and (root / analysis.SEARCH).exists():
+        found = analysis.replaced(analysis.read_search(root / analysis.SEARCH), experiment, found)
     write_text(root / analysis.SEARCH, found.to_csv(index=False, lineterminator="\n"))
     table = Table("experiment", "model", "cell", "learning rate", "validation", "loss", "chosen")
     for row in found.to_dict("records"):

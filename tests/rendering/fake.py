@@ -16,6 +16,7 @@ from palimpsest.analysis.dynamics import WITHIN_SEQUENCE
 from palimpsest.analysis.frames import axes_of, metrics_of, tidy
 from palimpsest.analysis.runs import RUNS, run_frame
 from palimpsest.analysis.summary import summarise
+from palimpsest.analysis.survival import SURVIVAL
 from palimpsest.foundation.files import write_json, write_text
 from palimpsest.planning import plan
 from palimpsest.planning.parameters import Params
@@ -486,6 +487,17 @@ def _chunks(run: dict[str, Any]) -> int:
     return CHUNKS if run["track"] == "repaired" else 1
 
 
+def survival(table: pd.DataFrame) -> pd.DataFrame:
+    """``survival.csv``: half of what is written is replaced after three steps, the rest runs on."""
+    rows = [
+        {key: run[key] for key in _keys(table)} | {"lives": 8, "running": 4, "steps": steps, "survival": share}
+        for run in records(table)
+        if run["status"] == "completed" and run["model"] in HEADS
+        for steps, share in ((3, 0.5), (9, 0.5))
+    ]
+    return run_frame(rows, _keys(table)[3:-1], list(SURVIVAL.middle))
+
+
 def within_sequence(table: pd.DataFrame) -> pd.DataFrame:
     """``within_sequence.csv``: a memory fills up."""
     rows = [
@@ -625,6 +637,7 @@ def write(root: Path, preset: Params, diverged: bool = True) -> None:
         _csv(folder / "generalisation.csv", generalisation(preset, part))
         _csv(folder / "outputs.csv", outputs(part))
         _csv(folder / "weightings.csv", weightings(part))
+        _csv(folder / "survival.csv", survival(part))
         for track in preset.experiments[name].tracks:
             write_json(root / f"data/{name}/track={track}/card.json", card(name, track))
     stored.write_index(preset, root)

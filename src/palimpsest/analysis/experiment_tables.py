@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pandas import DataFrame
 
-from palimpsest.analysis import dynamics, runs, sequences, steps
+from palimpsest.analysis import dynamics, runs, sequences, steps, survival
 from palimpsest.foundation.files import write_text
 from palimpsest.planning.parameters import Params
 
@@ -30,6 +30,7 @@ TABLES = {
     "generalisation": ExperimentTable(sequences.generalisation, sequences.read_generalisation),
     "outputs": ExperimentTable(sequences.outputs, sequences.read_outputs),
     "weightings": ExperimentTable(sequences.weightings, sequences.read_weightings),
+    "survival": ExperimentTable(survival.survival, survival.read_survival),
 }
 """Name of the file → table; :data:`palimpsest.planning.plan.EXPERIMENT_TABLES` has the names for Snakemake."""
 

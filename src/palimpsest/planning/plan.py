@@ -33,6 +33,7 @@ EXPERIMENT_TABLES = (
     "generalisation",
     "outputs",
     "weightings",
+    "survival",
 )
 """Names of the tables of an experiment; :mod:`palimpsest.analysis.experiment_tables` makes and reads them."""
 

@@ -58,6 +58,8 @@ class Products:
     """One row for each channel and step of one sequence; empty for tasks with one answer for a sequence."""
     weightings: pd.DataFrame
     """A head at a step of one sequence a row, a column a slot; empty where no memory is read and written softly."""
+    survival: pd.DataFrame
+    """A lifetime of what a run wrote to its slots a row; empty where no memory is written softly."""
     experiment: Experiment
     """The experiment in its source's manifest: how sizes are named and spelled."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from palimpsest.sources.shared.figures import BySize, SideBySide, Trajectories, Weightings
+from palimpsest.sources.shared.figures import BySize, SideBySide, Survival, Trajectories, Weightings
 from palimpsest.sources.shared.looks import Look
 from palimpsest.sources.shared.manifest import Experiment, Looks, Notebook, Source, Words
 
@@ -39,12 +39,17 @@ _FIGURES = (
     Trajectories(
         name="learning_curves_by_seed",
         clock="stream",
-        metrics=("validation_accuracy_on", "validation_write_ratio", "validation_slots_read"),
+        metrics=("validation_accuracy_on", "train_loss"),
         accuracy="validation_accuracy_on",
         models=("memnet", "windowed_transformer", "lstm"),
         where=_MAIN,
     ),
     Weightings(name="weightings", models=("memnet",), where=_MAIN),
+    Survival(
+        name="slot_survival",
+        models=("memnet",),
+        where={"lambda_pressure": None, "lambda_utilisation": 0, "top_k": None},
+    ),
 )
 
 SOURCE = Source(

@@ -174,3 +174,8 @@ class Pictures(OfModels):
 @dataclass(frozen=True, kw_only=True)
 class UsageAndLinks(OfModels):
     """Usage of each slot over one sequence, and which slot was written after which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survival(OfModels):
+    """Share of what was written that slots still hold, by steps since the write: a panel a track, a line a run."""

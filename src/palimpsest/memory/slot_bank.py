@@ -22,6 +22,7 @@ from palimpsest.layers.noise import uniform
 from palimpsest.layers.product import product
 from palimpsest.memory.addressing import cosine_similarity, read
 from palimpsest.memory.control import Control, shuffle_memory, silence_reads
+from palimpsest.memory.fast.nearest import nearest, nearest_softmax
 from palimpsest.memory.sizes import at_least_one, within
 
 Eviction = Literal["lru", "fifo", "random", "blind"]
@@ -34,8 +35,8 @@ a sigmoid has one for any k."""
 STRENGTH_BIAS, MATCH_BIAS, ERASE_BIAS = 19.0, -2.0, 2.0
 """Where training begins: reads that tell slots apart, writes that take free slots, and slots that are wiped first."""
 
-PerHead = Float[Tensor, "runs batch tokens heads"]
-Vectors = Float[Tensor, "runs batch tokens heads dim"]
+PerHead = Float[Tensor, "runs batch heads tokens"]
+Vectors = Float[Tensor, "runs batch heads tokens dim"]
 Weighting = Float[Tensor, "runs batch heads tokens slots"]
 PerSlot = Float[Tensor, "runs batch heads slots"]
 
@@ -56,11 +57,11 @@ class Wishes(NamedTuple):
     """What the controller wants done in a memory step."""
 
     read_key: Vectors
-    read_strength: PerHead
-    """β ≥ 0."""
-    read_threshold: PerHead
-    """θ: similarity at which a slot counts half; for ``sigmoid`` weights."""
     write_key: Vectors
+    strength: PerHead
+    """β ≥ 1, of both keys."""
+    threshold: PerHead | None
+    """θ of both keys: similarity at which a slot counts half; for ``sigmoid`` weights."""
     value: Vectors
     write_gate: PerHead
     """g in [0, 1]: how much is written at all."""
@@ -68,6 +69,8 @@ class Wishes(NamedTuple):
     """m in [0, 1]: how much of a write goes to slots like the write key; the rest goes to slots that are freed."""
     erase: PerHead
     """e in [0, 1]: how much of what a slot held goes where something is written."""
+    decay: Float[Tensor, "runs batch heads"] | None
+    """b · mean_t x_t + c: the context's part of the logit with which slots decay; ``None``: they never do."""
 
 
 class Step(NamedTuple):
@@ -83,39 +86,36 @@ class Step(NamedTuple):
     state: BankState
 
 
-def nearest(similarity: Float[Tensor, "*inner slots"], k: int) -> Bool[Tensor, "*inner slots"]:
-    """Return True at the k largest similarities; of equal ones the first, so that there are k. It has no gradient."""
-    order = similarity.detach().argsort(dim=-1, descending=True, stable=True)
-    return torch.zeros_like(similarity, dtype=torch.bool).scatter(-1, order[..., :k], True)
-
-
 def similarity(keys: Vectors, slots: Float[Tensor, "runs batch heads slots dim"]) -> Weighting:
     """cos(k_h, M_h(i)) of every token's key with the slots of its own head (:func:`addressing.cosine_similarity`)."""
-    runs, batch, _, heads, _ = keys.shape
-    alike = cosine_similarity(keys.transpose(2, 3).flatten(1, 2), slots.flatten(1, 2))
-    return alike.view(runs, batch, heads, *alike.shape[2:])
+    return cosine_similarity(keys.flatten(1, 2), slots.flatten(1, 2)).unflatten(1, keys.shape[1:3])
 
 
-def read_weighting(
+def weighting(
     keys: Vectors,
     strength: PerHead,
-    threshold: PerHead,
+    threshold: PerHead | None,
     slots: Float[Tensor, "runs batch heads slots dim"],
     k: int,
-    weights: Weights = "softmax",
 ) -> Weighting:
     """Address the k most similar slots of each head    [source 002, Key Feature 2].
 
     softmax:  w(i) = e^(β K(i)) / Σ_j e^(β K(j)) over the k slots j, 0 elsewhere, K(i) = cos(k, M(i))
     sigmoid:  w(i) = σ(β (K(i) − θ)) / max(1, Σ_j σ(β (K(j) − θ))) over the k slots, 0 elsewhere
+
+    Args:
+        keys: k of every token and head.
+        strength: β.
+        threshold: θ; ``None``: the k slots share a read by softmax.
+        slots: M.
+        k: how many slots are addressed.
     """
     alike = similarity(keys, slots)
     kept = None if k == alike.shape[-1] else nearest(alike, k)
-    strength = strength.transpose(2, 3)[..., None]
-    if weights == "softmax":
-        scores = strength * alike
+    if threshold is None:
+        scores = strength[..., None] * alike
         return (scores if kept is None else scores.masked_fill(~kept, -torch.inf)).softmax(-1)
-    own = sigmoid(strength * (alike - threshold.transpose(2, 3)[..., None]))
+    own = sigmoid(strength[..., None] * (alike - threshold[..., None]))
     own = own if kept is None else own * kept
     return own / own.sum(-1, keepdim=True).clamp_min(1)
 
@@ -152,8 +152,8 @@ def write(state: BankState, weights: Weighting, erase: PerHead, value: Vectors) 
         erase: e_t.
         value: v_t.
     """
-    kept = (1 - weights * erase.transpose(2, 3)[..., None]).prod(-2)
-    slots = state.slots * kept[..., None] + product(weights.transpose(-1, -2), value.transpose(2, 3))
+    kept = (1 - weights * erase[..., None]).prod(-2)
+    slots = state.slots * kept[..., None] + product(weights.transpose(-1, -2), value)
     usage = 1 - (1 - state.usage) * (1 - weights).prod(-2)
     return state._replace(slots=slots, usage=usage)
 
@@ -174,9 +174,9 @@ class MultiHeadMemoryBank(nn.Module):
 
     A memory step on features x_1 … x_C, all of which see the slots after the step before:
 
-        r_t = Σ_i w^r_t(i) M(i), w^r_t by :func:`read_weighting`
+        r_t = Σ_i w^r_t(i) M(i), w^r_t by :func:`weighting`
         d(i) = σ(a · M(i) + b · mean_t x_t + c), slots decay by :func:`forget`
-        w_t = g_t (m_t w^m_t + (1 − m_t) w^f_t), w^m by the write key as w^r, w^f by :func:`freed`
+        w_t = g_t (m_t w^m_t + (1 − m_t) w^f_t), w^m by the write key on the same slots as w^r, w^f by :func:`freed`
         v_t = k^w_t + W₂ max(0, W₁ x_t), W₁ and W₂ the semantic bottleneck, narrower than D    [Key Feature 3]
         M by :func:`write`
 
@@ -227,20 +227,16 @@ class MultiHeadMemoryBank(nn.Module):
         self.eviction: Eviction = eviction
         self.weights: Weights = weights
         self.d_out = slot_dim
-        self.keys = Linear(runs, d_in, 2 * slot_dim)
-        self.erase = Linear(runs, d_in, num_heads, bias_value=ERASE_BIAS)
-        self.strength = Linear(runs, d_in, num_heads, bias_value=STRENGTH_BIAS)
-        self.threshold = Linear(runs, d_in, num_heads)
-        self.match = Linear(runs, d_in, num_heads, bias_value=MATCH_BIAS)
-        self.gate = Linear(runs, d_in, num_heads, bias_value=write_bias)
-        self.narrow = Linear(runs, d_in, hidden)
+        self.sizes = [2 * slot_dim, hidden, *[num_heads] * (4 + (weights == "sigmoid") + (decay_bias is not None))]
+        self.interface = Linear(runs, d_in, sum(self.sizes))
         self.widen = Linear(runs, hidden, slot_dim)
         self.decay_of_slot = None if decay_bias is None else Linear(runs, self.dim, 1, bias_value=decay_bias)
-        self.decay_of_context = None if decay_bias is None else Linear(runs, d_in, num_heads, bias_value=0.0)
+        gates = torch.tensor([write_bias, MATCH_BIAS, ERASE_BIAS])
+        self.register_buffer("gate_bias", gates[:, None], persistent=False)
 
     def initial_state(self, batch: int) -> BankState:
         """Return empty slots; slot 0 counts as the one that was not used for longest, then slot 1, and so on."""
-        weight = self.keys.weight
+        weight = self.interface.weight
         shape = (len(weight), batch, self.num_heads, self.num_slots)
         never = torch.arange(self.num_slots, 0, -1, device=weight.device, dtype=weight.dtype).expand(shape)
         return BankState(
@@ -248,29 +244,35 @@ class MultiHeadMemoryBank(nn.Module):
         )
 
     def wishes(self, x: Float[Tensor, "runs batch tokens d_in"]) -> Wishes:
-        """Map features to what is to be done; all tokens of a sequence may come at once."""
-        heads = self.num_heads
-        read_key, write_key = self.keys(x).unflatten(-1, (2, heads, self.dim)).unbind(3)
+        """Map features to what is to be done, all of it by one linear map.
+
+        Gates, erase and strength have the constants of this module added to their biases.
+        """
+        keys, narrow, strength, *more = self.interface(x).split(self.sizes, -1)
+        read_key, write_key = keys.unflatten(-1, (2, self.num_heads, self.dim)).permute(3, 0, 1, 4, 2, 5)
+        gates = torch.stack(more[:3], -2) + self.gate_bias
+        write_gate, match_gate, erase = sigmoid(gates).permute(3, 0, 1, 4, 2)
+        value = self.widen(narrow.relu()).unflatten(-1, (self.num_heads, self.dim)).transpose(2, 3)
         return Wishes(
             read_key=read_key,
-            read_strength=1 + softplus(self.strength(x)),
-            read_threshold=self.threshold(x),
             write_key=write_key,
-            value=self.widen(self.narrow(x, relu=True)).unflatten(-1, (heads, self.dim)) + write_key,
-            write_gate=sigmoid(self.gate(x)),
-            match_gate=sigmoid(self.match(x)),
-            erase=sigmoid(self.erase(x)),
+            strength=1 + softplus(strength + STRENGTH_BIAS).transpose(2, 3),
+            threshold=more[3].transpose(2, 3) if self.weights == "sigmoid" else None,
+            value=value + write_key,
+            write_gate=write_gate,
+            match_gate=match_gate,
+            erase=erase,
+            decay=None if self.decay_of_slot is None else more[-1].mean(2),
         )
 
-    def decay(self, x: Float[Tensor, "runs batch tokens d_in"], state: BankState) -> PerSlot:
+    def decay(self, wishes: Wishes, state: BankState) -> PerSlot:
         """d(i) in [0, 1] of every slot; zero where slots never decay."""
-        if self.decay_of_slot is None or self.decay_of_context is None:
+        if self.decay_of_slot is None or wishes.decay is None:
             return torch.zeros_like(state.usage)
-        return sigmoid(self.decay_of_slot(state.slots).squeeze(-1) + self.decay_of_context(x.mean(2))[..., None])
+        return sigmoid(self.decay_of_slot(state.slots).squeeze(-1) + wishes.decay[..., None])
 
     def step(
         self,
-        x: Float[Tensor, "runs batch tokens d_in"],
         wishes: Wishes,
         state: BankState,
         control: Control = "on",
@@ -280,36 +282,54 @@ class MultiHeadMemoryBank(nn.Module):
         """Take a memory step: every token reads, slots decay, every token writes.
 
         Args:
-            x: features of the step's C tokens.
-            wishes: :meth:`wishes` of them.
+            wishes: :meth:`wishes` of the step's C tokens.
             state: before.
             control: what an evaluation does to the reads.
             noise_key: for the eviction ``random``.
             number: of the step in the sequence; with the key, it decides what is drawn.
         """
         visible = shuffle_memory(state.slots, control)
-        reading = read_weighting(
-            wishes.read_key, wishes.read_strength, wishes.read_threshold, visible, self.k, self.weights
-        )
+        reading, match = self._addressed(wishes, visible, state.slots)
         found = read(visible.flatten(1, 2), reading.flatten(1, 2)).unflatten(1, reading.shape[1:3])
         reads = silence_reads(found.transpose(2, 3).flatten(3), control)
-        decay = self.decay(x, state)
+        decay = self.decay(wishes, state)
         after = forget(state, decay)
-        writing = self._write_weights(wishes, after, noise_key, number)
+        writing = self._write_weights(wishes, match, after, noise_key, number)
         after = grow_older(write(after, writing, wishes.erase, wishes.value), reading, writing)
         return Step(reads, reading, writing, decay, after)
 
+    def _addressed(
+        self, wishes: Wishes, visible: Float[Tensor, "runs batch heads slots dim"], own: Tensor
+    ) -> tuple[Weighting, Weighting]:
+        """Where the read keys point in the slots that reads see, and the write keys in the example's own."""
+        keys, strength, threshold, k = (wishes.read_key, wishes.write_key), wishes.strength, wishes.threshold, self.k
+        if visible is not own:
+            reading, match = (
+                weighting(key, strength, threshold, slots, k) for key, slots in zip(keys, (visible, own), strict=True)
+            )
+            return reading, match
+        together, twice = torch.cat(keys, -2), torch.cat([strength, strength], -1)
+        if threshold is None:
+            both = nearest_softmax(together, twice, own, k)
+        else:
+            both = weighting(together, twice, torch.cat([threshold, threshold], -1), own, k)
+        reading, match = both.chunk(2, -2)
+        return reading, match
+
     def _write_weights(
-        self, wishes: Wishes, state: BankState, noise_key: Int[Tensor, " runs"] | None, number: int
+        self,
+        wishes: Wishes,
+        match: Weighting,
+        state: BankState,
+        noise_key: Int[Tensor, " runs"] | None,
+        number: int,
     ) -> Weighting:
         """Where every token writes, times how much."""
-        gate = wishes.write_gate.transpose(2, 3)[..., None]
-        strength = wishes.read_strength
-        match = read_weighting(wishes.write_key, strength, torch.zeros_like(strength), state.slots, self.k)
+        gate = wishes.write_gate[..., None]
         if self.eviction == "blind":
             return gate * match
-        place = freed(self._priority(state, noise_key, number), wishes.write_gate.shape[2])
-        return gate * (place + wishes.match_gate.transpose(2, 3)[..., None] * (match - place))
+        place = freed(self._priority(state, noise_key, number), wishes.write_gate.shape[-1])
+        return gate * (place + wishes.match_gate[..., None] * (match - place))
 
     def _priority(self, state: BankState, noise_key: Int[Tensor, " runs"] | None, number: int) -> PerSlot:
         """Which slots are freed first: those with the largest number."""

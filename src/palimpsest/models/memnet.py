@@ -176,7 +176,7 @@ class Model(nn.Module):
         key = batch.noise_key + (number << 20)
         steered = x + self.feedback(state.history)[:, :, None]
         hidden, inputs = self.controller(steered, state.past, key if self.training else None)
-        step = self.bank.step(hidden, self.bank.wishes(hidden), state.bank, batch.control, batch.noise_key, number)
+        step = self.bank.step(self.bank.wishes(hidden), state.bank, batch.control, batch.noise_key, number)
         fused = self.norm_read(step.reads, state.history[:, :, None].expand_as(step.reads))
         lived.steps.append(step)
         lived.fused.append(fused)

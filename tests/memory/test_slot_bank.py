@@ -36,7 +36,7 @@ def lived(bank: MultiHeadMemoryBank, xs: torch.Tensor, **more: Any) -> list[Step
     state, steps = bank.initial_state(xs.shape[1]), []
     state = BankState(*(part.double() for part in state))
     for number, x in enumerate(xs.unbind(2)):
-        steps.append(bank.step(x, bank.wishes(x), state, number=number, **more))
+        steps.append(bank.step(bank.wishes(x), state, number=number, **more))
         state = steps[-1].state
     return steps
 
@@ -65,24 +65,28 @@ def naive(parameters: dict[str, Any], xs: np.ndarray, eviction: str, k: int) -> 
     def linear(name: str, x: np.ndarray) -> np.ndarray:
         return x @ parameters[f"{name}.weight"] + parameters[f"{name}.bias"]
 
+    widths = [2 * HEADS * DIM, 4, HEADS, HEADS, HEADS, HEADS, HEADS]
     for x in xs:
+        keys_of, narrow, strength, gate, match, erase, decays = np.split(
+            linear("interface", x), np.cumsum(widths)[:-1], axis=-1
+        )
         after, new_usage = slots.copy(), usage.copy()
         for h in range(HEADS):
             weights = np.zeros((TOKENS, SLOTS))
             writes = np.zeros((TOKENS, SLOTS))
             keys, values, erases, gates, matches, strengths = [], [], [], [], [], []
             for t in range(TOKENS):
-                read_key, write_key = linear("keys", x[t]).reshape(2, HEADS, DIM)[:, h]
-                strengths.append(1 + np.log1p(np.exp(linear("strength", x[t])[h])))
-                value = linear("widen", np.maximum(linear("narrow", x[t]), 0)).reshape(HEADS, DIM)[h]
+                read_key, write_key = keys_of[t].reshape(2, HEADS, DIM)[:, h]
+                strengths.append(1 + np.log1p(np.exp(strength[t, h] + 19)))
+                value = linear("widen", np.maximum(narrow[t], 0)).reshape(HEADS, DIM)[h]
                 keys.append(write_key)
                 values.append(value + write_key)
-                erases.append(sigmoid(linear("erase", x[t])[h]))
-                gates.append(sigmoid(linear("gate", x[t])[h]))
-                matches.append(sigmoid(linear("match", x[t])[h]))
+                erases.append(sigmoid(erase[t, h] + 2))
+                gates.append(sigmoid(gate[t, h] + 1))
+                matches.append(sigmoid(match[t, h] - 2))
                 weights[t] = naive_weights(read_key, strengths[t], slots[h], k)
                 reads[t, h] = weights[t] @ slots[h]
-            context = linear("decay_of_context", x.mean(0))[h]
+            context = decays[:, h].mean()
             for i in range(SLOTS):
                 decay = sigmoid(linear("decay_of_slot", slots[h, i])[0] + context)
                 after[h, i] = (1 - decay) * slots[h, i]
@@ -90,7 +94,7 @@ def naive(parameters: dict[str, Any], xs: np.ndarray, eviction: str, k: int) -> 
             old = age if eviction == "lru" else written
             order = sorted(range(SLOTS), key=lambda i: (-old[h, i], i))
             for t in range(TOKENS):
-                matched = naive_weights(keys[t], strengths[t], after[h], k)
+                matched = naive_weights(keys[t], strengths[t], slots[h], k)
                 freed = np.array([float(i == order[t]) for i in range(SLOTS)])
                 share = 1.0 if eviction == "blind" else matches[t]
                 writes[t] = gates[t] * (share * matched + (1 - share) * freed)
@@ -121,10 +125,10 @@ def test_every_step_is_that_of_the_naive_version(eviction: Any, k: int) -> None:
 def test_with_all_slots_a_read_is_the_dense_one_bit_for_bit() -> None:
     generator = torch.Generator().manual_seed(1)
     slots = torch.randn(RUNS, BATCH, 1, SLOTS, DIM, generator=generator)
-    keys = torch.randn(RUNS, BATCH, TOKENS, 1, DIM, generator=generator)
-    strength = torch.rand(RUNS, BATCH, TOKENS, 1, generator=generator) * 5
-    found = slot_bank.read_weighting(keys, strength, torch.zeros_like(strength), slots, SLOTS)
-    dense = content_weights(keys.squeeze(3), slots.squeeze(2), strength.squeeze(3))
+    keys = torch.randn(RUNS, BATCH, 1, TOKENS, DIM, generator=generator)
+    strength = torch.rand(RUNS, BATCH, 1, TOKENS, generator=generator) * 5
+    found = slot_bank.weighting(keys, strength, None, slots, SLOTS)
+    dense = content_weights(keys.squeeze(2), slots.squeeze(2), strength.squeeze(2))
     assert torch.equal(found.squeeze(2), dense)
 
 
@@ -133,9 +137,9 @@ def test_with_all_slots_a_read_is_the_dense_one_bit_for_bit() -> None:
 def test_a_read_takes_k_slots_at_most_and_no_more_than_there_is(seed: int, k: int, weights: Any) -> None:
     generator = torch.Generator().manual_seed(seed)
     slots = torch.randn(1, 1, HEADS, SLOTS, DIM, generator=generator).round()  # some are equal, some zero
-    keys = torch.randn(1, 1, TOKENS, HEADS, DIM, generator=generator)
-    strength, threshold = torch.rand(2, 1, 1, TOKENS, HEADS, generator=generator) * 9
-    found = slot_bank.read_weighting(keys, strength, threshold, slots, k, weights)
+    keys = torch.randn(1, 1, HEADS, TOKENS, DIM, generator=generator)
+    strength, threshold = torch.rand(2, 1, 1, HEADS, TOKENS, generator=generator) * 9
+    found = slot_bank.weighting(keys, strength, threshold if weights == "sigmoid" else None, slots, k)
     assert (found >= 0).all()
     assert ((found > 0).sum(-1) <= k).all()
     assert (found.sum(-1) <= 1 + 1e-6).all()
@@ -148,7 +152,7 @@ def test_one_slot_has_a_gradient_to_its_key_only_with_a_sigmoid(weights: Any, re
     slots = torch.randn(1, 1, 1, SLOTS, DIM, generator=torch.Generator().manual_seed(0))
     keys = torch.ones(1, 1, 1, 1, DIM, requires_grad=True)
     one = torch.ones(1, 1, 1, 1)
-    slot_bank.read_weighting(keys, one, one, slots, 1, weights).sum().backward()
+    slot_bank.weighting(keys, one, one if weights == "sigmoid" else None, slots, 1).sum().backward()
     assert keys.grad is not None
     assert bool(keys.grad.abs().sum() > 0) == reached
 
@@ -178,12 +182,11 @@ def test_a_slot_that_is_read_is_not_the_next_to_be_freed_with_lru_but_is_with_fi
 
 def test_closed_gates_and_no_decay_leave_the_slots_as_they_are() -> None:
     bank = made(decay_bias=None)
-    torch.nn.init.constant_(bank.gate.bias, -1e4)
-    torch.nn.init.zeros_(bank.gate.weight)
     state = BankState(*(part.double() for part in bank.initial_state(BATCH)))
     state = state._replace(slots=torch.randn_like(state.slots))
-    x = inputs(1)[:, :, 0]
-    assert torch.equal(bank.step(x, bank.wishes(x), state).state.slots, state.slots)
+    wishes = bank.wishes(inputs(1)[:, :, 0])
+    closed = wishes._replace(write_gate=torch.zeros_like(wishes.write_gate))
+    assert torch.equal(bank.step(closed, state).state.slots, state.slots)
 
 
 def test_random_eviction_is_a_function_of_key_and_step() -> None:

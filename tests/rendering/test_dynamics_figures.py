@@ -230,3 +230,8 @@ def test_a_condition_asks_models_that_have_the_axis_and_no_others(tables: Produc
     without = series_of(runs, models, {"memory": None})
     assert all("memory" not in one.cell for one in without)
     assert len(without) == len(series_of(runs, models)) - 1
+    both = [one.cell for one in series_of(runs, models, {"memory": ("episodic", None)})]
+    assert both == [one.cell for one in series_of(runs, models)]
+    one_or_none = [one.cell for one in series_of(runs, models, {"ablation": ("none", None)})]
+    assert {"memory": "episodic"} in one_or_none
+    assert {"ablation": "read"} not in one_or_none

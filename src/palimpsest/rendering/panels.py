@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from palimpsest.foundation.sections import Scalar, format_value
 from palimpsest.rendering import style
 from palimpsest.rendering.frames import axes_with_values, cell_of, records, select
 from palimpsest.rendering.style import Look
+from palimpsest.sources.shared.figures import Where
 from palimpsest.sources.shared.manifest import Experiment
 
 POINT = {"s": 7, "alpha": 0.55, "linewidths": 0, "zorder": 3}
@@ -106,15 +107,13 @@ class Series:
         return found
 
 
-def series_of(
-    runs: pd.DataFrame, models: Sequence[str] = (), where: Mapping[str, Scalar | None] | None = None
-) -> list[Series]:
+def series_of(runs: pd.DataFrame, models: Sequence[str] = (), where: Where | None = None) -> list[Series]:
     """A series for every cell of some models, in the order of the models and of the values of their axes.
 
     Args:
         runs: the table of runs of one experiment.
         models: which; one that has no run is passed over, and none means all, baselines last.
-        where: axis: the only value that is shown, of models that have the axis; ``None``: only cells without it.
+        where: axis: the value that is shown, or several, of models that have the axis; ``None``: cells without it.
 
     Raises:
         DataError: no run is of any of the models.
@@ -127,7 +126,8 @@ def series_of(
         axes = axes_with_values(of_model)
         cells = [cell_of(row, axes) for row in records(of_model.drop_duplicates(axes))] if axes else [{}]
         wanted = {axis: value for axis, value in (where or {}).items() if axis in axes}
-        cells = [cell for cell in cells if all(cell.get(axis) == value for axis, value in wanted.items())]
+        several = {axis: value if isinstance(value, tuple) else (value,) for axis, value in wanted.items()}
+        cells = [cell for cell in cells if all(cell.get(axis) in values for axis, values in several.items())]
         for cell in sorted(cells, key=lambda cell: [style.rank(axis, value) for axis, value in cell.items()]):
             words = ", ".join(style.value_label(axis, value) for axis, value in cell.items())
             name = style.label(model)

@@ -75,6 +75,6 @@ def _unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _unit_gradient(gradient: Tensor, unit: Tensor, inverse: Tensor) -> Tensor:
-    """du = (dû − û (û · dû)) / |u|; where the floor stands for the norm, dû / floor."""
+    """Return du = (dû − û (û · dû)) / |u|; where the floor stands for the norm, dû / floor."""
     along = (unit * gradient).sum(-1, keepdim=True).masked_fill_(inverse >= 1 / NORM_FLOOR, 0)
     return torch.addcmul(gradient, unit, along, value=-1).mul_(inverse)

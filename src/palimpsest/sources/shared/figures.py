@@ -12,8 +12,10 @@ from typing import Literal
 
 from palimpsest.foundation.sections import Scalar
 
-Where = Mapping[str, Scalar | None]
-"""Axis → the only value that is shown, of models that have the axis; ``None`` keeps only cells without it."""
+Shown = Scalar | None
+Where = Mapping[str, Shown | tuple[Shown, ...]]
+"""Axis → the value that is shown, or a tuple of such values, of models that have the axis; ``None`` stands for cells
+without it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from palimpsest.sources.shared.figures import BySize, SideBySide, Survival, Trajectories, Weightings
+from palimpsest.sources.shared.figures import BySize, Shown, SideBySide, Survival, Trajectories, Weightings
 from palimpsest.sources.shared.looks import Look
 from palimpsest.sources.shared.manifest import Experiment, Looks, Notebook, Source, Words
 
-_MAIN = {"lambda_utilisation": 0, "lambda_pressure": None, "eviction": None, "top_k": None}
-"""The cell that others depart from, and models without these axes."""
+_VARIANTS = ("utilisation", "lambda_pressure", "decay_bias", "eviction", "top_k", "learning_rate")
+_ONE_CELL: dict[str, Shown | tuple[Shown, ...]] = {"lambda_utilisation": (0, None), **dict.fromkeys(_VARIANTS)}
+"""The cell that the others depart from, and models without these axes."""
+_EVICTIONS = ("lru", "fifo", "random", "blind")
+_UNTRAINED = 1e-12
+"""The learning rate of runs whose weights stay as they were drawn."""
 _ACCURACIES = ("test_accuracy_on", "test_accuracy_off", "test_accuracy_shuffled")
 _USE = ("test_accuracy_on", "test_slots_read", "test_read_focus", "test_write_ratio")
+_FORGETTING = ("test_accuracy_on", "test_write_ratio", "test_retained", "test_slots_read")
+
+
+def _side_by_side(name: str, metrics: tuple[str, ...], **where: Shown | tuple[Shown, ...]) -> SideBySide:
+    """Cells of MemNet that depart from the one cell as ``where`` says."""
+    return SideBySide(
+        name=name,
+        metrics=metrics,
+        accuracies=("test_accuracy_on",),
+        models=("memnet",),
+        where={**_ONE_CELL, **where},
+    )
+
 
 _FIGURES = (
     BySize(
@@ -17,24 +34,23 @@ _FIGURES = (
         metrics=("accuracy", "sequence_accuracy"),
         accuracy="accuracy",
         models=("memnet", "windowed_transformer", "lstm"),
-        where=_MAIN,
+        where=_ONE_CELL,
     ),
     SideBySide(
-        name="baseline_vs_memory", metrics=(*_ACCURACIES, "test_slots_written"), accuracies=_ACCURACIES, where=_MAIN
+        name="baseline_vs_memory",
+        metrics=(*_ACCURACIES, "test_slots_written"),
+        accuracies=_ACCURACIES,
+        where=_ONE_CELL,
     ),
-    SideBySide(
-        name="use_by_loss",
-        metrics=_USE,
-        accuracies=("test_accuracy_on",),
-        models=("memnet",),
-        where={"eviction": None, "top_k": None},
-    ),
-    SideBySide(
-        name="eviction_and_reads",
-        metrics=_USE,
-        accuracies=("test_accuracy_on",),
-        models=("memnet",),
-        where={"lambda_pressure": None, "lambda_utilisation": 0},
+    _side_by_side("use_by_loss", _USE, lambda_utilisation=(0, 0.1, 1, None), utilisation=("printed", None)),
+    _side_by_side("eviction", _USE, eviction=_EVICTIONS),
+    _side_by_side("sparse_reads", _USE, top_k=(1, 16, None)),
+    _side_by_side("pressure_sweep", _FORGETTING, lambda_pressure=(0, 0.01, 0.1, 1)),
+    _side_by_side("decay_sweep", _FORGETTING, decay_bias=(-3, 0, None)),
+    _side_by_side(
+        "heads_and_forgetting",
+        ("test_heads_apart", "test_heads_apart_swapped", "test_write_ratio", "test_retained"),
+        learning_rate=(_UNTRAINED, None),
     ),
     Trajectories(
         name="learning_curves_by_seed",
@@ -42,13 +58,13 @@ _FIGURES = (
         metrics=("validation_accuracy_on", "train_loss"),
         accuracy="validation_accuracy_on",
         models=("memnet", "windowed_transformer", "lstm"),
-        where=_MAIN,
+        where=_ONE_CELL,
     ),
-    Weightings(name="weightings", models=("memnet",), where=_MAIN),
+    Weightings(name="weightings", models=("memnet",), where=_ONE_CELL),
     Survival(
         name="slot_survival",
         models=("memnet",),
-        where={"lambda_pressure": None, "lambda_utilisation": 0, "top_k": None},
+        where={**_ONE_CELL, "eviction": (*_EVICTIONS, None), "learning_rate": (_UNTRAINED, None)},
     ),
 )
 
@@ -69,10 +85,21 @@ SOURCE = Source(
             "slots_read": "slots in use, exp(H)/N",
             "loss_utilisation": "utilisation loss",
             "loss_pressure": "pressure",
+            "heads_apart": "divergence of heads",
+            "heads_apart_swapped": "divergence, heads swapped",
+            "retained": "share of writes still held",
         },
-        symbols={"lambda_utilisation": r"$\lambda_u$", "lambda_pressure": r"$\lambda_p$", "top_k": "$k$"},
+        symbols={
+            "lambda_utilisation": r"$\lambda_u$",
+            "lambda_pressure": r"$\lambda_p$",
+            "top_k": "$k$",
+            "decay_bias": "$c$",
+        },
         values={
+            "learning_rate": {"1e-12": "untrained"},
+            "utilisation": {"printed": r"printed sign, $\lambda_u$ = 1"},
             "eviction": {
+                "lru": "least recently used",
                 "fifo": "oldest first",
                 "random": "random eviction",
                 "blind": "no eviction",
@@ -85,6 +112,8 @@ SOURCE = Source(
             "windowed_transformer": Look("#999999", "<", (0, (1, 2))),
         },
         cells={
+            ("learning_rate", "1e-12"): Look("#999999", "v", (0, (1, 1))),
+            ("eviction", "lru"): Look("#009E73", "^"),
             ("eviction", "fifo"): Look("#E69F00", "s", (0, (5, 1.5))),
             ("eviction", "random"): Look("#56B4E9", "P", (0, (2, 1))),
             ("eviction", "blind"): Look("#CC79A7", "D", (0, (1, 3))),

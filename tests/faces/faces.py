@@ -10,6 +10,7 @@ from torch import Tensor
 from palimpsest.faces.adapter import CellModule
 from palimpsest.faces.adaptive_memory import AdaptiveMemory, DynamicMemoryLayer, GatedMemory
 from palimpsest.faces.attention_memory import AttentionMemory, HierarchicalMemory, SparseMemory
+from palimpsest.faces.memnet import MemNet, MultiHeadMemoryBank, TransformerController
 from palimpsest.faces.memory_cells import AssociativeMemory, DynamicMemory, MemoryCell
 from palimpsest.faces.memory_layers import MemoryLayer, RecurrentMemoryLayer, TransformerMemoryLayer
 from palimpsest.faces.memory_models import MemoryEnhancedRNN, MemoryTransformer
@@ -17,6 +18,18 @@ from palimpsest.faces.memory_networks import DifferentiableNeuralComputer, Memor
 from palimpsest.foundation.tree import leaves
 
 FEATURES, HIDDEN, SLOTS, DIM = 3, 6, 5, 4
+VOCABULARY = 7
+
+MEMNET = {
+    "num_layers": 2,
+    "num_heads": 2,
+    "memory_size": SLOTS,
+    "memory_dim": DIM,
+    "num_memory_heads": 2,
+    "bottleneck": 2,
+    "window": 3,
+    "chunk": 3,
+}
 
 FACES: dict[str, Callable[[], CellModule]] = {
     "MemoryCell": lambda: MemoryCell(FEATURES, SLOTS, DIM),
@@ -55,6 +68,15 @@ FACES: dict[str, Callable[[], CellModule]] = {
     "MemoryEnhancedRNN": lambda: MemoryEnhancedRNN(FEATURES, HIDDEN, SLOTS, DIM),
     "MemoryEnhancedRNN, sparse": lambda: MemoryEnhancedRNN(FEATURES, HIDDEN, SLOTS, DIM, memory="sparse"),
     "MemoryTransformer": lambda: MemoryTransformer(FEATURES, HIDDEN, SLOTS, num_heads=2, segment=4),
+    "MultiHeadMemoryBank": lambda: MultiHeadMemoryBank(FEATURES, SLOTS, DIM, num_heads=2, top_k=2, bottleneck=2),
+    "MultiHeadMemoryBank, in chunks": lambda: MultiHeadMemoryBank(
+        FEATURES, SLOTS, DIM, num_heads=2, top_k=4, bottleneck=2, weights="sigmoid", chunk=3
+    ),
+    "TransformerController": lambda: TransformerController(
+        FEATURES, feedforward=HIDDEN, num_layers=2, num_heads=1, window=5
+    ),
+    "MemNet": lambda: MemNet(VOCABULARY, HIDDEN, HIDDEN, top_k=2, eviction="random", **MEMNET),
+    "MemNet, by thresholds": lambda: MemNet(VOCABULARY, HIDDEN, HIDDEN, top_k=3, weights="sigmoid", **MEMNET),
 }
 """Each face and each of its settings that takes other code."""
 LAYERS = [
@@ -66,8 +88,12 @@ LAYERS = [
     "AdaptiveMemory",
     "GatedMemory",
     "DynamicMemoryLayer",
+    "TransformerController",
 ]
 """Those that stand wherever a layer does."""
+TOKENS = [name for name in FACES if name.startswith("MemNet")]
+"""Those whose inputs are tokens; the inputs of all others are features."""
+WITHOUT_MEMORY = ["TransformerController"]
 
 
 def made(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> CellModule:
@@ -80,6 +106,23 @@ def inputs(batch: int = 3, time: int = 11, seed: int = 0, dtype: torch.dtype = t
     """(batch, time, features) normal numbers, drawn in double precision."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, time, FEATURES, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def inputs_of(name: str, batch: int = 3, time: int = 11, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """What the face takes: :func:`inputs`, or (batch, time) tokens."""
+    if name not in TOKENS:
+        return inputs(batch, time, seed, dtype)
+    return torch.randint(VOCABULARY, (batch, time), generator=torch.Generator().manual_seed(seed))
+
+
+def changed(x: Tensor, step: int) -> Tensor:
+    """The same inputs with another one at a step, of every sequence."""
+    other = x.clone()
+    if x.is_floating_point():
+        other[:, step, 0] += 1  # one feature: a norm does not see what is added to all of them
+    else:
+        other[:, step] = (x[:, step] + 1) % VOCABULARY
+    return other
 
 
 def tensors_of(state: object, name: str = "state") -> dict[str, Tensor]:

@@ -104,6 +104,6 @@ def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_page_gives_meaning_and_file_of_every_name(name: str) -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}`")]
     assert len(rows) == 1
-    files = re.findall(r"`(memory/\w+\.py)`", rows[0])
+    files = re.findall(r"`((?:memory|models/shared)/\w+\.py)`", rows[0])
     assert files or "TransformerMemoryLayer" in rows[0]
     assert all((Path(__file__).parents[2] / "src" / "palimpsest" / file).is_file() for file in files)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, overload, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -11,9 +13,15 @@ from torch import Generator, Tensor, nn
 from palimpsest.faces.states import check_state, copied_to, stored_type
 from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.layers.initialisation import reset_parameters
+from palimpsest.layers.product import rounding
 from palimpsest.memory.control import CONTROLS, Control
 from palimpsest.memory.observable import ObservablePart, observable
 from palimpsest.memory.persistence import load_state, save_state
+from palimpsest.memory.sizes import at_least_one
+
+Result = TypeVar("Result")
+PARTS: tuple[ObservablePart, ...] = ("slots", "read_weights", "write_weights", "usage")
+"""What a :class:`Record` has of a memory."""
 
 
 class Record(NamedTuple):
@@ -48,6 +56,41 @@ class ComputesSlots(Protocol):
 
     def slots(self, state: Any) -> Tensor:
         """Return the slots of a state, (R, B, N, W)."""
+        ...
+
+
+@runtime_checkable
+class Observes(Protocol):
+    """A cell whose states do not hold what the last step read and wrote; it computes this when it is asked."""
+
+    def observe(self, x: Tensor, state: Any) -> Mapping[ObservablePart, Tensor]:
+        """Return the parts of the memory, each (R, B, …), after one more step.
+
+        Args:
+            x: (R, B, 1, …), the step's input.
+            state: before the step.
+        """
+        ...
+
+
+@runtime_checkable
+class MixesPrecision(Protocol):
+    """A cell that may run with rounded factors of matrix products; its state stays in the type of its parameters."""
+
+    mixes_precision: bool
+    """True of every cell that has this attribute."""
+
+
+@runtime_checkable
+class ChecksStates(Protocol):
+    """A cell whose states have to fit in more than shapes and types."""
+
+    def check_state(self, state: Any) -> None:
+        """Check a state whose shapes and types fit.
+
+        Raises:
+            ParameterError: the state is of a cell with other parameters.
+        """
         ...
 
 
@@ -125,26 +168,50 @@ class CellModule(nn.Module):
         return (outputs, after) if return_state else outputs
 
     def _over_time(self, xs: Tensor, state: Any, control: Control) -> tuple[Tensor, Any]:
-        """Run the cell in the precision of its parameters, because rounding errors in a memory accumulate."""
+        return self._in_its_precision(lambda exact: over_time(self.cell, exact, state, control), xs)
+
+    def _in_its_precision(self, run: Callable[[Tensor], Result], xs: Tensor) -> Result:
+        """Run the cell in the precision of its parameters, because rounding errors in a memory accumulate.
+
+        Under autocast to bfloat16 the products of a cell that :class:`MixesPrecision` are rounded, and nothing else.
+        """
         kind = xs.device.type
         if not torch.is_autocast_enabled(kind):
-            return over_time(self.cell, xs, state, control)
-        with torch.autocast(kind, enabled=False):
-            return over_time(self.cell, xs.to(self._dtype()), state, control)
+            return run(xs)
+        rounds = isinstance(self.cell, MixesPrecision) and torch.get_autocast_dtype(kind) == torch.bfloat16
+        with torch.autocast(kind, enabled=False), rounding("bfloat16", xs.device) if rounds else nullcontext():
+            return run(xs.to(self._dtype()) if xs.is_floating_point() else xs)
 
     def _dtype(self) -> torch.dtype:
         return next(self.cell.parameters()).dtype
 
     def _check(self, x: Tensor, state: Any, control: Control) -> None:
+        self._check_inputs(x)
+        if control not in CONTROLS:
+            raise ParameterError(f"control: {control!r} is unknown; allowed: {', '.join(CONTROLS)}")
+        if state is not None:
+            self.check_state(state, batch=len(x))
+
+    def check_state(self, state: Any, batch: int | None = None) -> None:
+        """Check that a state is one of this module.
+
+        Args:
+            state: given by the user.
+            batch: number of sequences that the state must have; ``None``: any number.
+
+        Raises:
+            ParameterError: it is not; one line with the part and what is allowed.
+        """
+        check_state(state, self.cell.initial_state(0), batch)
+        if isinstance(self.cell, ChecksStates):
+            self.cell.check_state(state)
+
+    def _check_inputs(self, x: Tensor) -> None:
         if x.dim() != 3 or x.shape[1] < 1 or x.shape[2] != self.in_features:
             raise ParameterError(f"x: shape {tuple(x.shape)}; allowed: (batch, time, {self.in_features}), time from 1")
         autocast = x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
         if x.dtype != self._dtype() and not autocast:
             raise ParameterError(f"x: {x.dtype}; allowed: {self._dtype()}, as the parameters")
-        if control not in CONTROLS:
-            raise ParameterError(f"control: {control!r} is unknown; allowed: {', '.join(CONTROLS)}")
-        if state is not None:
-            check_state(state, self.cell.initial_state(0), batch=len(x))
 
     @torch.no_grad()
     def record(self, x: Tensor, state: Any = None) -> Record:
@@ -158,28 +225,27 @@ class CellModule(nn.Module):
             ParameterError: ``x`` or ``state`` has another shape or type.
         """
         self._check(x, state, "on")
+        state = self.initial_state(len(x)) if state is None else state
         outputs: list[Tensor] = []
-        observed: dict[ObservablePart, list[Tensor]] = {
-            "slots": [],
-            "read_weights": [],
-            "write_weights": [],
-            "usage": [],
-        }
+        observed: dict[ObservablePart, list[Tensor]] = {name: [] for name in PARTS}
         for step in x.split(1, 1):
-            y, state = self(step, state, return_state=True)
+            before = state
+            y, state = self(step, before, return_state=True)
             outputs.append(y)
-            for name, steps in observed.items():
-                part = self._observed(name, state)
-                if part is not None:
-                    steps.append(part[0])
+            for name, part in self._observed(step, before, state).items():
+                observed[name].append(part[0])
         parts = {name: torch.stack(steps, 1) if steps else None for name, steps in observed.items()}
         return Record(torch.cat(outputs, 1), state=state, **parts)
 
-    def _observed(self, name: ObservablePart, state: Any) -> Tensor | None:
-        """Return a part of a state by name; ``None`` if the state has no such part."""
-        if name == "slots" and isinstance(self.cell, ComputesSlots):
-            return self.cell.slots(state)
-        return observable(state, name)
+    def _observed(self, step: Tensor, before: Any, after: Any) -> Mapping[ObservablePart, Tensor]:
+        """Return the parts of the memory after a step, each (1, batch, …), by name; those that it has."""
+        cell = self.cell
+        if isinstance(cell, Observes):
+            return self._in_its_precision(lambda exact: cell.observe(exact, before), self.before(step)[None])
+        found = {name: observable(after, name) for name in PARTS}
+        if isinstance(cell, ComputesSlots):
+            found["slots"] = cell.slots(after)
+        return {name: part for name, part in found.items() if part is not None}
 
     def initial_state(self, batch: int) -> Any:
         """Return the state before the first step of ``batch`` sequences.
@@ -202,7 +268,7 @@ class CellModule(nn.Module):
             ParameterError: ``state`` is not a state of this module.
             DataError: the file cannot be written.
         """
-        check_state(state, self.cell.initial_state(0))
+        self.check_state(state)
         save_state(Path(path), state)
 
     def load(self, path: str | Path) -> Any:
@@ -215,7 +281,7 @@ class CellModule(nn.Module):
         state = load_state(Path(path), stored_type(pattern))
         state = copied_to(state, pattern, next(self.parameters()).device)
         try:
-            check_state(state, pattern)
+            self.check_state(state)
         except ParameterError as error:
             raise DataError(f"{path}: {error}") from None
         return state
@@ -223,6 +289,35 @@ class CellModule(nn.Module):
     def extra_repr(self) -> str:
         """Return the numbers of input and output features."""
         return f"in_features={self.in_features}, out_features={self.out_features}"
+
+
+class TokenModule(CellModule):
+    """A :class:`CellModule` whose inputs are tokens, int64 numbers (batch, time), and not features.
+
+    Args:
+        cell: a cell for packs of one run, which takes tokens (1, batch, time) and unrolls.
+        vocabulary: number of different tokens.
+    """
+
+    def __init__(self, cell: Any, vocabulary: int) -> None:
+        at_least_one(vocabulary=vocabulary)
+        super().__init__(cell, 1)
+        self.vocabulary = vocabulary
+
+    def _check_inputs(self, x: Tensor) -> None:
+        if x.dim() != 2 or x.shape[1] < 1:
+            raise ParameterError(f"x: shape {tuple(x.shape)}; allowed: (batch, time), time from 1")
+        if x.dtype != torch.int64:
+            raise ParameterError(f"x: {x.dtype}; allowed: torch.int64, tokens")
+        if x.numel():
+            least, most = int(x.min()), int(x.max())
+            if least < 0 or most >= self.vocabulary:
+                wrong = least if least < 0 else most
+                raise ParameterError(f"x: token {wrong}; allowed: 0 to {self.vocabulary - 1}")
+
+    def extra_repr(self) -> str:
+        """Return the number of tokens and of output features."""
+        return f"vocabulary={self.vocabulary}, out_features={self.out_features}"
 
 
 def over_time(cell: Any, xs: Tensor, state: Any, control: Control) -> tuple[Tensor, Any]:

@@ -146,8 +146,13 @@ def explain(
 
 
 @app.command(rich_help_panel=PANEL)
-def describe(name: Annotated[str, typer.Argument(help="a model or a task")]) -> None:
-    """List the parameters of a model or a task: default, range, meaning."""
+def describe(
+    name: Annotated[str, typer.Argument(help="a model or a task")],
+    authors: Annotated[
+        Path, typer.Option(help="preset whose published track has the authors' settings", metavar="FILE")
+    ] = Path("params/paper.yaml"),
+) -> None:
+    """List the parameters of a model or a task: default, range, meaning; of a model also its source's settings."""
     from palimpsest import models, tasks
     from palimpsest.planning.params_file import field_rows
 
@@ -160,6 +165,38 @@ def describe(name: Annotated[str, typer.Argument(help="a model or a task")]) -> 
     if name in tasks.names():
         table.caption = _levels(name)
     Console().print(table)
+    if name in models.names():
+        _show_settings(name, authors)
+
+
+def _show_settings(model: str, file: Path) -> None:
+    """Print what the published track of a preset gives to a model, one column an experiment, if there is any."""
+    from palimpsest.planning import settings
+    from palimpsest.planning.presets import read_whole
+
+    if not file.is_file():
+        report(f"{file}: no such file, so that the authors' settings are not shown")
+        return
+    found = settings.of_model(read_whole(file), model, "published")
+    if not found:
+        return
+    table = Table("of the", "parameter", *found, title=f"{file}, track published")
+    table.caption = "settings of the source's authors, and ours where they give none"
+    for part in ("model", "training", "task"):
+        for parameter in dict.fromkeys(key for one in found.values() for key in one[part]):
+            values = (one[part].get(parameter, ()) for one in found.values())
+            table.add_row(part, parameter, *(", ".join(map(_setting, each)) for each in values))
+        table.add_section()
+    Console().print(table)
+
+
+def _setting(value: Any) -> str:
+    """A value as a params file has it."""
+    from palimpsest.foundation.sections import format_value
+
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_setting, value))}]"
+    return "null" if value is None else format_value(value)
 
 
 def _levels(task: str) -> str:

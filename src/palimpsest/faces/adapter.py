@@ -242,10 +242,14 @@ class CellModule(nn.Module):
         cell = self.cell
         if isinstance(cell, Observes):
             return self._in_its_precision(lambda exact: cell.observe(exact, before), self.before(step)[None])
-        found = {name: observable(after, name) for name in PARTS}
+        found: dict[ObservablePart, Tensor] = {}
+        for name in PARTS:
+            part = observable(after, name)
+            if part is not None:
+                found[name] = part
         if isinstance(cell, ComputesSlots):
             found["slots"] = cell.slots(after)
-        return {name: part for name, part in found.items() if part is not None}
+        return found
 
     def initial_state(self, batch: int) -> Any:
         """Return the state before the first step of ``batch`` sequences.

@@ -144,13 +144,15 @@ class TransformerController(CellModule):
         at_least_one(features=features, feedforward=feedforward, num_layers=num_layers, num_heads=num_heads)
         at_least_one(window=window)
         _check_divides("num_heads", num_heads, "features", features)
-        config = controllers.WindowConfig(
-            sequence_length=window,
-            width=features,
-            num_heads=num_heads,
-            num_layers=num_layers,
-            feedforward=feedforward,
-            window=window,
+        config = controllers.WindowConfig.model_validate(
+            {
+                "sequence_length": window,
+                "width": features,
+                "num_heads": num_heads,
+                "num_layers": num_layers,
+                "feedforward": feedforward,
+                "window": window,
+            }
         )
         super().__init__(ControllerCell(controllers.TransformerController(1, config), config), features)
 
@@ -230,25 +232,27 @@ class MemNet(TokenModule):
         _check_divides("num_heads", num_heads, "embedding_size", embedding_size)
         _check_bank(memory_size, memory_dim, num_memory_heads, "num_memory_heads", top_k, bottleneck, eviction, weights)
         _check_name("utilisation", utilisation, ("maximised", "printed"))
-        config = memnet.Config(
-            num_tokens=vocabulary,
-            num_outputs=vocabulary,
-            sequence_length=window,
-            width=embedding_size,
-            num_heads=num_heads,
-            num_layers=num_layers,
-            feedforward=feedforward,
-            window=window,
-            chunk=chunk,
-            num_slots=memory_size,
-            slot_dim=memory_dim,
-            num_memory_heads=num_memory_heads,
-            top_k=top_k,
-            bottleneck=bottleneck,
-            eviction=eviction,
-            weights=weights,
-            decay_bias=_decay_bias(decay),
-            utilisation=utilisation,
+        config = memnet.Config.model_validate(
+            {
+                "num_tokens": vocabulary,
+                "num_outputs": vocabulary,
+                "sequence_length": window,
+                "width": embedding_size,
+                "num_heads": num_heads,
+                "num_layers": num_layers,
+                "feedforward": feedforward,
+                "window": window,
+                "chunk": chunk,
+                "num_slots": memory_size,
+                "slot_dim": memory_dim,
+                "num_memory_heads": num_memory_heads,
+                "top_k": top_k,
+                "bottleneck": bottleneck,
+                "eviction": eviction,
+                "weights": weights,
+                "decay_bias": _decay_bias(decay),
+                "utilisation": utilisation,
+            }
         )
         self.loss_weights = _checked_weights(LOSS_WEIGHTS if loss_weights is None else loss_weights)
         super().__init__(MemNetCell(memnet.Model(config, 1)), vocabulary)

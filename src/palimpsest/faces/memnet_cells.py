@@ -202,11 +202,11 @@ class MemNetCell(nn.Module):
     ) -> tuple[ModelOutput, MemNetCellState]:
         """Return all that the model returns, and the state after the last token."""
         key = torch.zeros(len(xs), dtype=torch.int64, device=xs.device)
-        batch = Batch(xs, key, {}, control, state.seen, _seen_by_nobody if watched else None)
+        batch = Batch(xs, key, {}, control, state.seen, _look_at_nothing if watched else None)
         output = self.model(batch, {}, state.model)
         return output, MemNetCellState(output.state, state.seen + xs.shape[2])
 
 
-def _seen_by_nobody(state: Any) -> None:
+def _look_at_nothing(state: Any) -> None:
     """A watch that asks the model for its record and looks at nothing else."""
     del state

@@ -91,18 +91,11 @@ def test_a_layer_keeps_the_number_of_features_and_works_in_a_sequential(name: st
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network[1].parameters())
 
 
-WITHOUT_THRESHOLD = ("MultiHeadMemoryBank", "MemNet")
-"""Reads by softmax have no threshold; their bank has the parameters all the same."""
-
-
 @EVERY
 def test_a_loss_reaches_every_parameter(name: str) -> None:
     model = made(name)
     model(inputs_of(name, time=14)).square().sum().backward()
     for key, parameter in model.named_parameters():
-        if name in WITHOUT_THRESHOLD and ".threshold." in key:
-            assert parameter.grad is None
-            continue
         assert parameter.grad is not None, key
         assert torch.isfinite(parameter.grad).all(), key
         assert parameter.grad.any(), key

@@ -45,7 +45,7 @@ def test_the_defaults_are_the_sizes_of_the_authors() -> None:
     assert (config.bottleneck, config.width, config.feedforward, config.num_layers) == (64, 128, 512, 4)
     assert (config.num_tokens, config.num_outputs, config.num_heads) == (20, 20, 8)
     bank = MultiHeadMemoryBank().cell.bank
-    assert (bank.num_slots, bank.d_out, bank.num_heads, bank.k, bank.narrow.d_out) == (128, 128, 8, 16, 64)
+    assert (bank.num_slots, bank.d_out, bank.num_heads, bank.k, bank.widen.d_in) == (128, 128, 8, 16, 64)
     controller = TransformerController().cell.config
     assert (controller.width, controller.feedforward, controller.num_layers, controller.num_heads) == (128, 512, 4, 8)
 
@@ -205,7 +205,7 @@ def test_auxiliary_losses_reach_the_addressing() -> None:
     model = small()
     _, losses, _ = model.with_losses(tokens())
     model.auxiliary_loss(losses).backward()
-    assert model.cell.model.bank.keys.weight.grad.any()
+    assert model.cell.model.bank.interface.weight.grad.any()
 
 
 @pytest.mark.parametrize("weight", [-0.01, float("nan"), float("inf")])

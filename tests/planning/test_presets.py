@@ -78,7 +78,7 @@ def test_without_the_files_of_a_source_the_rest_is_a_preset(params: Path) -> Non
         (params / folder / "memory_library.yaml").unlink()
     for preset in ("default", "smoke", "paper"):
         found = read_params(params / f"{preset}.yaml").experiments
-        assert {sources.source_of(name) for name in found} == {"nema_lite", "nema_lc"}
+        assert {sources.source_of(name) for name in found} == set(sources.names()) - {"memory_library"}
 
 
 def test_an_experiment_of_another_source_is_one_line(params: Path) -> None:

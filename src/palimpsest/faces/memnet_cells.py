@@ -87,7 +87,7 @@ class BankCell(nn.Module):
 
     def initial_state(self, batch: int) -> BankCellState:
         """Return an empty bank."""
-        weight = self.bank.keys.weight
+        weight = self.bank.interface.weight
         open_ = weight.new_zeros(len(weight), batch, 0, weight.shape[1])
         return BankCellState(self.bank.initial_state(batch), open_, 0)
 
@@ -115,7 +115,7 @@ class BankCell(nn.Module):
         first = (state.seen - state.open.shape[2]) // self.chunk
         parts = torch.cat([state.open, xs], 2).split(self.chunk, 2)
         for number, part in enumerate(parts, first):
-            step = self.bank.step(part, self.bank.wishes(part), bank, control, None, number)
+            step = self.bank.step(self.bank.wishes(part), bank, control, None, number)
             steps.append(step)
             bank = step.state if part.shape[2] == self.chunk else bank
         begun = parts[-1].shape[2] % self.chunk

@@ -95,12 +95,16 @@ def write_tree(params: Params, root: Path) -> None:
 def write_run(directory: Path, spec: specs.RunSpec) -> None:
     """Files of one run."""
     remembers = "write_threshold" in spec.config
-    steps = spec.training.num_epochs * math.ceil(spec.task["num_train"] / spec.training.batch_size)
+    steps = sum(
+        phase.training.num_epochs * math.ceil(phase.task["num_train"] / phase.training.batch_size)
+        for phase in spec.stages
+    )
     metrics = {"test_accuracy_on": 0.75, "test_accuracy_off": 0.125, "test_loss_on": 0.5, "test_loss_off": 2.5}
+    metrics |= accuracies_in_phases(spec)
     content = {
         "spec": spec.model_dump(mode="json"),
         "status": "completed",
-        "epochs": spec.training.num_epochs,
+        "epochs": spec.num_epochs,
         "steps": steps,
         "parameters": 1234,
         "metrics": {**metrics, **({"test_write_ratio": 0.25} if remembers else {})},
@@ -113,8 +117,12 @@ def write_run(directory: Path, spec: specs.RunSpec) -> None:
         "backend": {"torch": "2", "cpu": "some"},
     }
     write_json(directory / "final.json", content)
-    epochs = "".join(f"{epoch},{1 / epoch}\n" for epoch in range(1, spec.training.num_epochs + 1))
-    write_text(directory / "history.csv", f"epoch,train_loss\n{epochs}")
+    places = [place for place, phase in enumerate(spec.stages, 1) for _ in range(phase.training.num_epochs)]
+    epochs = "".join(f"{epoch},{place},{1 / epoch}\n" for epoch, place in enumerate(places, 1))
+    header = "epoch,phase,train_loss"
+    if len(spec.phases) < 2:
+        header, epochs = header.replace("phase,", ""), epochs.replace(",1,", ",")
+    write_text(directory / "history.csv", f"{header}\n{epochs}")
     log = "".join(f"{step},{1 / step}\n" for step in range(1, steps + 1))
     write_text(directory / "steps.csv", f"step,loss\n{log}")
     trace = {"answer_position": torch.tensor([1, 3])}
@@ -122,3 +130,22 @@ def write_run(directory: Path, spec: specs.RunSpec) -> None:
         trace["write_gate"] = torch.tensor([[0.0, 1.0, 0.5, 0.25], [0.0, 0.0, 0.5, 0.75]])
         trace["writes"] = torch.tensor([[0, 1, 1, 0], [0, 0, 1, 1]], dtype=torch.uint8)
     write_tensors(directory / "trace.safetensors", trace)
+
+
+def accuracy_in_phases(trained: int, phase: int, seed: int) -> float:
+    """Test accuracy on a phase after another, both counted from 0: learnt, then forgotten by and by."""
+    learnt = 0.9 - 0.05 * seed - 0.1 * phase
+    return learnt - 0.2 * (trained - phase) if trained >= phase else 0.2 + 0.01 * seed
+
+
+def accuracies_in_phases(spec: specs.RunSpec) -> dict[str, float]:
+    """The accuracy matrices of a run as ``final.json`` has them; nothing of a run of one phase."""
+    if len(spec.phases) < 2:
+        return {}
+    lower = {"test": 0.0, "validation": 0.125}
+    return {
+        f"{split}_accuracy_after_{after.name}_on_{on.name}": accuracy_in_phases(trained, phase, spec.seed) - offset
+        for split, offset in lower.items()
+        for trained, after in enumerate(spec.phases)
+        for phase, on in enumerate(spec.phases)
+    }

@@ -69,7 +69,6 @@ rule dynamics:
     params:
         preset=params_file,
         values=experiment_values,
-        code=fingerprint("palimpsest.analysis.runs", "palimpsest.analysis.steps", "palimpsest.analysis.dynamics")
-        + fingerprint("palimpsest.analysis.sequences"),
+        code=fingerprint("palimpsest.analysis.experiment_tables"),
     shell:
         "python -m palimpsest dynamics --params {params.preset:q} {wildcards.experiment} > {log:q} 2>&1"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pandas import DataFrame
 
-from palimpsest.analysis import dynamics, runs, sequences, steps, survival
+from palimpsest.analysis import accuracy_matrices, dynamics, runs, sequences, steps, survival
 from palimpsest.foundation.files import write_text
 from palimpsest.planning.parameters import Params
 
@@ -31,6 +31,7 @@ TABLES = {
     "outputs": ExperimentTable(sequences.outputs, sequences.read_outputs),
     "weightings": ExperimentTable(sequences.weightings, sequences.read_weightings),
     "survival": ExperimentTable(survival.survival, survival.read_survival),
+    "accuracy_matrices": ExperimentTable(accuracy_matrices.accuracy_matrices, accuracy_matrices.read_accuracy_matrices),
 }
 """Name of the file → table; :data:`palimpsest.planning.plan.EXPERIMENT_TABLES` has the names for Snakemake."""
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from palimpsest.foundation.errors import DataError
 from palimpsest.planning.provenance import RANGES, ROOT, declares_ranges
 
-MEASURING = ("memory", "tasks", "training")
+MEASURING = ("memory", "tasks", "training", "analysis")
 """Packages whose modules measure something."""
 _SPLITS = ("train_", "validation_", "test_")
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pandas import DataFrame
 
+from palimpsest.analysis import continual
 from palimpsest.analysis.frames import (
     COUNT,
     FLOOR_AT,
@@ -129,6 +130,8 @@ def key_of(spec: RunSpec) -> dict[str, Any]:
 def collect(params: Params, root: Path, experiment: str | None = None) -> DataFrame:
     """Return one row for each run that the preset asks for, with its final metrics and flags.
 
+    Runs with more than one phase also have the measures of continual learning (:mod:`palimpsest.analysis.continual`).
+
     Flags: ``writes_nothing`` and ``writes_everything`` (test write ratio exactly 0 or 1), ``memory_unused`` (accuracy
     and loss with memory are exactly those without), ``not_finite``, and ``at_floor`` (test accuracy not above the
     informed floor in a one-sided binomial test at 5 %). A trial of this test is a scored answer: an asked step, or one
@@ -146,7 +149,8 @@ def collect(params: Params, root: Path, experiment: str | None = None) -> DataFr
     """
     rows = []
     for cell, spec in asked(params, experiment):
-        final = read_final(root / cell.directory(spec.seed) / "final.json", spec)
+        path = root / cell.directory(spec.seed) / "final.json"
+        final = read_final(path, spec)
         rows.append(
             {
                 **key_of(spec),
@@ -154,6 +158,7 @@ def collect(params: Params, root: Path, experiment: str | None = None) -> DataFr
                 "flags": ";".join(flags(final)),
                 **{f"{FLOOR_AT}{kind}": value for kind, value in final.floors.items()},
                 **final.metrics,
+                **continual.measures(final.metrics, spec, path),
             }
         )
     return run_frame(rows, axes(params, experiment), list(RUNS.middle))
@@ -240,14 +245,23 @@ def histories(params: Params, root: Path, experiment: str) -> DataFrame:
         key = key_of(spec)
         directory = root / cell.directory(spec.seed)
         number = read_final(directory / "final.json", spec).epochs if spec.may_stop else spec.num_epochs
-        epochs = _history(directory / "history.csv", number)
-        done = _epochs_of_phases(directory / "history.csv", spec, epochs)
+        epochs = read_history(directory / "history.csv", number)
+        done = epochs_of_phases(directory / "history.csv", spec, epochs)
         rows += [{**key, **epoch, **_seen(spec, done, epoch["epoch"])} for epoch in epochs]
     return run_frame(rows, axes(params, experiment), ["seed", "epoch"])
 
 
-def _epochs_of_phases(path: Path, spec: RunSpec, epochs: list[dict[str, Any]]) -> list[int]:
-    """Return how many epochs each phase had: those planned, or fewer where it may stop."""
+def epochs_of_phases(path: Path, spec: RunSpec, epochs: list[dict[str, Any]]) -> list[int]:
+    """Return how many epochs each phase had: those planned, or fewer where it may stop.
+
+    Args:
+        path: of ``history.csv``, for messages.
+        spec: of the run.
+        epochs: what :func:`read_history` returns.
+
+    Raises:
+        DataError: a phase has more epochs than planned, or fewer and may not stop.
+    """
     found = []
     for number, phase in enumerate(spec.stages, 1):
         done = sum(epoch.get("phase", 1) == number for epoch in epochs)
@@ -276,14 +290,24 @@ def _seen(spec: RunSpec, done: list[int], epoch: int) -> dict[str, float]:
 
 def _seen_in(phase: PhaseSpec, epoch: int) -> int:
     """Return the same in a phase; the epochs of a stream are consecutive parts of its steps, as equal as possible."""
-    examples, size = int(phase.task["num_train"]), phase.training.batch_size
+    examples = int(phase.task["num_train"])
     if phase.training.order != "stream":
         return epoch * examples
-    steps = math.ceil(examples / size) * epoch // phase.training.num_epochs
-    return min(steps * size, examples)
+    return min(steps_in(phase, epoch) * phase.training.batch_size, examples)
 
 
-def _history(path: Path, epochs: int) -> list[dict[str, Any]]:
+def steps_in(phase: PhaseSpec, epochs: int) -> int:
+    """Return the training steps in the first epochs of a phase."""
+    steps = math.ceil(int(phase.task["num_train"]) / phase.training.batch_size) * epochs
+    return steps // phase.training.num_epochs if phase.training.order == "stream" else steps
+
+
+def read_history(path: Path, epochs: int) -> list[dict[str, Any]]:
+    """Read the ``history.csv`` of a run: one mapping from metrics to numbers for each epoch.
+
+    Raises:
+        DataError: the file is missing or corrupt, or has another number of epochs.
+    """
     header, *rows = read_rows(path)
     if header[0] != "epoch":
         raise DataError(f"{path}: column {header[0]!r}; allowed: 'epoch' first")

@@ -34,6 +34,7 @@ EXPERIMENT_TABLES = (
     "outputs",
     "weightings",
     "survival",
+    "accuracy_matrices",
 )
 """Names of the tables of an experiment; :mod:`palimpsest.analysis.experiment_tables` makes and reads them."""
 

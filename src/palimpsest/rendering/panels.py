@@ -61,6 +61,8 @@ class Products:
     """A head at a step of one sequence a row, a column a slot; empty where no memory is read and written softly."""
     survival: pd.DataFrame
     """A lifetime of what a run wrote to its slots a row; empty where no memory is written softly."""
+    accuracy_matrices: pd.DataFrame
+    """A phase that was trained last and a phase that is evaluated a row, of each run; empty without phases."""
     experiment: Experiment
     """The experiment in its source's manifest: how sizes are named and spelled."""
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from palimpsest.analysis import sequences
+from palimpsest.analysis import continual, sequences
 from palimpsest.analysis import tables as stored
+from palimpsest.analysis.accuracy_matrices import ACCURACY_MATRICES
 from palimpsest.analysis.dynamics import LIFECYCLE as LIFECYCLE_TABLE
 from palimpsest.analysis.dynamics import WITHIN_SEQUENCE
 from palimpsest.analysis.frames import axes_of, metrics_of, tidy
@@ -18,7 +19,7 @@ from palimpsest.analysis.runs import RUNS, run_frame
 from palimpsest.analysis.summary import summarise
 from palimpsest.analysis.survival import SURVIVAL
 from palimpsest.foundation.files import write_json, write_text
-from palimpsest.planning import plan
+from palimpsest.planning import plan, specs
 from palimpsest.planning.parameters import Params
 from palimpsest.rendering.frames import records, select
 
@@ -35,6 +36,7 @@ LEVELS = {
         for track in ("published", "repaired")
     },
     ("mqar", "repaired"): (1 / 32, 1.0),
+    **{("in_phases", track): (0.1, 1.0) for track in ("published", "repaired")},
 }
 """Chance and ceiling."""
 FLOORS = {("nema_lite", "repaired"): 0.19, ("nema_lc", "repaired"): 0.28, ("mqar", "repaired"): 0.1}
@@ -116,7 +118,7 @@ def params(
             "repaired": track("flag", list(lambdas), windowed),
         },
     }
-    known = {"nema_lite": lite, **_lifecycle_experiments(), **_sequence_experiments()}
+    known = {"nema_lite": lite, **_lifecycle_experiments(), **_sequence_experiments(), "in_phases": _in_phases()}
     return Params.model_validate(
         {"preset": "smoke", "seeds": seeds, "experiments": {name: known[name] for name in experiments}}
     )
@@ -154,6 +156,59 @@ def _lifecycle_experiments() -> dict[str, Any]:
             "tracks": {name: track("key_presence", switch) for name in ("published", "repaired")},
         },
     }
+
+
+PHASES = ("first_words", "second", "third_words")
+
+
+def _in_phases() -> dict[str, Any]:
+    """An experiment of no manifest: three data sets of one task, one after the other; a baseline has one phase."""
+    track = {
+        "task": {"name": "delayed_qa", "config": {"num_train": EXAMPLES, "num_validation": 1000, "num_test": 1000}},
+        "training": {"num_epochs": EPOCHS, "batch_size": 32},
+        "data": {name: {"seed": seed} for seed, name in enumerate(PHASES, 2)},
+        "grids": {
+            "sweep": {"model": "nema_lite", "axes": {"mem_lambda": [0, 0.1], "write_threshold": [0.5]}},
+            "write_all": {"model": "write_all"},
+            "full_attention": {"model": "full_attention", "phases": {"only": {}}},
+        },
+        "phases": {name: {"data": name} for name in PHASES},
+    }
+    return {"source": "002", "title": "One after the other", "tracks": {"published": track, "repaired": track}}
+
+
+def _accuracies_in_phases(preset: Params, cell: plan.Cell, seed: int) -> dict[str, float]:
+    """The accuracy matrix of a run, and its measures: the memory forgets less; nothing of a run of one phase."""
+    (spec,) = (one for one in specs.resolve(preset, cell) if one.seed == seed)
+    if not continual.has_phases(spec):
+        return {}
+    noise, lost = np.random.default_rng([seed, 7, *cell.base.encode()]), 0.2 if cell.model == "nema_lite" else 0.4
+    found = {
+        f"{split}_accuracy_after_{after}_on_{on}": float(
+            np.clip((0.95 - lost * (trained - phase) if trained >= phase else 0.1) + noise.normal(0, 0.02), 0, 1)
+        )
+        for split in continual.SPLITS
+        for trained, after in enumerate(PHASES)
+        for phase, on in enumerate(PHASES)
+    }
+    return found | continual.measures(found, spec, cell.directory(seed))
+
+
+def accuracy_matrices(table: pd.DataFrame) -> pd.DataFrame:
+    """``accuracy_matrices.csv`` of the runs of one experiment, from their metrics; empty without phases."""
+    if "test_average_accuracy" not in table:
+        table = table[:0]
+    rows = [
+        {key: run[key] for key in _keys(table)}
+        | {"phases_trained": trained, "after": after, "steps": 400 * trained, "phase": phase, "on": on}
+        | {"chance": run["chance"]}
+        | {f"{split}_accuracy": run[f"{split}_accuracy_after_{after}_on_{on}"] for split in continual.SPLITS}
+        for run in records(table)
+        if run["status"] == "completed" and not pd.isna(run["test_average_accuracy"])
+        for trained, after in enumerate(PHASES, 1)
+        for phase, on in enumerate(PHASES, 1)
+    ]
+    return run_frame(rows, _keys(table)[3:-1], list(ACCURACY_MATRICES.middle))
 
 
 SIZES: dict[str, tuple[int, ...]] = {
@@ -333,7 +388,7 @@ def _lifecycle_metrics(cell: plan.Cell, noise: np.random.Generator) -> dict[str,
 def _metrics(cell: plan.Cell, noise: np.random.Generator) -> dict[str, float]:
     if cell.experiment in SIZES:
         return dict.fromkeys((*LIFECYCLE, *METRICS), np.nan) | _sequence_metrics(cell, noise)
-    if cell.experiment != "nema_lite":
+    if cell.experiment not in ("nema_lite", "in_phases"):
         return dict.fromkeys((*LIFECYCLE, *METRICS), np.nan) | _lifecycle_metrics(cell, noise)
     return dict.fromkeys(LIFECYCLE, np.nan) | _lite_metrics(cell, noise)
 
@@ -399,6 +454,7 @@ def runs(preset: Params, diverged: bool = True) -> pd.DataFrame:
         for seed in cell.seeds:
             noise = np.random.default_rng([seed, *cell.base.encode()])
             metrics, flags, status = _metrics(cell, noise), "", "completed"
+            metrics |= _accuracies_in_phases(preset, cell, seed) if cell.experiment == "in_phases" else {}
             flags = _flags(metrics, cell)
             last = (cell.track, cell.model, seed) == ("repaired", "write_all", preset.seeds[-1])
             if diverged and last:
@@ -638,6 +694,7 @@ def write(root: Path, preset: Params, diverged: bool = True) -> None:
         _csv(folder / "outputs.csv", outputs(part))
         _csv(folder / "weightings.csv", weightings(part))
         _csv(folder / "survival.csv", survival(part))
+        _csv(folder / "accuracy_matrices.csv", accuracy_matrices(part))
         for track in preset.experiments[name].tracks:
             write_json(root / f"data/{name}/track={track}/card.json", card(name, track))
     stored.write_index(preset, root)

@@ -76,7 +76,7 @@ def rows_of_cell(table: pd.DataFrame, row: Mapping[str, Any], axes: Sequence[str
 
 
 def best_cells(summary: pd.DataFrame, apart: Sequence[str] = ()) -> pd.DataFrame:
-    """One row a track and model: the cell with the highest mean validation accuracy.
+    """One row a track and model: the cell with the highest mean validation accuracy; with phases, that over all phases.
 
     A cell of which a run diverged comes last. Of several equal cells the one that writes least on validation is taken,
     then the first. The test split is not used.
@@ -85,10 +85,13 @@ def best_cells(summary: pd.DataFrame, apart: Sequence[str] = ()) -> pd.DataFrame
         summary: the table of cells, or rows of it.
         apart: axes whose values are kept apart, so that there is a row for each.
     """
-    order = summary.assign(_row=range(len(summary)))
-    by, ascending = ["diverged", "validation_accuracy_on_mean"], [True, False]
+    accuracy = summary["validation_accuracy_on_mean"]
+    if "validation_average_accuracy_mean" in summary.columns:
+        accuracy = summary["validation_average_accuracy_mean"].fillna(accuracy)
+    order = summary.assign(_row=range(len(summary)), _accuracy=accuracy)
+    by, ascending = ["diverged", "_accuracy"], [True, False]
     if "validation_write_ratio_mean" in summary.columns:
         by, ascending = [*by, "validation_write_ratio_mean"], [*ascending, True]
     order = order.sort_values([*by, "_row"], ascending=[*ascending, True], na_position="last")
     best = order.drop_duplicates([*KEYS, *apart]).sort_values("_row")
-    return best.drop(columns="_row").reset_index(drop=True)
+    return best.drop(columns=["_row", "_accuracy"]).reset_index(drop=True)

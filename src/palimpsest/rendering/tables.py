@@ -24,6 +24,7 @@ from palimpsest.planning.cards import load_card
 from palimpsest.planning.parameters import Params
 from palimpsest.rendering import style
 from palimpsest.rendering.claim_matrix import matrix_table
+from palimpsest.rendering.continual_tables import continual_table
 from palimpsest.rendering.frames import (
     CLAIMS,
     EVIDENCE,
@@ -52,7 +53,7 @@ from palimpsest.rendering.score_tables import score_table
 from palimpsest.rendering.sequence_tables import generalisation_table
 from palimpsest.rendering.table_parts import Entry, cell_text, grouped, heading, spanning, titles_of
 from palimpsest.sources.shared.checks import located
-from palimpsest.sources.shared.tables import Scores
+from palimpsest.sources.shared.tables import Continual, Scores
 
 MARKS = {
     "writes_nothing": ("a", "test_write_ratio", "writes nothing"),
@@ -100,6 +101,7 @@ def write_tables(params: Params, root: Path, *, claims: Path, published: Path) -
         **_generalisation(params, runs),
         "parameters.tex": parameters_table(params),
         **_scores(params, summary),
+        **_continual(params, summary),
     }
     names = sources.table_files(params.experiments)
     for name in names:
@@ -122,6 +124,19 @@ def _scores(params: Params, summary: pd.DataFrame) -> dict[str, str]:
                     ) from None
                 tables[table.files[0]] = text
     return tables
+
+
+def _continual(params: Params, summary: pd.DataFrame) -> dict[str, str]:
+    """The tables of continual learning that the manifests describe; one of several sources is about all of them."""
+    described: dict[Continual, list[str]] = {}
+    for source in sources.present(params.experiments).values():
+        for table in source.tables:
+            if isinstance(table, Continual):
+                described.setdefault(table, []).extend(table.experiments or source.experiment_names)
+    return {
+        table.files[0]: continual_table(table, summary, experiments, titles_of(params))
+        for table, experiments in described.items()
+    }
 
 
 def read_evidence(path: Path) -> list[dict[str, Any]]:

@@ -181,3 +181,16 @@ class UsageAndLinks(OfModels):
 @dataclass(frozen=True, kw_only=True)
 class Survival(OfModels):
     """Share of what was written that slots still hold, by steps since the write: a panel a track, a line a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyMatrix(OfModels):
+    """Mean test accuracy on the data of each phase (columns) after each phase (rows): a panel a track and cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgettingCurves(OfModels):
+    """Test accuracy on the data of each phase over the phases: a panel a track and cell, a thin line a run."""
+
+    clock: Literal["trained", "since"] = "trained"
+    """What is counted: all phases that were trained, or those since the phase that is evaluated."""

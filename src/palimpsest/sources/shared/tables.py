@@ -73,3 +73,22 @@ class Scores(Table):
     def named_experiments(self) -> tuple[str, ...]:
         """Those that were chosen."""
         return self.experiments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continual(Table):
+    """Measures of continual learning with their intervals: a row a track and model, at the cell that validation chose.
+
+    Experiments without phases have no rows.
+    """
+
+    name: str = "continual"
+    experiments: tuple[str, ...] = ()
+    """Which of the source's experiments; empty: all."""
+    models: tuple[str, ...] = ()
+    """Which models; empty: all."""
+
+    @property
+    def named_experiments(self) -> tuple[str, ...]:
+        """Those that were chosen."""
+        return self.experiments

@@ -42,12 +42,22 @@ def continual_table(
             continue
         cell = cell_of(row, words)
         name = escape(style.label(row["model"])) + (f", {cell_text(cell)}" if cell else "")
-        values = [interval(*(row[f"{measure}_{part}"] for part in ("mean", "low", "high"))) for measure in COLUMNS]
+        values = [_stacked(*(row[f"{measure}_{part}"] for part in ("mean", "low", "high"))) for measure in COLUMNS]
         lost = rf"\,+\,{number(int(row['diverged']))}" if row["diverged"] else ""
         entries.append(Entry(row["experiment"], row["track"], "", [name, f"{number(int(row['n']))}{lost}", *values]))
     header = ["track", "model", "$n$", *COLUMNS.values()]
     rows = grouped(entries, titles, len(header), "no run has phases")
     return tabular("@{}llr" + "l" * len(COLUMNS) + "@{}", header, rows)
+
+
+def _stacked(mean: float | None, low: float | None, high: float | None) -> str:
+    r"""A mean with its interval below it, because five of them beside each other are wider than the text.
+
+    >>> _stacked(0.5, 0.412, 0.65), _stacked(0.5, None, None)
+    ('\\shortstack[l]{$0.500$\\\\{\\tiny[0.41, 0.65]}}', '$0.500$')
+    """
+    shown, space, ends = interval(mean, low, high).partition(r"\,")
+    return rf"\shortstack[l]{{{shown}\\{ends}}}" if space else shown
 
 
 def _with_phases(summary: pd.DataFrame) -> pd.DataFrame:

@@ -132,7 +132,7 @@ def _paint(panel: Any, part: Part, points: float) -> Any:
 def _spelled(share: float) -> str:
     """Return a share with three signs.
 
-    >>> _spelled(0.123), _spelled(0.999), _spelled(0)
+    >>> _spelled(0.123), _spelled(0.999), _spelled(0.0)
     ('.12', '1.0', '.00')
     """
     return f"{share:.1f}" if round(share, 2) == 1 else f"{share:.2f}".removeprefix("0")

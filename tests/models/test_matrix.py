@@ -36,6 +36,7 @@ TASKS: dict[str, dict[str, object]] = {
         "bits": 2, "num_levels": 4, "num_sorted": 2, "min_vectors": 2, "max_vectors": 3, "test_vectors": [3],
     },
     "repeat_copy": {"bits": 2, "max_length": 2, "max_repeats": 2, "test_sizes": [[1, 2], [2, 1]]},
+    "shifting_map": {"key_bits": 3, "keys_per_map": 4, "num_values": 2, "num_pairs": 3},
 }  # fmt: skip
 """Sizes of a few short examples of each task; a task that is not listed is walked with its defaults."""
 SIZES: dict[str, object] = {

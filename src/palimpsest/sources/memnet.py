@@ -74,7 +74,10 @@ SOURCE = Source(
     phrase="MemNet",
     citations=("memnet2025",),
     description="A Transformer with a window reads and writes a bank of slots, least recently used ones first.",
-    experiments=(Experiment(name="memnet", figures=_FIGURES, size="delay (tokens)"),),
+    experiments=(
+        Experiment(name="memnet", figures=_FIGURES, size="delay (tokens)"),
+        Experiment(name="memnet_shifts", size="number of the map"),
+    ),
     section_needs=("memnet",),
     templates="memnet",
     notebooks=(Notebook(name="03_MemNet_Memory_Behaviour", experiments=("memnet",)),),

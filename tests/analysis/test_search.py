@@ -228,6 +228,11 @@ class TestDifferences:
         found = search.differences(presets.read(tmp_path, grids=grids, training={"learning_rate": 0.003}), table)
         assert {(one.grid.rpartition(".")[2], one.chosen) for one in found} == {("random", None), ("oracle", None)}
 
+    def test_a_cell_of_an_axis_of_rates_is_none(self, tmp_path: Path) -> None:
+        table = self.searched(tmp_path)
+        grids = {**GRIDS, "random": {"model": "random_writer", "axes": {"learning_rate": [1e-12]}}}
+        assert search.differences(presets.read(tmp_path, grids=grids, training={"learning_rate": 0.003}), table) == []
+
 
 def test_the_rates_of_the_default_preset_are_those_that_were_chosen() -> None:
     """Once a search is on record, which the committed LaTeX table says, its CSV must be there, and agree."""

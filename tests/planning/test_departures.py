@@ -88,6 +88,10 @@ class TestSearch:
         rates = {specs.resolve(found, cell)[0].training.learning_rate for cell in plan.cells(found)}
         assert rates == set(RATES["adam"])
 
+    def test_a_grid_over_rates_is_a_control_and_is_not_searched(self, tmp_path: Path) -> None:
+        found = extended(tmp_path, {"search": RATES}, grids={"no_memory": {"axes": {"learning_rate": [1e-12]}}})
+        assert set(grids_of(found)) == {"sweep"}
+
     def test_the_preset_that_is_extended_stays_as_it_is(self, tmp_path: Path) -> None:
         extended(tmp_path, {"search": RATES, "seed_offset": 3})
         assert rates_of(read_params(tmp_path / "params.yaml")) == {"sweep": None, "no_memory": None}
@@ -163,7 +167,11 @@ class TestThePresetsOfTheChecks:
         search = read_params(presets.PROJECT / "params/search.yaml")
         specs.check(search)
         repaired = {
-            (name, grid) for name, track, one in plan.tracks(self.default) if track == "repaired" for grid in one.grids
+            (name, grid)
+            for name, track, one in plan.tracks(self.default)
+            if track == "repaired"
+            for grid, asked in one.grids.items()
+            if "learning_rate" not in asked.axes
         }
         found = {(name, grid) for name, _, one in plan.tracks(search) for grid in one.grids}
         assert found == repaired

@@ -15,12 +15,13 @@ from palimpsest.analysis.runs import asked, run_directory
 from palimpsest.analysis.tables import read_runs
 from palimpsest.foundation.errors import DataError
 from palimpsest.planning import plan, specs
+from palimpsest.planning.departures import AXIS
 from palimpsest.planning.parameters import Params
 from palimpsest.planning.plan import Cell
 from palimpsest.planning.specs import RunSpec
 
 SEARCH = Path("tables/search.csv")
-AXIS, TRACK = "learning_rate", "repaired"
+TRACK = "repaired"
 LAYOUT = Layout(
     {
         **IDENTITY,
@@ -169,7 +170,8 @@ def _key_of_row(row: dict[str, Any]) -> Key:
 def differences(params: Params, table: DataFrame) -> list[Difference]:
     """Return every cell of the repaired tracks of a preset whose learning rate the search did not choose.
 
-    A model whose hyper-parameters were searched at one point has the rate of this point in all of its cells.
+    A model whose hyper-parameters were searched at one point has the rate of this point in all of its cells. A cell of
+    an axis of rates is a control and has the rate that it names.
 
     Args:
         params: any preset, e.g. the default one.
@@ -178,7 +180,7 @@ def differences(params: Params, table: DataFrame) -> list[Difference]:
     chosen = {_key_of_row(row): float(row[AXIS]) for row in records(table) if row["chosen"] == "yes"}
     found = []
     for cell in plan.cells(params):
-        if cell.track != TRACK:
+        if cell.track != TRACK or AXIS in cell.values:
             continue
         rate, best = specs.resolve(params, cell)[0].training.learning_rate, _chosen_for(key_of_cell(cell), chosen)
         if rate != best:

@@ -35,6 +35,7 @@ def search(
     """
     from palimpsest.analysis import search as analysis
     from palimpsest.foundation.files import write_text
+    from palimpsest.planning.departures import AXIS
     from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
@@ -45,7 +46,7 @@ def search(
     table = Table("experiment", "model", "cell", "learning rate", "validation", "loss", "chosen")
     for row in found.to_dict("records"):
         numbers = [f"{row[name]:.4f}" for name in ("validation", "validation_loss")]
-        rate = f"{row[analysis.AXIS]:g}"
+        rate = f"{row[AXIS]:g}"
         table.add_row(row["experiment"], row["model"], row["cell"], rate, *numbers, row["chosen"])
     Console().print(table)
     different = analysis.differences(read_params(used), found)

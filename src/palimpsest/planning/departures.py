@@ -13,6 +13,8 @@ from palimpsest.foundation.errors import ParameterError
 from palimpsest.foundation.sections import Section, checked
 from palimpsest.planning.parameters import Params, TrackName, Training
 
+AXIS = "learning_rate"
+"""The axis that a search gives to every grid."""
 Rates = tuple[Annotated[float, Field(gt=0)], ...]
 
 
@@ -96,11 +98,17 @@ def _keep_tracks(content: dict[str, Any], names: tuple[TrackName, ...]) -> None:
 
 
 def _add_rates(content: dict[str, Any], search: Search, file: Path) -> None:
-    """Give every grid an axis of learning rates, and take the seeds that a track or a grid has of its own."""
+    """Give every grid an axis of learning rates, and take the seeds that a track or a grid has of its own.
+
+    A grid that has such an axis already shows what other rates do, as a control; it has no place in a search.
+    """
     rates = search.model_dump(mode="json")
     for where, track in _tracks(content):
         track.pop("seeds", None)
-        for name, grid in _mapping(track.get("grids")).items():
+        grids = _mapping(track.get("grids"))
+        for name in [name for name, grid in grids.items() if AXIS in _mapping(_mapping(grid).get("axes"))]:
+            del grids[name]
+        for name, grid in grids.items():
             training = {**_mapping(track.get("training")), **_mapping(_mapping(grid).get("training"))}
             optimiser = training.get("optimiser", Training.model_fields["optimiser"].default)
             if optimiser not in rates:
@@ -110,7 +118,7 @@ def _add_rates(content: dict[str, Any], search: Search, file: Path) -> None:
                 )
             if isinstance(grid, dict):
                 grid.pop("seeds", None)
-                grid["axes"] = {**_mapping(grid.get("axes")), "learning_rate": rates[optimiser]}
+                grid["axes"] = {**_mapping(grid.get("axes")), AXIS: rates[optimiser]}
 
 
 def _shift_seeds(content: dict[str, Any], offset: int) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from palimpsest.analysis.flips import FLIPS, count, read_flips
-from palimpsest.analysis.search import AXIS, SEARCH, read_search
+from palimpsest.analysis.search import SEARCH, read_search
 from palimpsest.foundation.files import write_text
+from palimpsest.planning.departures import AXIS
 from palimpsest.rendering import style
 from palimpsest.rendering.frames import cell_from_path, records
 from palimpsest.rendering.latex import bounds, escape, longtable, number

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from palimpsest.sources.shared.figures import BySize, Shown, SideBySide, Survival, Trajectories, Weightings
+from palimpsest.sources.shared.figures import (
+    AccuracyMatrix,
+    BySize,
+    ForgettingCurves,
+    Shown,
+    SideBySide,
+    Survival,
+    Trajectories,
+    Weightings,
+)
 from palimpsest.sources.shared.looks import Look
 from palimpsest.sources.shared.manifest import Experiment, Looks, Notebook, Source, Words
+from palimpsest.sources.shared.tables import Continual
 
 _VARIANTS = ("utilisation", "lambda_pressure", "decay_bias", "eviction", "top_k", "learning_rate")
 _ONE_CELL: dict[str, Shown | tuple[Shown, ...]] = {"lambda_utilisation": (0, None), **dict.fromkeys(_VARIANTS)}
@@ -68,6 +78,17 @@ _FIGURES = (
     ),
 )
 
+_LEARNERS = ("memnet", "windowed_transformer", "lstm")
+_CONTINUAL = (
+    AccuracyMatrix(name="accuracy_matrices", models=_LEARNERS),
+    ForgettingCurves(name="forgetting_curves", models=_LEARNERS),
+    SideBySide(
+        name="forgetting_and_transfer",
+        metrics=("test_learnt_accuracy", "test_average_accuracy", "test_forgetting", "test_forward_transfer"),
+        accuracies=("test_learnt_accuracy", "test_average_accuracy"),
+    ),
+)
+
 SOURCE = Source(
     number="002",
     title="MemNet",
@@ -76,11 +97,12 @@ SOURCE = Source(
     description="A Transformer with a window reads and writes a bank of slots, least recently used ones first.",
     experiments=(
         Experiment(name="memnet", figures=_FIGURES, size="delay (tokens)"),
-        Experiment(name="memnet_shifts", size="number of the map"),
+        Experiment(name="memnet_shifts", figures=_CONTINUAL, size="number of the map"),
     ),
     section_needs=("memnet",),
+    tables=(Continual(experiments=("memnet_shifts",)),),
     templates="memnet",
-    notebooks=(Notebook(name="03_MemNet_Memory_Behaviour", experiments=("memnet",)),),
+    notebooks=(Notebook(name="03_MemNet_Memory_Behaviour", experiments=("memnet", "memnet_shifts")),),
     words=Words(
         labels={
             "memnet": "MemNet",
@@ -100,6 +122,8 @@ SOURCE = Source(
         },
         values={
             "learning_rate": {"1e-12": "untrained"},
+            "memory": {"persistent": "persistent memory", "episodic": "episodic memory"},
+            "replay_capacity": {"128": "with replay"},
             "utilisation": {"printed": r"printed sign, $\lambda_u$ = 1"},
             "eviction": {
                 "lru": "least recently used",

@@ -251,7 +251,7 @@ class MemNet(TokenModule):
                 "eviction": eviction,
                 "weights": weights,
                 "decay_bias": _decay_bias(decay),
-                "utilisation": utilisation,
+                "utilisation_sign": utilisation,
             }
         )
         self.loss_weights = _checked_weights(LOSS_WEIGHTS if loss_weights is None else loss_weights)

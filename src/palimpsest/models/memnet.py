@@ -7,7 +7,7 @@ The published reading and the repaired one are two settings of the same parts:
 ====================  ==================================  ====================================
 ``window``            null: the whole prefix              shorter than the distance to the answer
 ``chunk``             1: a memory step a token            a memory step a window
-``utilisation``       printed: entropy is minimised       maximised
+``utilisation_sign``  printed: entropy is minimised       maximised
 ``detached_losses``   true                                false
 ====================  ==================================  ====================================
 """
@@ -49,7 +49,7 @@ class Config(WindowConfig):
     weights: Weights = Field("softmax", description="how the k slots share a read")
     decay_bias: float | None = Field(-6.0, description="initial logit of a slot's decay; null: slots never decay")
     write_bias: float = Field(1.0, description="initial logit of the write gate")
-    utilisation: Literal["printed", "maximised"] = Field("maximised", description="sign of the utilisation loss")
+    utilisation_sign: Literal["printed", "maximised"] = Field("maximised", description="sign of the utilisation loss")
     detached_losses: bool = Field(False, description="whether auxiliary losses are cut off from the addressing")
     memory: Literal["episodic", "persistent"] = Field("episodic", description="for a sequence, or kept over batches")
     lambda_utilisation: Annotated[float, PerRun()] = Field(0.0, ge=0, description="weight of slot utilisation")
@@ -193,7 +193,7 @@ class Model(nn.Module):
         if self.config.detached_losses:
             weights, reads, usage = weights.detach(), reads.detach(), usage.detach()
         return {
-            "utilisation": bank_losses.utilisation(weights, self.config.utilisation),
+            "utilisation": bank_losses.utilisation(weights, self.config.utilisation_sign),
             "pressure": bank_losses.pressure(usage),
             "entropy": bank_losses.read_entropy(weights),
             "sparsity": bank_losses.sparsity(weights),

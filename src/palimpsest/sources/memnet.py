@@ -16,7 +16,7 @@ from palimpsest.sources.shared.looks import Look
 from palimpsest.sources.shared.manifest import Experiment, Looks, Notebook, Source, Words
 from palimpsest.sources.shared.tables import Continual
 
-_VARIANTS = ("utilisation", "lambda_pressure", "decay_bias", "eviction", "top_k", "learning_rate")
+_VARIANTS = ("utilisation_sign", "lambda_pressure", "decay_bias", "eviction", "top_k", "learning_rate")
 _ONE_CELL: dict[str, Shown | tuple[Shown, ...]] = {"lambda_utilisation": (0, None), **dict.fromkeys(_VARIANTS)}
 """The cell that the others depart from, and models without these axes."""
 _EVICTIONS = ("lru", "fifo", "random", "blind")
@@ -52,7 +52,7 @@ _FIGURES = (
         accuracies=_ACCURACIES,
         where=_ONE_CELL,
     ),
-    _side_by_side("use_by_loss", _USE, lambda_utilisation=(0, 0.1, 1, None), utilisation=("printed", None)),
+    _side_by_side("use_by_loss", _USE, lambda_utilisation=(0, 0.1, 1, None), utilisation_sign=("printed", None)),
     _side_by_side("eviction", _USE, eviction=_EVICTIONS),
     _side_by_side("sparse_reads", _USE, top_k=(1, 16, None)),
     _side_by_side("pressure_sweep", _FORGETTING, lambda_pressure=(0, 0.01, 0.1, 1)),
@@ -124,7 +124,7 @@ SOURCE = Source(
             "learning_rate": {"1e-12": "untrained"},
             "memory": {"persistent": "persistent memory", "episodic": "episodic memory"},
             "replay_capacity": {"128": "with replay"},
-            "utilisation": {"printed": r"printed sign, $\lambda_u$ = 1"},
+            "utilisation_sign": {"printed": r"printed sign, $\lambda_u$ = 1"},
             "eviction": {
                 "lru": "least recently used",
                 "fifo": "oldest first",

@@ -44,8 +44,13 @@ class Config(StreamConfig):
 
     @model_validator(mode="after")
     def _delays_are_in_order(self) -> Config:
-        check_sizes(self, "delay", self.min_delay, self.longest, self.tested)
+        check_sizes(self, "delay", self.shortest, self.longest, self.tested)
         return self
+
+    @property
+    def shortest(self) -> int:
+        """Fewest blanks in training; a single delay that is shorter takes its place."""
+        return min(self.min_delay, self.longest) if self.delay is not None else self.min_delay
 
     @property
     def longest(self) -> int:
@@ -75,7 +80,7 @@ class Config(StreamConfig):
 
     def trained(self, size: int) -> bool:
         """Whether training, at its end, has sequences of a size."""
-        return self.min_delay <= size <= self.longest
+        return self.shortest <= size <= self.longest
 
     def build(self, seed: int) -> Splits:
         """Draw the data set; the same seed gives the same examples on every machine."""
@@ -83,7 +88,7 @@ class Config(StreamConfig):
 
 
 def _draw(config: Config, part: Part) -> Examples:
-    delay, items = part.sizes(config.min_delay, config.longest, config.tested), config.num_items
+    delay, items = part.sizes(config.shortest, config.longest, config.tested), config.num_items
     symbols = torch.randint(config.num_symbols, (len(delay), items), generator=part.generator)
     step = torch.arange(2 * items + part.longest(config.longest, config.tested)).expand(len(delay), -1)
     recall = step - items - delay[:, None]  # number of the symbol that is the target; negative before the recall

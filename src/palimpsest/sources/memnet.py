@@ -17,8 +17,8 @@ from palimpsest.sources.shared.manifest import Experiment, Looks, Notebook, Sour
 from palimpsest.sources.shared.tables import Continual
 
 _VARIANTS = ("utilisation_sign", "lambda_pressure", "decay_bias", "eviction", "top_k", "learning_rate")
-_ONE_CELL: dict[str, Shown | tuple[Shown, ...]] = {"lambda_utilisation": (0, None), **dict.fromkeys(_VARIANTS)}
-"""The cell that the others depart from, and models without these axes."""
+_ONE_CELL: dict[str, Shown | tuple[Shown, ...]] = {"lambda_utilisation": (0, 0.01), **dict.fromkeys(_VARIANTS)}
+"""The cell that the others depart from, as published with the source's weight of the loss, and models without axes."""
 _EVICTIONS = ("lru", "fifo", "random", "blind")
 _UNTRAINED = 1e-12
 """The learning rate of runs whose weights stay as they were drawn."""
@@ -34,7 +34,7 @@ def _side_by_side(name: str, metrics: tuple[str, ...], **where: Shown | tuple[Sh
         metrics=metrics,
         accuracies=("test_accuracy_on",),
         models=("memnet",),
-        where={**_ONE_CELL, **where},
+        where={**_ONE_CELL, "lambda_utilisation": (0, None), **where},
     )
 
 
@@ -52,7 +52,7 @@ _FIGURES = (
         accuracies=_ACCURACIES,
         where=_ONE_CELL,
     ),
-    _side_by_side("use_by_loss", _USE, lambda_utilisation=(0, 0.1, 1, None), utilisation_sign=("printed", None)),
+    _side_by_side("use_by_loss", _USE, lambda_utilisation=(0, 0.01, 0.1, 1, None), utilisation_sign=("printed", None)),
     _side_by_side("eviction", _USE, eviction=_EVICTIONS),
     _side_by_side("sparse_reads", _USE, top_k=(1, 16, None)),
     _side_by_side("pressure_sweep", _FORGETTING, lambda_pressure=(0, 0.01, 0.1, 1)),
@@ -74,7 +74,12 @@ _FIGURES = (
     Survival(
         name="slot_survival",
         models=("memnet",),
-        where={**_ONE_CELL, "eviction": (*_EVICTIONS, None), "learning_rate": (_UNTRAINED, None)},
+        where={
+            **_ONE_CELL,
+            "lambda_utilisation": (0, 0.01, None),
+            "eviction": (*_EVICTIONS, None),
+            "learning_rate": (_UNTRAINED, None),
+        },
     ),
 )
 

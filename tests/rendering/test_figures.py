@@ -39,7 +39,7 @@ def test_a_kind_that_nothing_draws_is_one_line(products: Path) -> None:
     class Sculpture(Figure):
         pass
 
-    with pytest.raises(ParameterError, match=r"^figure: 'x': Sculpture is no kind; allowed: AgainstAxis, [^\n]+$"):
+    with pytest.raises(ParameterError, match=r"^figure: 'x': Sculpture is no kind; allowed: AccuracyMatrix, [^\n]+$"):
         figures.draw_one(Sculpture(name="x"), figures.read_products(products, "nema_lite"))
 
 

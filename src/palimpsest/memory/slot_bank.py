@@ -250,7 +250,7 @@ class MultiHeadMemoryBank(nn.Module):
         """
         keys, narrow, strength, *more = self.interface(x).split(self.sizes, -1)
         read_key, write_key = keys.unflatten(-1, (2, self.num_heads, self.dim)).permute(3, 0, 1, 4, 2, 5)
-        gates = torch.stack(more[:3], -2) + self.gate_bias
+        gates = torch.stack(more[:3], -2) + self.gate_bias  # pyright: ignore[reportOperatorIssue]  # a buffer
         write_gate, match_gate, erase = sigmoid(gates).permute(3, 0, 1, 4, 2)
         value = self.widen(narrow.relu()).unflatten(-1, (self.num_heads, self.dim)).transpose(2, 3)
         return Wishes(

@@ -239,7 +239,7 @@ class TestByConstruction:
             part for claim in asked.claims.values() for one in claim.tests for part in (one, *one.on_track.values())
         )
         proven = {part.property for part in parts if part.property}
-        assert len(proven) == 3
+        assert len(proven) == 4
         proven |= {one.proof for claim in asked.claims.values() for one in claim.conditions.identical}
         for name in proven:
             file, _, test = name.partition("::")

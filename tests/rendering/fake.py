@@ -602,6 +602,10 @@ CLAIMS = pd.DataFrame(
             for track in ("published", "repaired")
         ),
         *(
+            (f"002-{letter}", "repaired", verdict, 0.4, 0.2, 0.6, 10, "accuracy", f"this is what decided {letter}")
+            for letter, verdict in zip("abcde", ("holds", "fails", "undecided", "undecided", "holds"), strict=True)
+        ),
+        *(
             (f"004-{letter}", track, verdict, 0.9, 0.8, 1.0, 3, "share of bits", f"this is what decided {letter}")
             for letter, verdict, tracks in (
                 ("a", "holds", ("published", "repaired")),

@@ -49,7 +49,7 @@ def repaired(**sections: Any) -> dict[str, Any]:
 )
 def test_a_wrong_preset_is_one_line(sources: Project, change: dict[str, Any], words: list[str]) -> None:
     content = merge(read_content(HOME / "params/default.yaml"), change)
-    (sources.path / "params/wrong.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (sources.path / "params/wrong.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     done = sources.snakemake("--dry-run", "--configfile", "params/wrong.yaml", check=False)
     assert done.returncode == 2
     line = complaint(done)

@@ -116,7 +116,9 @@ def test_the_checks_of_the_paper_are_planned_without_a_paper(
     assert {part for base in planned["train"] for part in base.split("/") if "track=" in part} == {
         f"track={track}" for track in tracks
     }
-    assert all(("learning_rate=" in base) == (preset == "search") for base in planned["train"])
+    rates = {next((part for part in base.split("/") if "learning_rate=" in part), None) for base in planned["train"]}
+    assert (None in rates) == (preset == "fresh")  # the search is over rates
+    assert preset == "search" or rates <= {None, "learning_rate=1e-12"}  # a control that learns nothing
 
 
 def test_every_rule_says_what_it_needs() -> None:

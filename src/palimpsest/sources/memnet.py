@@ -103,11 +103,12 @@ SOURCE = Source(
     experiments=(
         Experiment(name="memnet", figures=_FIGURES, size="delay (tokens)"),
         Experiment(name="memnet_shifts", figures=_CONTINUAL, size="number of the map"),
+        Experiment(name="memnet_digits", figures=_CONTINUAL, size="number of the permutation"),
     ),
     section_needs=("memnet",),
-    tables=(Continual(experiments=("memnet_shifts",)),),
+    tables=(Continual(experiments=("memnet_shifts", "memnet_digits")),),
     templates="memnet",
-    notebooks=(Notebook(name="03_MemNet_Memory_Behaviour", experiments=("memnet", "memnet_shifts")),),
+    notebooks=(Notebook(name="03_MemNet_Memory_Behaviour", experiments=("memnet", "memnet_shifts", "memnet_digits")),),
     words=Words(
         labels={
             "memnet": "MemNet",
@@ -128,7 +129,7 @@ SOURCE = Source(
         values={
             "learning_rate": {"1e-12": "untrained"},
             "memory": {"persistent": "persistent memory", "episodic": "episodic memory"},
-            "replay_capacity": {"128": "with replay"},
+            "replay_capacity": {"128": "with replay", "200": "with replay"},
             "utilisation_sign": {"printed": r"printed sign, $\lambda_u$ = 1"},
             "eviction": {
                 "lru": "least recently used",

@@ -1,5 +1,6 @@
 """EMT, memory bolted onto language models of transformers, under the names of its source (source 003).
 
+>>> import torch
 >>> from palimpsest.faces.emt import MemoryModule, attach
 >>> from transformers import LlamaConfig, LlamaForCausalLM
 >>> sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2}

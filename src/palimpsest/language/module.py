@@ -40,12 +40,13 @@ class MemoryModule(nn.Module):
     Equations: :class:`palimpsest.memory.enhanced.EnhancedMemory`. The defaults are the values that the source calls
     optimal [Section 4]: 64 slots of 256 features, 4 heads, update rate .5, feedback .7, blend .6, behind the last norm.
 
+    >>> import torch
     >>> from transformers import LlamaConfig, LlamaForCausalLM
     >>> sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2}
     >>> base = LlamaForCausalLM(LlamaConfig(vocab_size=11, **sizes))
     >>> memory = MemoryModule(8, num_slots=3, slot_dim=4, num_heads=2, layer=0)
     >>> from palimpsest.language.attachment import attach
-    >>> tokens = torch.randint(11, (2, 40))
+    >>> tokens = torch.ones(2, 40, dtype=torch.int64)
     >>> with attach(base, memory) as attached:
     ...     logits = base(tokens).logits
     >>> attached.state.segments.tolist()  # of one run and two sequences: segments of 32 tokens that were written

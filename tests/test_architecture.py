@@ -15,7 +15,7 @@ STOREYS: list[set[str]] = [
     {"runtime", "sources"},
     {"layers"},
     {"memory"},
-    {"models", "tasks"},
+    {"models", "tasks", "language"},
     {"training.methods"},
     {"planning"},
     {"training"},

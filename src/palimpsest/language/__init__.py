@@ -1,0 +1,1 @@
+"""Memory beside language models of the library transformers (source 003)."""

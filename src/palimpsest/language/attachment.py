@@ -120,7 +120,9 @@ class Attached:
             )
         if self._state is not None and self._state.slots.shape[1] != batch:
             held = self._state.slots.shape[1]
-            raise ParameterError(f"input_ids: {batch} sequences, the memory holds {held}; allowed: {held}, or reset() first")
+            raise ParameterError(
+                f"input_ids: {batch} sequences, the memory holds {held}; allowed: {held}, or reset() first"
+            )
         self._call = _Call(_valid(bound.get("attention_mask"), time), past + time, None, None)
 
     def change(self, output: Any) -> Any:

@@ -299,7 +299,7 @@ def test_a_state_of_another_size_is_refused(tmp_path: Path) -> None:
         (WEIGHTS, b"torn", WEIGHTS),
         (CONFIG, None, CONFIG),
         (CONFIG, b"[]", CONFIG),
-        (CONFIG, b'{"features": 8, "slots": 3}', "slots: 3: unknown key; allowed: blend, feedback"),
+        (CONFIG, b'{"features": 8, "slots": 3}', "slots: 3: unknown key; allowed: "),
         (CONFIG, b'{"features": 8, "num_slots": "x"}', "num_slots"),
         (CONFIG, b'{"features": 8, "feedback": 2}', "feedback: 2.0 is out of range"),
         (

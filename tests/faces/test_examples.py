@@ -91,13 +91,20 @@ def test_memory_visualization_and_analysis(tmp_path: Path) -> None:
 def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 1
+    assert len(blocks) == 2
     known: dict[str, object] = {}
     exec(blocks[0], known)
     outputs = known["outputs"]
     assert isinstance(outputs, torch.Tensor)
     assert outputs.shape == (16, 5, 10)
     assert (tmp_path / "state.safetensors").is_file()
+
+
+def test_the_example_of_emt_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[1], {})
+    assert (tmp_path / "state.safetensors").is_file()
+    assert sorted(file.name for file in (tmp_path / "memory").iterdir()) == ["memory.json", "memory.safetensors"]
 
 
 @pytest.mark.parametrize("name", sorted({name.split(",")[0] for name in FACES}))

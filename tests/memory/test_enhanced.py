@@ -1,4 +1,4 @@
-"""Slots beside a network: a naive version token by token, cuts, padding, sequences of a batch, and what changes nothing."""
+"""Slots beside a network: a naive version, cuts, padding, sequences of a batch, and what changes nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from palimpsest.foundation.errors import ParameterError
-from palimpsest.memory.enhanced import EnhancedMemory, EnhancedState
 from palimpsest.layers.initialisation import reset_parameters
+from palimpsest.memory.enhanced import EnhancedMemory, EnhancedState
 
 RUNS, BATCH, TIME, D_IN, SEGMENT = 2, 3, 11, 6, 4
 

@@ -46,7 +46,7 @@ def dissect(model: Any) -> Anatomy:
         ParameterError: it is no causal language model, or its blocks are not found.
     """
     kind, config = type(model).__name__, getattr(model, "config", None)
-    if not isinstance(model, nn.Module) or config is None or not hasattr(model, "get_output_embeddings"):
+    if config is None or not hasattr(model, "get_output_embeddings") or not hasattr(model, "get_decoder"):
         raise ParameterError(f"model: {kind} is no model of transformers; allowed: a causal language model")
     if model.get_output_embeddings() is None or getattr(config, "is_encoder_decoder", False):
         raise ParameterError(f"model: {kind} is no causal language model; allowed: one that continues a text")
@@ -54,7 +54,9 @@ def dissect(model: Any) -> Anatomy:
     lists = [part for part in body.modules() if isinstance(part, nn.ModuleList) and len(part) == depth]
     own = [blocks for blocks in lists if not any(blocks is not other and _holds(other, blocks) for other in lists)]
     if len(own) != 1:
-        raise ParameterError(f"model: {kind} has {len(own)} lists of {depth} modules; allowed: one, which are its blocks")
+        raise ParameterError(
+            f"model: {kind} has {len(own)} lists of {depth} modules; allowed: one, which are its blocks"
+        )
     return Anatomy(body, own[0], config.hidden_size)
 
 

@@ -108,7 +108,7 @@ class Attached:
         inputs = bound.get("input_ids") if bound.get("input_ids") is not None else bound.get("inputs_embeds")
         if inputs is None:
             raise ParameterError("input_ids: missing; allowed: input_ids or inputs_embeds")
-        if model.training and getattr(model, "is_gradient_checkpointing", False):
+        if model.training and getattr(model, "is_activation_checkpointing", False):
             raise ParameterError("gradient checkpointing: runs blocks twice, which would write twice; allowed: without")
         batch, time = inputs.shape[:2]
         cache = bound.get("cache") if bound.get("cache") is not None else bound.get("past_key_values")
@@ -120,7 +120,9 @@ class Attached:
             )
         if self._state is not None and self._state.slots.shape[1] != batch:
             held = self._state.slots.shape[1]
-            raise ParameterError(f"input_ids: {batch} sequences, the memory holds {held}; allowed: {held}, or reset() first")
+            raise ParameterError(
+                f"input_ids: {batch} sequences, the memory holds {held}; allowed: {held}, or reset() first"
+            )
         self._call = _Call(_valid(bound.get("attention_mask"), time), past + time, None, None)
 
     def change(self, output: Any) -> Any:

@@ -1,8 +1,8 @@
 """Slots that a GRU updates once a segment and that every token reads through a gate (source 003).
 
 "Enhanced Memory Transformers (EMT)", Sections 2 to 4. The source names the parts and prints no equation; those below
-are ours, each under the part that it implements. The memory stands beside a network: it takes the features of tokens and
-returns them, changed by what was read.
+are ours, each under the part that it implements. The memory stands beside a network: it takes the features of tokens
+and returns them, changed by what was read.
 
 A segment is S tokens in a row. Every token reads the slots after the last complete segment before it, and a segment is
 written when its last token has come. So it makes no difference how a text is cut into calls.
@@ -82,8 +82,8 @@ class EnhancedMemory(nn.Module):
     [Bachlechner et al. 2020, ReZero]; where it begins at zero, a memory that has not been trained changes nothing.
     Before the first complete segment nothing is read: y = h.
 
-    Every token of a text takes part, as in the source [3.1]; padding does not. With φ = 0, ω = 0 or γ = 0, y is equal to
-    h in every bit but the sign of a zero.
+    Every token of a text takes part, as in the source [3.1]; padding does not. With φ = 0, ω = 0 or γ = 0, y is equal
+    to h in every bit but the sign of a zero.
 
     Deviates: segments; the source says neither when slots are updated nor how.
 

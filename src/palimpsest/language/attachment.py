@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from palimpsest.foundation.errors import DataError, ParameterError
-from palimpsest.language.anatomy import Anatomy, dissect, features_of, with_features
+from palimpsest.language.anatomy import dissect, features_of, with_features
 from palimpsest.language.module import MemoryModule
 from palimpsest.memory.control import Control
 from palimpsest.memory.enhanced import EnhancedRecord, EnhancedState
@@ -45,11 +45,10 @@ class Attached:
     part of the same texts. Sequences of a batch have memories of their own.
     """
 
-    def __init__(self, model: nn.Module, memory: MemoryModule, anatomy: Anatomy) -> None:
+    def __init__(self, memory: MemoryModule) -> None:
         self.memory = memory
         self.control: Control = "on"
         """What an evaluation does to the reads."""
-        self._model, self._anatomy = model, anatomy
         self._state: EnhancedState | None = None
         self._seen = 0
         self._call: _Call | None = None
@@ -181,7 +180,7 @@ def attach(model: Any, memory: MemoryModule) -> Iterator[Attached]:
     place = anatomy.place(memory.layer)
     if "generate" in vars(model):
         raise ParameterError("model: a memory is attached already; allowed: one")
-    attached = Attached(model, memory, anatomy)
+    attached = Attached(memory)
     handles: list[RemovableHandle] = []
     try:
         model.generate = _careful(model.generate)

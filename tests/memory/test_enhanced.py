@@ -78,9 +78,14 @@ def naive(small: EnhancedMemory, run: int, tokens: np.ndarray) -> tuple[np.ndarr
     """Outputs and slots of one sequence."""
     p = {name: value[run].double().numpy() for name, value in small.state_dict().items()}
     slots, segment, out, written = np.zeros((small.num_slots, small.slot_dim)), [], [], 0
+
+    def addressed() -> list[np.ndarray]:
+        scale, shift = p["norm_slots.weight"], p["norm_slots.bias"]
+        return [_norm(m, scale, shift) + a for m, a in zip(slots, p["address"], strict=True)]
+
     for h in tokens.astype(float):
         question = _linear(p, "ask", _norm(h, p["norm_read.weight"], p["norm_read.bias"]))
-        found = _attention(p, "find", question, [m + a for m, a in zip(slots, p["address"], strict=True)])
+        found = _attention(p, "find", question, addressed())
         gate = _sigmoid(_linear(p, "gate", np.concatenate([question, found])))
         enhanced = h + small.feedback * p["gain"] * _linear(p, "project_out", gate * found)
         out.append((1 - small.blend) * h + small.blend * enhanced if written else h)
@@ -88,8 +93,8 @@ def naive(small: EnhancedMemory, run: int, tokens: np.ndarray) -> tuple[np.ndarr
         if len(segment) == small.segment:
             context = [_linear(p, "embed", _norm(x, p["norm_write.weight"], p["norm_write.bias"])) for x in segment]
             new = []
-            for m, a in zip(slots, p["address"], strict=True):
-                c = _attention(p, "gather", m + a, context)
+            for m, asks in zip(slots, addressed(), strict=True):
+                c = _attention(p, "gather", asks, context)
                 w = _sigmoid(_linear(p, "choose", np.concatenate([c, m])))
                 new.append(m + small.update_rate * w * (_gru(p, c, m) - m))
             slots, segment, written = np.array(new), [], written + 1

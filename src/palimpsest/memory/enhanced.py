@@ -50,6 +50,17 @@ class EnhancedState(NamedTuple):
     """How many these are, in 0 … S − 1."""
 
 
+class Rates(NamedTuple):
+    """Rates in [0, 1], the same for all runs or, as (R, 1, 1, 1), one for each."""
+
+    update_rate: float | Float[Tensor, "runs 1 1 1"]
+    """ρ."""
+    feedback: float | Float[Tensor, "runs 1 1 1"]
+    """φ."""
+    blend: float | Float[Tensor, "runs 1 1 1"]
+    """ω."""
+
+
 class EnhancedRecord(NamedTuple):
     """What was read and written in a call; K is the largest number of segments that it can touch."""
 
@@ -66,19 +77,20 @@ class EnhancedMemory(nn.Module):
 
     At the end of a segment x_1 … x_S    [Section 2.1, memory controller; 3.4, GRU]:
 
-        c_i = what slot i finds in the segment: attention, queries m_i + a_i, keys and values from U norm(x_t)
+        c_i = what slot i finds in the segment: attention, queries norm(m_i) + a_i, keys and values from U norm(x_t)
         m̂_i = GRU(c_i, m_i)                          what is stored
         w_i = σ(u · [c_i, m_i])                       which slots are updated
         m_i ← m_i + ρ w_i (m̂_i − m_i)                 how old and new are blended; ρ the update rate
 
     At a token with features h    [2.1, memory attention gate; 3.3, feedback]:
 
-        q = V norm(h),  r = what q finds in the slots: attention, keys and values from m_i + a_i
+        q = V norm(h),  r = what q finds in the slots: attention, keys and values from norm(m_i) + a_i
         g = σ(G [q, r])
         e = h + φ γ P (g ⊙ r)                         φ the feedback strength
         y = (1 − ω) h + ω e                           ω the blend ratio
 
-    a_i is the learned address of a slot, without which equal slots would stay equal. γ is a learned number for each run
+    a_i is the learned address of a slot, without which equal slots would stay equal. Slots are normalised where they are
+    read: a GRU's first steps are a tenth of an address, which would drown them. γ is a learned number for each run
     [Bachlechner et al. 2020, ReZero]; where it begins at zero, a memory that has not been trained changes nothing.
     Before the first complete segment nothing is read: y = h.
 
@@ -127,6 +139,7 @@ class EnhancedMemory(nn.Module):
         self.segment, self.update_rate, self.feedback, self.blend = segment, update_rate, feedback, blend
         self.initial_gain = initial_gain
         self.address = nn.Parameter(torch.empty(runs, num_slots, slot_dim))
+        self.norm_slots = LayerNorm(runs, slot_dim)
         self.norm_write = LayerNorm(runs, d_in)
         self.embed = Linear(runs, d_in, slot_dim)
         self.gather = CrossAttention(runs, slot_dim, num_heads)
@@ -158,7 +171,12 @@ class EnhancedMemory(nn.Module):
         )
 
     def forward(
-        self, x: Tokens, state: EnhancedState, valid: Valid | None = None, control: Control = "on"
+        self,
+        x: Tokens,
+        state: EnhancedState,
+        valid: Valid | None = None,
+        control: Control = "on",
+        rates: Rates | None = None,
     ) -> tuple[Tokens, EnhancedState, EnhancedRecord]:
         """Read and write with T tokens of every sequence.
 
@@ -167,7 +185,9 @@ class EnhancedMemory(nn.Module):
             state: after the tokens before.
             valid: False at padding, which stays as it is and is not written; ``None``: there is none.
             control: what an evaluation does to the reads.
+            rates: instead of the memory's own.
         """
+        rates = Rates(self.update_rate, self.feedback, self.blend) if rates is None else rates
         valid = x.new_ones(x.shape[:3], dtype=torch.bool) if valid is None else valid
         most = (self.segment - 1 + x.shape[2]) // self.segment  # segments that the call may complete
         counted = valid.cumsum(-1)
@@ -176,12 +196,12 @@ class EnhancedMemory(nn.Module):
         complete = end.div(self.segment, rounding_mode="floor")
         segments = self._by_segment(x.where(valid[..., None], 0), place, most + 1)
         segments = torch.cat([segments[:, :, :1] + state.open[:, :, None], segments[:, :, 1:]], 2)
-        slots, moved = self._write(segments, state.slots, complete)
+        slots, moved = self._write(segments, state.slots, complete, rates.update_rate)
         number = place.div(self.segment, rounding_mode="floor")
         found, weights, gate = self._read(x, valid, place, shuffle_memory(slots, control))
         reads = valid & (state.segments[..., None] + number > 0)
         delta = silence_reads(found.where(reads[..., None], 0), control)
-        y = x.lerp(x + self.feedback * delta, self.blend)
+        y = x.lerp(x + rates.feedback * delta, rates.blend)  # pyright: ignore[reportArgumentType]
         after = EnhancedState(
             slots=_after(slots, complete),
             segments=state.segments + complete,
@@ -198,14 +218,15 @@ class EnhancedMemory(nn.Module):
         return rows.scatter_add(2, place[..., None].expand_as(x), x).unflatten(2, (count, self.segment))
 
     def _addressed(self, slots: Slots) -> Slots:
-        """m_i + a_i."""
-        return slots + self.address[:, None]
+        """norm(m_i) + a_i."""
+        return self.norm_slots(slots) + self.address[:, None]
 
     def _write(
         self,
         segments: Float[Tensor, "runs batch count segment d_in"],
         slots: Slots,
         complete: PerSequence,
+        rate: float | Float[Tensor, "runs 1 1 1"],
     ) -> tuple[Float[Tensor, "runs batch count slots dim"], Float[Tensor, "runs batch most slots"]]:
         """Write the complete segments one after the other.
 
@@ -218,7 +239,7 @@ class EnhancedMemory(nn.Module):
         for index in range(segments.shape[2] - 1):
             found, _ = self.gather(self._addressed(slots), context[:, :, index])
             candidate = self._candidate(found, slots)
-            move = sigmoid(self.choose(torch.cat([found, slots], -1))) * self.update_rate
+            move = sigmoid(self.choose(torch.cat([found, slots], -1))) * rate
             move = move * (index < complete)[..., None, None]
             slots = slots + move * (candidate - slots)
             stages.append(slots)

@@ -28,7 +28,9 @@ TASKS: dict[str, dict[str, object]] = {
     "delayed_qa": {"sequence_length": 8, "num_digits": 3, "question": "flag"},
     "document_matching": {"document_length": 4, "question_length": 2, "num_topics": 2, "words_per_topic": 2},
     "document_qa": {"num_sentences": 2, "num_subjects": 2, "num_relations": 2, "num_objects": 2},
-    "fact_recall": {"num_keys": 3, "num_values": 3, "window": 8, "num_facts": 1, "max_segments": 2, "test_segments": [2]},
+    "fact_recall": {
+        "num_keys": 3, "num_values": 3, "window": 8, "num_facts": 1, "max_segments": 2, "test_segments": [2],
+    },
     "key_presence": {"sequence_length": 8, "vocabulary": 6, "key": 3, "cls": "last"},
     "key_value_stream": {"num_pairs": 4, "num_keys": 2, "num_tagged": 1, "num_values": 2},
     "lra_retrieval": {"max_bytes": 4, "question_length": 2},
@@ -46,9 +48,14 @@ SIZES: dict[str, object] = {
     "use_memory": True, "num_read_heads": 1,
 }  # fmt: skip
 """Sizes of every model that has them."""
-SEGMENTS = {"memory_transformer": {"segment": 4}, "window_only": {"window": 2}} | dict.fromkeys(
-    ("decoder", "emt", "rmt"), {"window": 4, "layer": 0, "num_memory_heads": 2}
-)
+OF_EMT = {"window": 4, "layer": 0, "num_memory_heads": 2}
+SEGMENTS = {
+    "memory_transformer": {"segment": 4},
+    "window_only": {"window": 2},
+    "decoder": OF_EMT,
+    "emt": OF_EMT,
+    "rmt": OF_EMT,
+}
 RECALL = ("associative_recall", "copy", "delayed_qa", "document_qa", "key_value_stream", "mqar", "repeat_copy")
 """Tasks whose answers stood in the input before they are asked."""
 OF_NEMA_LC = {"chunk": 2, "order": "write_read", "memory": "episodic", "allocator": "requested", "read": "attention"}

@@ -32,7 +32,7 @@ def test_every_source_has_a_file_of_its_own_in_every_complete_preset() -> None:
 
 
 def test_experiments_come_in_the_order_of_their_sources() -> None:
-    found = [sources.source_of(name) for name in read_params(PROJECT / "params/default.yaml").experiments]
+    found = [sources.source_of(name) for name in read_whole(PROJECT / "params/default.yaml").experiments]
     assert list(dict.fromkeys(found)) == list(sources.manifests())
 
 

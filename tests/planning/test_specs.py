@@ -11,7 +11,7 @@ from palimpsest import models
 from palimpsest.foundation.errors import ParameterError
 from palimpsest.planning import plan, specs
 from palimpsest.planning.parameters import Params
-from palimpsest.planning.presets import read_params
+from palimpsest.planning.presets import read_whole
 from palimpsest.planning.specs import RunSpec
 from tests.training import presets
 
@@ -47,7 +47,7 @@ def sizes(spec: RunSpec) -> tuple[int, int]:
 def sizes_by_track(preset: str) -> dict[str, dict[str, set[tuple[int, int]]]]:
     """Sizes of the cells of every model in every track; a model without its memory is an ablation and left out."""
     found: dict[str, dict[str, set[tuple[int, int]]]] = {}
-    for first, *_ in specs.check(read_params(presets.PROJECT / f"params/{preset}.yaml")).values():
+    for first, *_ in specs.check(read_whole(presets.PROJECT / f"params/{preset}.yaml")).values():
         if first.config.get("use_memory", True):
             of_track = found.setdefault(f"{first.experiment}/{first.track}", {})
             of_track.setdefault(first.model, set()).add(sizes(first))
@@ -62,7 +62,9 @@ OF_SEQUENCES = {"lstm", "causal_transformer", "windowed_transformer"}
 def test_baselines_have_as_many_parameters_as_the_model(preset: str) -> None:
     """Within 2 %; one that embeds every position where the model embeds those of a chunk may have so many more."""
     for track, counts in sizes_by_track(preset).items():
-        reference = next(name for name in ("nema_lc", "nema_lite", "memnet", "ntm", "memory_rnn") if name in counts)
+        reference = next(
+            name for name in ("nema_lc", "nema_lite", "memnet", "ntm", "memory_rnn", "emt") if name in counts
+        )
         compared = set(counts) if reference.startswith("nema") else set(counts) & OF_SEQUENCES
         for name in compared:
             for count, own in counts[name]:
@@ -76,7 +78,7 @@ def test_baselines_have_as_many_parameters_as_the_model(preset: str) -> None:
 
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_every_model_is_used_by_some_experiment(preset: str) -> None:
-    params = read_params(presets.PROJECT / f"params/{preset}.yaml")
+    params = read_whole(presets.PROJECT / f"params/{preset}.yaml")
     assert {cell.model for cell in plan.cells(params)} == set(models.names())
 
 

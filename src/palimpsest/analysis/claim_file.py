@@ -12,7 +12,7 @@ is true by construction names the test that proves it under ``property`` and has
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -402,6 +402,12 @@ class Claims(Section):
                     known = ", ".join(sorted(self.groups))
                     raise ValueError(f"claim {name!r} refers to group {group!r}; allowed: {known}")
         return self
+
+
+def about(claims: Claims, experiments: Collection[str]) -> Claims:
+    """Return the claims about some experiments; of others a preset that leaves them out says nothing."""
+    asked = {name: claim for name, claim in claims.claims.items() if claim.experiment in experiments}
+    return claims.model_copy(update={"claims": asked})
 
 
 def read_claims(path: Path) -> Claims:

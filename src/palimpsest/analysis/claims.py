@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pandas import DataFrame
 
 from palimpsest.analysis.claim_file import Claims
+from palimpsest.analysis.claim_file import about as about
 from palimpsest.analysis.claim_file import read_claims as read_claims
 from palimpsest.analysis.conditions import Checked, check
 from palimpsest.analysis.frames import COUNT, NAME, NUMBER, TEXT, Layout, axes_of, one_of, read_frame, records, tidy

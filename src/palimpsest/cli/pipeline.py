@@ -136,9 +136,8 @@ def claims(
     from palimpsest.planning.presets import read_params
 
     preset = read_params(params)
-    decided = analysis.decide(
-        read_runs(root), analysis.read_claims(claims), preset.confidence, claims, resolved(preset), preset.looks
-    )
+    asked = analysis.about(analysis.read_claims(claims), preset.experiments)
+    decided = analysis.decide(read_runs(root), asked, preset.confidence, claims, resolved(preset), preset.looks)
     write_text(root / "tables/claims.csv", decided.table.to_csv(index=False, lineterminator="\n"))
     write_json(root / "tables/claims_evidence.json", decided.evidence)
     table = Table("claim", "track", "verdict", "reason")

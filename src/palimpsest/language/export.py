@@ -13,7 +13,7 @@ from palimpsest.layers.decoder import EPSILON, LONGEST_WAVE, Decoder, DecoderCon
 def to_transformers(decoder: Decoder, run: int = 0) -> Any:
     """Return one run of a decoder as a ``LlamaForCausalLM`` or a ``GPT2LMHeadModel`` that gives the same logits.
 
-    ``save_pretrained`` then writes it, and ``palimpsest chat`` and :func:`palimpsest.language.attachment.attach` take it.
+    ``save_pretrained`` then writes it, and :func:`palimpsest.language.attachment.attach` takes it.
 
     Args:
         decoder: trained or not.
@@ -74,7 +74,7 @@ def _gpt2(config: DecoderConfig) -> Any:
     )
 
 
-_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+_NO_TOKENS: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 
 def _renamed_llama(own: dict[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -100,7 +100,7 @@ class _Scale(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:  # noqa: ANN001
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         """See :meth:`RMSNorm.forward`."""
         flat = x.reshape(x.shape[0], -1, x.shape[-1])
         scale = (flat * flat).mean(-1, keepdim=True).add_(EPSILON).rsqrt_()
@@ -110,7 +110,7 @@ class _Scale(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN001  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the gradients of x and γ."""
         normal, scale, weight = ctx.saved_tensors
         flat = gradient.reshape(normal.shape)
@@ -130,15 +130,15 @@ def rotated(
         places: t of every token.
     """
     half = x.shape[-1] // 2
-    waves = LONGEST_WAVE ** (-torch.arange(half, dtype=torch.float64) / half)
-    angles = (places.double().cpu()[:, None] * waves)[:, None]
+    waves = LONGEST_WAVE ** (-torch.arange(half, dtype=torch.float64, device=places.device) / half)
+    angles = (places.double()[:, None] * waves)[:, None]
     cos, sin = angles.cos().to(x), angles.sin().to(x)
     first, second = x[..., :half], x[..., half:]
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
 class Block(nn.Module):
-    """x ← x + attention(norm(x)); x ← x + network(norm(x)).
+    """Pre-norm: x ← x + attention(norm(x)); x ← x + network(norm(x)).
 
     =========  ===============================  ==============================================
     shape      ``llama``                        ``gpt2``
@@ -185,13 +185,13 @@ def _norm(runs: int, config: DecoderConfig) -> nn.Module:
 
 
 def _gated(hidden: Float[Tensor, "runs batch time two_hidden"]) -> Float[Tensor, "runs batch time hidden"]:
-    """silu(a) ⊙ b of the two halves, silu(a) = a σ(a)    [Shazeer 2020, SwiGLU]."""
+    """Return silu(a) ⊙ b of the two halves, silu(a) = a σ(a)    [Shazeer 2020, SwiGLU]."""
     gate, value = hidden.chunk(2, -1)
     return gate * sigmoid(gate.contiguous()) * value
 
 
 def gelu(x: Float[Tensor, "runs *inner hidden"]) -> Float[Tensor, "runs *inner hidden"]:
-    """x Φ(x), Φ approximated: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))    [Hendrycks, Gimpel 2016]."""
+    """Return x Φ(x), Φ approximated: x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))    [Hendrycks, Gimpel 2016]."""
     return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 

@@ -89,8 +89,8 @@ class EnhancedMemory(nn.Module):
         e = h + φ γ P (g ⊙ r)                         φ the feedback strength
         y = (1 − ω) h + ω e                           ω the blend ratio
 
-    a_i is the learned address of a slot, without which equal slots would stay equal. Slots are normalised where they are
-    read: a GRU's first steps are a tenth of an address, which would drown them. γ is a learned number for each run
+    a_i is the learned address of a slot, without which equal slots would stay equal. Slots are normalised where they
+    are read: a GRU's first steps are a tenth of an address, which would drown them. γ is a learned number for each run
     [Bachlechner et al. 2020, ReZero]; where it begins at zero, a memory that has not been trained changes nothing.
     Before the first complete segment nothing is read: y = h.
 
@@ -150,7 +150,7 @@ class EnhancedMemory(nn.Module):
         self.find = CrossAttention(runs, slot_dim, num_heads)
         self.gate = Linear(runs, 2 * slot_dim, slot_dim, bias_value=0.0)
         self.project_out = Linear(runs, slot_dim, d_in, bias_value=0.0)
-        self.gain = nn.Parameter(torch.empty(runs))
+        self.gain = nn.Parameter(torch.empty(runs, 1))
 
     @torch.no_grad()
     def reset_parameters(self, generators: Sequence[Generator]) -> None:
@@ -268,7 +268,7 @@ class EnhancedMemory(nn.Module):
         weights = weights.transpose(2, 3).unflatten(1, (-1, count)).flatten(2, 3)
         weights = weights.gather(2, place[..., None, None].expand(*place.shape, *weights.shape[3:]))
         gate = sigmoid(self.gate(torch.cat([question, found], -1)))
-        return self.project_out(gate * found) * self.gain[:, None, None, None], weights, gate.mean(-1)
+        return self.project_out(gate * found) * self.gain[:, None, None], weights, gate.mean(-1)
 
 
 def _after(

@@ -118,7 +118,7 @@ class Model(nn.Module):
         self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
     ) -> list[ModelOutput]:
         """Output under each control: what comes before the memory is encoded once. Nothing is written at random."""
-        begun = {control: self._begun(batch, state) for control, state in states.items()}
+        begun: dict[Control, State] = {control: self._begun(batch, state) for control, state in states.items()}
         x = self._encode(batch, next(iter(begun.values())))
         return [self._remember(under(batch, control), x, state, hyper) for control, state in begun.items()]
 

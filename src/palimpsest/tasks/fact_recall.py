@@ -1,20 +1,21 @@
-"""Fact recall: facts in the first segment of a text, distractors, and a question at its end (source 003).
+"""Fact recall: facts in the first segment of a text, distractors, and questions at its end (source 003).
 
-A text is sentences of four words: ``S V O .`` of a small grammar, facts ``FACT k v .`` and questions ``ASK k v .``. Facts
-stand in the first segment of W words; a text of S segments ends with ``ASK k``, and what is asked is v::
+A text is sentences of four words: ``S V O .`` of a small grammar, facts ``FACT k v .`` and questions ``ASK k . .``.
+Facts stand in the first segment of W words, questions in the last of S; the text ends with ``ASK k``, and what is asked
+is v::
 
     … FACT k3 v7 . | s1 v4 o2 . | FACT k0 v2 . | …            first segment
     … s6 v1 o5 . | s2 v2 o0 . | s1 v7 o3 . …                  S − 2 segments of distractors
-    … s4 v0 o1 . | s3 v5 o5 . | ASK k0  → v2                  last segment
+    … s4 v0 o1 . | ASK k3 . . | s3 v5 o5 . | ASK k0           last segment: v7 is asked at k3, v2 at k0
 
-The size of a text is its number of segments. Whoever sees W words, or a receptive field of fewer than the words between,
-cannot see the fact when it is asked for. Some pairs (k, v) are held out of training, and validation and test have no
-others: the answer is never one that training has shown with its key.
+The size of a text is its number of segments. Who sees W words, or fewer than those between, cannot see a fact when
+it is asked for. Some pairs (k, v) are held out of training, and validation and test have no others, so that the answer
+is never one that training has shown with its key.
 
-With ``text: true`` the same words make a text to train a language model on: windows of W words, and the next word as the
-target at every step. Half of them are sentences, with facts and questions in one window; the other half are random words
-that repeat with a random period, without which a small model does not learn to look back [Olsson et al. 2022, In-context
-Learning and Induction Heads, repeated random sequences].
+With ``text: true`` the same words make a text to train a language model on: windows of W words, and the next word as
+the target at every step. Half of them are sentences, with facts and, in the same window, questions that show their
+answer, ``ASK k v .``. The other half are random words that repeat with a random period, without which a small model
+does not learn to look back [Olsson et al. 2022, In-context Learning and Induction Heads: repeated random sequences].
 """
 
 from __future__ import annotations

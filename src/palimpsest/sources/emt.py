@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from palimpsest.sources.shared.figures import BySize, SideBySide, Trajectories, Weightings
+from palimpsest.sources.shared.figures import BySize, SideBySide, Trajectories
 from palimpsest.sources.shared.looks import Look
 from palimpsest.sources.shared.manifest import Experiment, Looks, Source, Words
 
 _ACCURACIES = ("test_accuracy_on", "test_accuracy_off", "test_accuracy_shuffled")
-_SURE = ("test_confidence_on", "test_answer_probability_on", "test_brier_on", "test_read_focus")
+_SURE = ("test_answer_probability", "test_confidence", "test_brier", "test_read_focus")
 
 _FIGURES = (
-    BySize(name="accuracy_by_distance", metrics=("accuracy", "answer_probability"), accuracy="accuracy"),
+    BySize(name="accuracy_by_distance", metrics=("accuracy", "sequence_accuracy"), accuracy="accuracy"),
     SideBySide(name="baseline_vs_memory", metrics=_ACCURACIES, accuracies=_ACCURACIES),
     SideBySide(name="confidence", metrics=_SURE),
     Trajectories(
@@ -20,7 +20,6 @@ _FIGURES = (
         accuracy="validation_accuracy_on",
         models=("emt", "rmt", "decoder"),
     ),
-    Weightings(name="weightings", models=("emt",), where={"layer": 0, "feedback": None}),
 )
 
 SOURCE = Source(
@@ -29,23 +28,23 @@ SOURCE = Source(
     phrase="EMT",
     citations=("emt2025",),
     description="A memory beside a language model: slots that a GRU updates and every token reads through a gate.",
-    experiments=(Experiment(name="emt", figures=_FIGURES, size="segments of 32 words"),),
+    experiments=(Experiment(name="emt", figures=_FIGURES, size="segments"),),
     section_needs=("emt",),
     templates="emt",
     words=Words(
         labels={
             "emt": "EMT",
             "rmt": "memory tokens",
-            "decoder": "language model",
+            "decoder": "base",
             "answer_probability": "probability of the answer",
             "confidence": "largest probability",
             "brier": "Brier score",
         },
         values={
-            "layer": {"0": "between blocks", "last": "behind the last norm"},
-            "sight": {"window": "sliding window", "full": "sees everything"},
-            "feedback": {"0.7": "memory not trained"},
-            "memory_hidden": {"32": "whole base tuned"},
+            "layer": {"0": "between blocks", "last": "last norm"},
+            "sight": {"window": "sliding window", "full": "sees all"},
+            "feedback": {"0.7": "untrained"},
+            "memory_hidden": {"32": "base tuned"},
         },
     ),
     looks=Looks(

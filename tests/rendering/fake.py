@@ -606,6 +606,10 @@ CLAIMS = pd.DataFrame(
             for letter, verdict in zip("abcde", ("holds", "fails", "undecided", "undecided", "holds"), strict=True)
         ),
         *(
+            (f"003-{letter}", "repaired", verdict, 0.3, 0.2, 0.4, 5, "exact match", f"this is what decided {letter}")
+            for letter, verdict in zip("abc", ("fails", "holds", "undecided"), strict=True)
+        ),
+        *(
             (f"004-{letter}", track, verdict, 0.9, 0.8, 1.0, 3, "share of bits", f"this is what decided {letter}")
             for letter, verdict, tracks in (
                 ("a", "holds", ("published", "repaired")),

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from palimpsest.foundation.errors import DataError, ParameterError
 from palimpsest.foundation.files import digest, read_json, sha256, write_text
 from palimpsest.planning import plan
 from palimpsest.planning.cards import load_card
-from palimpsest.planning.parameters import Params
+from palimpsest.planning.parameters import Params, TrackName
 from palimpsest.rendering.frames import CLAIMS, KEYS, best_cells, cell_of, cell_path, records, select
 from palimpsest.rendering.latex import number
 from palimpsest.rendering.tables import flattened, value_text
@@ -344,7 +344,7 @@ def _of_claims(root: Path) -> Iterator[Number]:
             if value is not None:
                 name = f"claims/{row['claim']}/{row['track']}/{column}"
                 yield Number(name, value, _text(int(value) if column == "n" else value), file, selects, column, hashed)
-    for track in sorted(claims["track"].unique()):
+    for track in sorted(get_args(TrackName)):  # of a preset that asks nothing on a track the count is 0
         for verdict in WORDS:
             value = len(select(claims, track=track, verdict=verdict))
             selects = {"track": track, "verdict": verdict}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from palimpsest.layers.decoder import Decoder, DecoderConfig
 from palimpsest.layers.linear import Linear
 from palimpsest.layers.transformer import causal_window
 from palimpsest.memory.control import Control, shuffle_memory, silence_reads
-from palimpsest.models import Batch, ModelOutput, under
+from palimpsest.models import Batch, ModelOutput
 from palimpsest.models.shared.language import Features, Segmented, Tokens, open_part
 
 Memory = Float[Tensor, "runs batch memory_tokens width"]
@@ -98,17 +98,6 @@ class Model(nn.Module):
         y = self.base.through(row, places, mask, slice(None))
         after = self.memory(y[:, :, count + time :]) if complete else memory
         return y[:, :, count : count + time], after
-
-    def under_controls(
-        self, batch: Batch, hyper: dict[str, Tensor], states: Mapping[Control, Any]
-    ) -> list[ModelOutput]:
-        """Output under each control; nothing is written at random, so that ``random_writes`` is ``on``."""
-        outputs: dict[Control, ModelOutput] = {}
-        for control, state in states.items():
-            does: Control = "on" if control == "random_writes" else control
-            if does not in outputs:
-                outputs[does] = self(under(batch, does), hyper, state)
-        return [outputs["on" if control == "random_writes" else control] for control in states]
 
 
 class MemoryTokens(nn.Module):

@@ -29,6 +29,7 @@ include: "workflow/rules/notebooks.smk"
 include: "workflow/rules/bench.smk"
 include: "workflow/rules/checks.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/record.smk"
 
 
 rule all:
@@ -42,3 +43,4 @@ rule all:
         BENCH,
         CHECKS,
         PAPER,
+        kept.RECORD,

@@ -169,12 +169,13 @@ class TestThePresetsOfTheChecks:
         repaired = {
             (name, grid)
             for name, track, one in plan.tracks(self.default)
-            if track == "repaired"
+            if track == "repaired" and name not in search.omit
             for grid, asked in one.grids.items()
             if "learning_rate" not in asked.axes
         }
         found = {(name, grid) for name, _, one in plan.tracks(search) for grid in one.grids}
         assert found == repaired
+        assert set(search.omit) - set(self.default.omit) == {"emt"}  # its first phase has a rate of its own
         assert {track for _, track, _ in plan.tracks(search)} == {"repaired"}
         for _, _, track in plan.tracks(search):
             assert {len(grid.axes["learning_rate"]) for grid in track.grids.values()} == {3}

@@ -42,6 +42,8 @@ STREAMS = {"lstm", "ntm", "dnc", "transformer", "segments", "sparse", "gated", "
 CELLS = STREAMS - {"transformer"}
 LIFECYCLE = {"nema_lc", "fifo"}
 ENCODERS = {"nema_lite", "no_memory", "ewc", *LIFECYCLE}
+LATE = {"aggregate", "checks", "claims", "notebooks", "paper", "plots", "record", "tables"}
+"""Files of rules that read runs."""
 EDITS: list[tuple[str, set[str], set[str], set[str]]] = [
     # edited module, runs trained again, runs measured again that are not trained again, files of rules that run again
     ("memory.lifecycle", {*LIFECYCLE, "lifecycle"}, set(), set()),
@@ -59,7 +61,7 @@ EDITS: list[tuple[str, set[str], set[str], set[str]]] = [
     ("memory.segments", {"segments"}, set(), set()),
     ("memory.segments_trace", set(), {"segments"}, set()),
     ("memory.stepwise_trace", set(), ALL, set()),
-    ("memory.trace", set(), ALL, {"aggregate", "checks", "claims", "notebooks", "paper", "plots", "tables"}),
+    ("memory.trace", set(), ALL, LATE),
     ("measuring.evaluation", set(), ALL, set()),
     ("measuring.probe", set(), ALL, set()),
     ("layers.attention", {*ENCODERS, "transformer", "segments"}, set(), set()),
@@ -72,26 +74,16 @@ EDITS: list[tuple[str, set[str], set[str], set[str]]] = [
     ("training.loop", ALL, set(), set()),
     ("training.optimiser", ALL, set(), set()),
     ("training.pack", ALL, set(), set()),
-    ("training.methods", ALL, set(), {"aggregate", "checks", "claims", "notebooks", "paper", "plots", "tables"}),
+    ("training.methods", ALL, set(), LATE),
     ("training.methods.ewc", {"ewc"}, set(), set()),
     ("training.methods.replay", set(), set(), set()),
     ("foundation.numbers", ALL, set(), set()),
-    (
-        "foundation.errors",
-        set(),
-        set(),
-        {"aggregate", "bench", "checks", "claims", "notebooks", "paper", "plots", "tables"},
-    ),
-    (
-        "foundation.files",
-        set(),
-        set(),
-        {"aggregate", "bench", "checks", "claims", "notebooks", "paper", "plots", "tables"},
-    ),
-    ("planning.specs", set(), set(), {"aggregate", "checks", "claims", "notebooks", "paper", "plots", "tables"}),
-    ("planning.phases", set(), set(), {"aggregate", "checks", "claims", "notebooks", "paper", "plots", "tables"}),
-    ("planning.parameters", set(), set(), {"aggregate", "checks", "claims", "notebooks", "paper", "plots", "tables"}),
-    ("planning.schedule", set(), set(), set()),
+    ("foundation.errors", set(), set(), {*LATE, "bench"}),
+    ("foundation.files", set(), set(), {*LATE, "bench"}),
+    ("planning.specs", set(), set(), LATE),
+    ("planning.phases", set(), set(), LATE),
+    ("planning.parameters", set(), set(), LATE),
+    ("planning.schedule", set(), set(), {"record"}),
     ("cli.pipeline", set(), set(), set()),
     ("runtime.lease", set(), set(), set()),
     ("analysis.claims", set(), set(), {"checks", "claims", "notebooks", "paper", "tables"}),

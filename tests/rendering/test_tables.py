@@ -324,7 +324,7 @@ def test_cells_of_ours_and_of_theirs_are_spelled_out(tmp_path: Path) -> None:
 
 def test_every_parameter_is_listed(products: Path, preset: Params) -> None:
     shown = text(products, "parameters.tex").replace(r"\allowbreak{}", "")
-    for key, value in tables.flattened(preset.model_dump(mode="json", exclude={"workdir", "omit"})).items():
+    for key, value in tables.flattened(preset.model_dump(mode="json", exclude={"workdir", "omit", "keep"})).items():
         if value != {}:
             assert escape(key.split(".")[-1]) in shown
             assert escape(tables.value_text(value)) in shown

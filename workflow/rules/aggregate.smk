@@ -12,6 +12,8 @@ rule aggregate:
         "logs/aggregate/{experiment}.log",
     benchmark:
         "benchmarks/aggregate/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(ACTIVE.experiments),
     threads: 1
     resources:
         mem_mb=1500,
@@ -61,6 +63,8 @@ rule dynamics:
         "logs/dynamics/{experiment}.log",
     benchmark:
         "benchmarks/dynamics/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(ACTIVE.experiments),
     threads: 1
     resources:
         mem_mb=1500,

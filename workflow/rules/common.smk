@@ -20,7 +20,7 @@ from palimpsest.planning.presets import errors_of_sources, read_params
 from palimpsest.foundation.errors import PalimpsestError, ParameterError
 from palimpsest.foundation.files import digest
 from palimpsest.planning.provenance import fingerprint
-from palimpsest.rendering import kinds
+from palimpsest.rendering import kept, kinds
 from palimpsest.runtime import prefork
 
 # Jobs run this interpreter and the package beside this Snakefile, whatever else is installed or in PATH. The prefix is
@@ -83,9 +83,8 @@ def planned_packs():
     """
     if workflow.remote_exec:
         return schedule.packs_from_parent(PRESET)
-    root = PROJECT / PRESET.workdir
     packs = SCHEDULE.packs(
-        PRESET, lambda run: all((root / run.directory / name).exists() for name in run.cell.training_files)
+        ACTIVE, lambda run: all((ROOT / run.directory / name).exists() for name in run.cell.training_files)
     )
     if workflow.is_main_process:
         schedule.packs_for_children(packs, kept_for(PRESET))
@@ -109,13 +108,13 @@ def plain(value):
 
 def preset_values(*names):
     """Return parameters of the preset, all if none is named; without those that change no result that is left."""
-    values = PRESET.model_dump(mode="json", exclude={"workdir", "packing", "omit"})
+    values = PRESET.model_dump(mode="json", exclude={"workdir", "packing", "omit", "keep"})
     return plain({name: values[name] for name in names or sorted(values)})
 
 
 def experiment_values(wildcards):
     """Return all parameters of one experiment, and those common to all experiments."""
-    values = PRESET.model_dump(mode="json", exclude={"preset", "workdir", "packing", "omit"})
+    values = PRESET.model_dump(mode="json", exclude=kept.NOT_OF_RESULTS)
     return plain({**values, "experiments": values["experiments"][wildcards.experiment]})
 
 
@@ -159,8 +158,8 @@ def names_of(pack):
 
 
 def files_of_runs(*names, experiment=None):
-    """Return files of every run that the preset asks for."""
-    chosen = [cell for cell in plan.cells(PRESET) if experiment in (None, cell.experiment)]
+    """Return files of every run that is trained here."""
+    chosen = [cell for cell in CELLS.values() if experiment in (None, cell.experiment)]
     return [str(run.directory / name) for cell in chosen for run in plan.runs_of(cell) for name in names]
 
 
@@ -180,9 +179,13 @@ def files_of_dynamics(*experiments):
 
 
 PRESET_FILE, PRESET, SCHEDULE = or_stop(checked_preset)
+ROOT = PROJECT / PRESET.workdir
+KEPT = or_stop(lambda: kept.kept(PRESET, SCHEDULE, PROJECT, ROOT))
+# The preset as far as it is trained, measured and drawn here; tables of several experiments and the paper have all.
+ACTIVE = PRESET.without(KEPT.experiments)
 PACKS = or_stop(planned_packs)
 EXPERIMENTS = sorted(PRESET.experiments)
-CELLS = {cell.label: cell for cell in plan.cells(PRESET)}
+CELLS = {cell.label: cell for cell in plan.cells(ACTIVE)}
 CELLS_BY_SEEDS = cells_by_seeds()
 RESOLVED = digest_of_runs()
 # Targets of their own, because a clone has the tables and the paper from git, and Snakemake would not build their inputs.
@@ -202,6 +205,11 @@ PAPER = ["paper/paper.pdf", "paper/supplement.pdf"] if manifests.sections_of(EXP
 # The code of a figure: the functions that draw, and the manifests, which are found by listing folders.
 DRAWING = [f"palimpsest.rendering.kinds.{name}" for name in kinds.names()]
 MANIFESTS = [f"palimpsest.sources.{name}" for name in manifests.names()]
+
+
+def one_of(names):
+    """Return a wildcard's constraint: one of these names, and nothing if there is none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def params_file(wildcards, input):

@@ -1,6 +1,6 @@
 """Figures, a rule for each experiment: as PDF for the paper and as PNG for the screen."""
 
-for drawn in [name for name in EXPERIMENTS if FIGURES[name]]:
+for drawn in [name for name in ACTIVE.experiments if FIGURES[name]]:
 
     rule:
         name:

@@ -215,3 +215,18 @@ def bench(
     from palimpsest.rendering import bench as rendering
 
     rendering.write_bench(results, root)
+
+
+@app.command(rich_help_panel=PANEL)
+def record(
+    params: ParamsOption = DEFAULT_PARAMS,
+    project: Annotated[Path, typer.Option(help="folder of the lock file and of the notebooks' sources")] = HERE,
+    root: RootOption = HERE,
+) -> None:
+    """Write what every table, figure and notebook was made of: tables/made_of.json."""
+    from palimpsest.planning import schedule
+    from palimpsest.planning.presets import read_params
+    from palimpsest.rendering import kept
+
+    preset = read_params(params)
+    kept.record(preset, schedule.read(preset, params, root / ".snakemake/palimpsest"), project, root)

@@ -6,6 +6,7 @@ This module defines the structure only; the parameters of a model or a task are 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -236,6 +237,11 @@ class Params(Section):
     omit: tuple[str, ...] = Field(
         (), description="experiments of the sources' files that this preset leaves out: not trained, not shown"
     )
+    keep: bool = Field(
+        False,
+        description="whether experiments whose tables and figures in the tree were made with these parameters by this "
+        "code are left as they are",
+    )
     experiments: dict[str, Experiment]
 
     @field_validator("omit")
@@ -285,5 +291,9 @@ class Params(Section):
 
     def without_omitted(self) -> Params:
         """The preset as it is trained and shown: without the experiments that it leaves out."""
-        left = {name: one for name, one in self.experiments.items() if name not in self.omit}
+        return self.without(self.omit)
+
+    def without(self, experiments: Collection[str]) -> Params:
+        """The preset without some of its experiments, perhaps without any."""
+        left = {name: one for name, one in self.experiments.items() if name not in experiments}
         return self.model_copy(update={"experiments": left})

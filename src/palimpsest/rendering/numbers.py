@@ -136,7 +136,7 @@ def _plain(value: Any) -> Any:
 def _of_parameters(params: Params) -> Iterator[Number]:
     """Every number of the preset, and how many values each list has."""
     file = f"params/{params.preset}.yaml"
-    content = params.model_dump(mode="json", exclude={"workdir", "omit"})  # neither is part of what is shown
+    content = params.model_dump(mode="json", exclude={"workdir", "omit", "keep"})  # none is part of what is shown
     hashed = digest(content)
     for key, value in flattened(content).items():
         if value is None or isinstance(value, bool | str):

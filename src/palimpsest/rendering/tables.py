@@ -431,7 +431,7 @@ def parameters_table(params: Params) -> str:
     """Every parameter of the preset; what the keys below a track have in common is a heading above them."""
     rows: list[Sequence[str] | None] = []
     last = ""
-    for key, value in flattened(params.model_dump(mode="json", exclude={"workdir", "omit"})).items():
+    for key, value in flattened(params.model_dump(mode="json", exclude={"workdir", "omit", "keep"})).items():
         if value == {}:
             continue
         parts = key.split(".")

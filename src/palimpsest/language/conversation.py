@@ -14,6 +14,7 @@ from palimpsest.language.attachment import Attached, attach
 from palimpsest.language.facts import blank_token
 from palimpsest.language.module import MemoryModule
 from palimpsest.language.pretrained import Base
+from palimpsest.memory.enhanced_slots import read_alone
 
 SHOWN = 3
 """Words that a slot is shown by."""
@@ -83,7 +84,8 @@ class Conversation:
         if self.attached.is_empty:
             return []
         cell, held = self.attached.memory.cell, self.attached.state.slots
-        logits = self.base.model.get_output_embeddings()(cell.read_alone(held)[0, 0].to(self._kind()))
+        head = self.base.model.get_output_embeddings()
+        logits = head(read_alone(cell, held)[0, 0].to(head.weight.dtype))
         best = logits.topk(SHOWN, -1).indices.tolist()
         sizes = held[0, 0].square().mean(-1).sqrt()
         found = [
@@ -91,9 +93,6 @@ class Conversation:
             for number, (size, moved, words) in enumerate(zip(sizes, self._moved, best, strict=True))
         ]
         return sorted(found, key=lambda slot: -slot.size)
-
-    def _kind(self) -> torch.dtype:
-        return self.base.model.get_output_embeddings().weight.dtype
 
     def forget(self) -> None:
         """Empty the memory."""

@@ -93,9 +93,9 @@ def _rebuilt(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     given = {"gguf_file": source.name}
-    read = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.float32, **given)
+    read: Any = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.float32, **given)
     sizes = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
-    model = type(read)(type(read.config)(**sizes))
+    model: Any = type(read)(type(read.config)(**sizes))
     model.load_state_dict(read.state_dict())
     model.to(torch.bfloat16).save_pretrained(folder)
     AutoTokenizer.from_pretrained(source.parent, **given).save_pretrained(folder)
@@ -121,7 +121,8 @@ def load_base(name: str | Path, kind: torch.dtype = torch.float32) -> Base:
         raise ParameterError(f"{name}: a {config.model_type} is no causal language model; allowed: one")
     with _quiet(), _named(name):
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model, found = AutoModelForCausalLM.from_pretrained(name, dtype=kind, output_loading_info=True)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(name, dtype=kind, output_loading_info=True)
+    model, found = loaded
     if found["missing_keys"]:
         raise DataError(f"{name}: the weights lack {min(found['missing_keys'])}; allowed: every weight of the model")
     dissect(model)

@@ -205,7 +205,8 @@ def _shown(study: Study, base: Base, language: Language, pool: Pool, segments: i
 def _row(found: Answers, language: Language, who: tuple[int, str, int, int, str]) -> Row:
     scores = recall.score(found, language)
     error = recall.calibration_error(scores["confidence"].tolist(), scores["exact"].tolist())
-    return Row(*who, len(found.words), *(float(value.mean()) for value in scores.values()), error)
+    exact, forced, probability, confidence, brier = (float(value.mean()) for value in scores.values())
+    return Row(*who, len(found.words), exact, forced, probability, confidence, brier, error)
 
 
 def transcripts(study: Study, base: Base, language: Language, memory: MemoryModule, facts: int) -> Iterator[Transcript]:
@@ -234,5 +235,5 @@ def continued(base: Base, text: str, tokens: int = 12) -> str:
     return " ".join(base.tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True).split())
 
 
-def _csv(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> str:
+def _csv(rows: Sequence[Row] | Sequence[Transcript], kind: type[Row] | type[Transcript]) -> str:
     return pd.DataFrame(rows, columns=kind._fields).to_csv(index=False, lineterminator="\n", float_format="%.4f")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from palimpsest.sources.shared.figures import BySize, SideBySide, Trajectories
 from palimpsest.sources.shared.looks import Look
-from palimpsest.sources.shared.manifest import Experiment, Looks, Source, Words
+from palimpsest.sources.shared.manifest import Experiment, Looks, Notebook, Source, Words
 
 _ACCURACIES = ("test_accuracy_on", "test_accuracy_off", "test_accuracy_shuffled")
 _SURE = ("test_answer_probability", "test_confidence", "test_brier", "test_read_focus")
@@ -30,6 +30,7 @@ SOURCE = Source(
     description="A memory beside a language model: slots that a GRU updates and every token reads through a gate.",
     experiments=(Experiment(name="emt", figures=_FIGURES, size="segments"),),
     section_needs=("emt",),
+    notebooks=(Notebook(name="07_EMT", experiments=("emt",)),),
     templates="emt",
     words=Words(
         labels={

@@ -63,8 +63,8 @@ check: venv ## lint and types only
 	basedpyright
 
 test: check tex ## lint, types, unit tests, and the real pipeline at smoke size, twice, from scratch to PDF
-	python -m pytest -n 2 --ignore=tests/workflow
-	python -m pytest -n 2 --dist worksteal tests/workflow # two copies of one build are changed at a time
+	python -m pytest -n 2 --durations=20 --ignore=tests/workflow
+	python -m pytest -n 2 --durations=20 --dist worksteal tests/workflow # two copies of one build are changed at a time
 
 search: venv ## three learning rates for every repaired model and baseline, chosen on validation: tables/search.csv
 	snakemake --cores all index --configfile params/search.yaml

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -829,7 +830,7 @@ class TestAllTogether:
         assert (row["verdict"], row["uncorrected"]) == ("undecided", "holds")
         assert row["threshold"] == pytest.approx(0.025 / 8)
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=4, deadline=None)
     @given(
         values=st.lists(st.floats(0.5, 1), min_size=4, max_size=6),
         bounds=st.lists(st.floats(0.4, 1), min_size=1, max_size=3),
@@ -896,14 +897,19 @@ class TestAllTogether:
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
     @given(seed=st.integers(0, 2**32 - 1))
     def test_the_order_of_rows_does_not_matter(self, tmp_path, seed):
-        runs = whole_house()
+        first = decided_in_order()
         asked = claims.read_claims(PROJECT / "params/claims")
-        first = claims.decide(runs, asked, 0.95)
-        second = claims.decide(runs.sample(frac=1, random_state=np.random.default_rng(seed)), asked, 0.95)
+        second = claims.decide(whole_house().sample(frac=1, random_state=np.random.default_rng(seed)), asked, 0.95)
         pd.testing.assert_frame_equal(first.table, second.table)
         for path, decided in (("a.json", first), ("b.json", second)):
             write_json(tmp_path / path, decided.evidence)
         assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+@functools.cache
+def decided_in_order() -> claims.Decisions:
+    """Every claim of the project, decided once from rows as they come."""
+    return claims.decide(whole_house(), claims.read_claims(PROJECT / "params/claims"), 0.95)
 
 
 NOISE = [0.001, -0.001, 0.0, 0.002, -0.002, 0.0015, -0.0015, 0.0005, -0.0005, 0.0]

@@ -49,7 +49,7 @@ def search(
         rate = f"{row[AXIS]:g}"
         table.add_row(row["experiment"], row["model"], row["cell"], rate, *numbers, row["chosen"])
     Console().print(table)
-    different = analysis.differences(read_params(used), found)
+    different = analysis.differences(read_params(used).without(preset.omit), found)
     for one in different:
         chosen = "nothing: it was not searched" if one.chosen is None else f"{one.chosen:g}"
         report(f"{used}: {one.grid} {one.cell}: learning_rate {one.rate:g}; chosen: {chosen}")

@@ -24,7 +24,9 @@ from palimpsest.planning.presets import read_content
 HOME = Path(__file__).parents[2]
 NEVER_HASHED = {".snakemake", "logs", "benchmarks", "checkpoints"}
 SOURCES = {"paper/source", "notebooks/source"}
-AFTER_MEASURING = {"aggregate", "index", "dynamics", "claims", "tables", "numbers", "plot", "notebook", "paper", "all"}
+AFTER_MEASURING = {
+    "aggregate", "index", "dynamics", "claims", "tables", "numbers", "plot", "notebook", "record", "paper", "all",
+}  # fmt: skip
 """Every rule that stands behind `measure`."""
 AFTER_TRAINING = AFTER_MEASURING | {"measure"}
 """Every rule that stands behind `train`."""

@@ -14,7 +14,7 @@ from tests.workflow.project import AFTER_MEASURING, AFTER_TRAINING, EVERYTHING, 
 
 CELLS = {cell.base for cell in plan.cells(read_params(HOME / "params/smoke.yaml"))}
 LAYOUT = ("paper", "all")
-MACROS = {"tables", "numbers", "notebook", *LAYOUT}
+MACROS = {"tables", "numbers", "notebook", "record", *LAYOUT}
 
 
 def test_nothing_is_left_to_do_after_a_build_even_at_another_place(project: Project) -> None:
@@ -159,7 +159,12 @@ def test_another_text_of_an_error_neither_trains_nor_measures(project: Project) 
         ("params/default.yaml", "confidence: 0.95", "confidence: 0.9", AFTER_MEASURING),
         ("params/published/nema_lite.yaml", "\n", "\n# a remark\n", MACROS),
         ("src/palimpsest/tasks/delayed_qa.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", EVERYTHING),
-        ("src/palimpsest/rendering/figures.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"plot", "notebook", *LAYOUT}),
+        (
+            "src/palimpsest/rendering/figures.py",
+            "\n\n\n",
+            "\n\n\nCHANGED = True\n\n\n",
+            {"plot", "notebook", "record", *LAYOUT},
+        ),
         ("src/palimpsest/rendering/tables.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", MACROS),
         ("src/palimpsest/rendering/paper.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {*LAYOUT}),
         ("src/palimpsest/rendering/bench.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"bench", *LAYOUT}),

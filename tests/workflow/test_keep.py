@@ -45,4 +45,4 @@ def test_products_that_somebody_edited_are_made_again(project: Project) -> None:
     planned = project.planned()
     assert planned["aggregate"] == {"tables/runs/copy.csv"}
     assert all("/copy/" in base for base in planned["train"])
-    assert planned["notebook"] == {"notebooks/executed/04_Memory_Architectures.ipynb"}
+    assert "notebook" not in planned  # of the same parameters and code come the bytes that it was made from

@@ -81,7 +81,7 @@ def test_a_wrong_manifest_is_refused_in_one_line(change: dict, message: str) -> 
 
 
 WRONG_TOGETHER = {
-    "number": ({"number": "000"}, r"toy\.py: number: '000' is also in src/palimpsest/sources/nema_lite\.py"),
+    "title": ({"title": "NeMA-Lite"}, r"toy\.py: titles: 'NeMA-Lite' is also in src/palimpsest/sources/nema_lite\.py"),
     "experiment": (
         {"experiments": (Experiment(name="toy"), Experiment(name="copy"))},
         r"toy\.py: experiments: 'copy' is also in .*library",
@@ -105,3 +105,13 @@ def test_what_belongs_to_one_source_is_refused_in_another(change: dict, message:
 def test_sources_may_agree_on_what_they_share() -> None:
     same = Words(labels={"ntm": "NTM"})
     check_together({**sources.manifests(), "toy": dataclasses.replace(TOY, words=same)})
+
+
+def test_parts_of_one_source_share_its_number_and_its_table_of_claims() -> None:
+    known = sources.manifests()
+    part = dataclasses.replace(TOY, number="000")
+    check_together({**known, "toy": part})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "manifests", lambda: {**known, "toy": part})
+        files = sources.table_files(["nema_lite", "toy"])
+    assert files.count("claims_000.tex") == 1

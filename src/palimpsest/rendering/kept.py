@@ -24,7 +24,11 @@ from palimpsest.rendering import kinds
 RECORD = Path("tables/made_of.json")
 NOT_OF_RESULTS = {"preset", "workdir", "packing", "omit", "keep"}
 """Parameters of a preset that change no product of an experiment."""
-_DRAWING = ["palimpsest.rendering.figures", *(f"palimpsest.rendering.kinds.{name}" for name in kinds.names())]
+_DRAWING = [
+    "palimpsest.rendering.figures",
+    "palimpsest.sources.shared.defaults",
+    *(f"palimpsest.rendering.kinds.{name}" for name in kinds.names()),
+]
 _TABLES = ["palimpsest.analysis.tables", "palimpsest.analysis.experiment_tables"]
 _NOTEBOOKS = ["palimpsest.rendering.notebook", "palimpsest.rendering.frames", *_TABLES, "palimpsest.analysis.claims"]
 
@@ -71,8 +75,11 @@ def made_of(params: Params, schedule: Schedule, project: Path) -> dict[str, dict
 
 
 def _code(*modules: str) -> str:
-    """Fingerprint of modules and of what they import, without those whose results are compared themselves."""
-    return fingerprint(*modules, exempt=EXEMPT)
+    """Fingerprint of modules and of what they import, without those whose results are compared themselves.
+
+    What collects and checks manifests counts as little: what a manifest says is compared.
+    """
+    return fingerprint(*modules, exempt={*EXEMPT, "sources", "sources.shared.checks"})
 
 
 def _manifest_of(experiment: str) -> str:

@@ -31,9 +31,10 @@ from palimpsest.analysis.claims import read_verdicts
 from palimpsest.analysis.tables import read_index
 from palimpsest.foundation.errors import DataError, ToolError
 from palimpsest.foundation.files import write_bytes, write_text
-from palimpsest.rendering.frames import CLAIMS, records
+from palimpsest.rendering.frames import CLAIMS, EVIDENCE, records
 from palimpsest.rendering.latex import breakable, escape
 from palimpsest.rendering.numbers import MACROS, NUMBERS, macros, nearest, read_numbers
+from palimpsest.rendering.tables import read_evidence
 from palimpsest.sources import experiment_of, sections_of
 from palimpsest.sources.shared.manifest import Source
 from palimpsest.sources.shared.templates import SUFFIX, bibliographies, entries
@@ -248,10 +249,16 @@ def _context(numbers: dict[str, Any], shown: dict[str, Source], root: Path) -> d
         for row in records(read_verdicts(root / CLAIMS))
     ]
     experiments = set(read_index(root)["experiment"])
+    # of a claim whose tests are about several experiments, that of the first
+    experiment_of_claim = {one["claim"]: one["experiment"] for one in reversed(read_evidence(root / EVIDENCE))}
+
+    def asked_on(row: dict[str, Any], track: str) -> str | None:
+        return experiment_of_claim[row["claim"]] if row["track"] == track else None
+
     return {
         "sources": list(shown.values()),
         "claims": claims,
-        "verdicts": lambda source, track: [row for row in claims if _is_of(row, source, track)],
+        "verdicts": lambda source, track: [row for row in claims if asked_on(row, track) in source.experiment_names],
         "verdict": _verdict_of(claims),
         "counted": lambda track: _counted(claims, track),
         "has": experiments.__contains__,
@@ -261,10 +268,6 @@ def _context(numbers: dict[str, Any], shown: dict[str, Source], root: Path) -> d
         "listed": _listed,
         **_number_functions(numbers),
     }
-
-
-def _is_of(row: dict[str, Any], source: Source, track: str) -> bool:
-    return row["track"] == track and row["claim"].startswith(f"{source.number}-")
 
 
 _VERBS = {

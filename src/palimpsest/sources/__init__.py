@@ -1,9 +1,10 @@
 """Sources, one manifest a file: what is shown of a source, and under which names and looks.
 
-A file beside this one exports ``SOURCE``, a :class:`~palimpsest.sources.shared.manifest.Source`; its name is the name
-of the source in ``params/default/<name>.yaml``, ``params/claims/<name>.yaml`` and ``params/published/<name>.yaml``. A
-new file is a new source: nothing else lists them. Nothing here imports torch or matplotlib, as Snakemake reads the
-manifests at every start.
+A file beside this one exports ``SOURCE``, a :class:`~palimpsest.sources.shared.manifest.Source`; parts of a large
+source may have a file each, with the same number, and are shown like sources. The file's name is the name of the source
+in ``params/default/<name>.yaml``, ``params/claims/<name>.yaml`` and ``params/published/<name>.yaml``. A new file is a
+new source: nothing else lists them. Nothing here imports torch or matplotlib, as Snakemake reads the manifests at every
+start.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def manifests() -> dict[str, Source]:
     """Name → manifest of every source, in the order of their numbers.
 
     Raises:
-        ParameterError: two sources have one number, or name the same experiment, figure file, table or notebook, or
+        ParameterError: two sources have one title, or name the same experiment, figure file, table or notebook, or
             give the same thing different names or looks.
     """
     found = sorted(((name, load(name)) for name in names()), key=lambda item: (item[1].number, item[0]))
@@ -111,7 +112,8 @@ def table_files(experiments: Collection[str]) -> tuple[str, ...]:
     ['claims.tex', 'claims_matrix.tex', 'claims_sensitivity.tex', 'claims_000.tex', 'claims_004.tex']
     """
     own = (file for table in tables_of(experiments).values() for file in table.files)
-    return (*COMMON, *own, *(f"claims_{source.number}.tex" for source in present(experiments).values()))
+    numbers = dict.fromkeys(source.number for source in present(experiments).values())
+    return (*COMMON, *own, *(f"claims_{number}.tex" for number in numbers))
 
 
 def sections_of(experiments: Iterable[str]) -> dict[str, Source]:

@@ -71,7 +71,7 @@ def check_together(manifests: Mapping[str, Source]) -> None:
     """Check every manifest, and that no two of them claim the same thing.
 
     Raises:
-        ParameterError: two sources have one number, one experiment, one notebook, one folder of templates, tables of
+        ParameterError: two sources have one title, one experiment, one notebook, one folder of templates, tables of
             one name that differ, or different names or looks for one thing; or one of them is wrong by itself.
     """
     for name, source in manifests.items():
@@ -86,12 +86,12 @@ def check_together(manifests: Mapping[str, Source]) -> None:
 
 
 _OWNED: dict[str, Callable[[Source], Iterable[str]]] = {
-    "number": lambda source: (source.number,),
+    "titles": lambda source: (source.title,),
     "experiments": lambda source: source.experiment_names,
     "notebooks": lambda source: (notebook.name for notebook in source.notebooks),
     "templates": lambda source: (source.templates,),
 }
-"""What belongs to one source only."""
+"""What belongs to one manifest only; a large source may have several, with its number in each."""
 _SHARED: dict[str, Callable[[Words, Looks], Mapping[Any, Any]]] = {
     "words.labels": lambda words, looks: words.labels,
     "words.symbols": lambda words, looks: words.symbols,

@@ -60,7 +60,7 @@ class Source:
     """One source: its place among the others, its experiments, and how they are shown."""
 
     number: str
-    """Three digits, as in the claims; the order in which sources come."""
+    """Three digits, as in the claims; the order in which sources come. Parts of one source have the same."""
     title: str
     """Its name as a heading."""
     phrase: str

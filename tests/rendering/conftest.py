@@ -9,7 +9,7 @@ from palimpsest.rendering import bench, checks, numbers, tables
 from tests.bench import made_up
 from tests.rendering import fake
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = fake.PROJECT
 CLAIMS = PROJECT / "params/claims"
 PUBLISHED = PROJECT / "params/published"
 

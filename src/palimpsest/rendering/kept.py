@@ -77,7 +77,7 @@ def made_of(params: Params, schedule: Schedule, project: Path) -> dict[str, dict
 def _code(*modules: str) -> str:
     """Fingerprint of modules and of what they import, without those whose results are compared themselves.
 
-    What collects and checks manifests counts as little: what a manifest says is compared.
+    Modules that collect and check manifests are left out, too: the manifest itself is compared.
     """
     return fingerprint(*modules, exempt={*EXEMPT, "sources", "sources.shared.checks"})
 

@@ -119,7 +119,13 @@ WRONG = {
         "src/palimpsest/sources/toy.py",
         'number="999"',
         'number="001"',
-        "sources/toy.py: number: '001' is also in src/palimpsest/sources/nema_lc.py; allowed: one source",
+        "params/claims/toy.yaml: claims.999-a.source: '999'; allowed: 001",
+    ),
+    "title": (
+        "src/palimpsest/sources/toy.py",
+        'title="Toy"',
+        'title="NeMA-LC"',
+        "sources/toy.py: titles: 'NeMA-LC' is also in src/palimpsest/sources/nema_lc.py; allowed: one source",
     ),
     "template": (
         "src/palimpsest/sources/toy.py",

@@ -55,7 +55,7 @@ def test_skill_is_the_share_of_the_naive_error_that_a_model_removes() -> None:
 
 
 def test_the_temporal_experiment_of_the_source_runs_and_is_worse_than_no_model() -> None:
-    """In the source's sizes but for the memory, with fewer epochs: the error falls by far, and yet is above the naive."""
+    """In the source's sizes but for the memory, with fewer epochs: the error falls, and yet is above the naive one."""
     torch.manual_seed(0)
     sequence_length, feature_size = 18, 16  # the source drops two of its twenty steps
     train_x, train_targets = real_valued_sequences(500, sequence_length, feature_size, generator(1))

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import entropy
 
 from palimpsest.faces.memory_networks import DifferentiableNeuralComputer
 from palimpsest.faces.memory_utils import MemoryAnalyzer, MemoryVisualizer
@@ -92,6 +93,39 @@ def test_efficiency_is_the_share_of_slots_above_one_half(usage: Any) -> None:
     assert measure.compute_memory_efficiency(usage) == pytest.approx(expected)
 
 
+@given(arrays(np.float64, (4, 3), elements=SHARES), st.floats(0, 0.99))
+def test_efficiency_at_another_threshold_is_the_share_of_slots_above_it(usage: Any, threshold: float) -> None:
+    expected = sum(u > threshold for step in usage.tolist() for u in step) / 12
+    assert measure.compute_memory_efficiency(usage, threshold) == pytest.approx(expected)
+
+
+@given(arrays(np.float64, (5, 4), elements=SHARES))
+def test_utilisation_is_the_exponential_of_an_entropy(usage: Any) -> None:
+    mean = [sum(column) for column in zip(*usage.tolist(), strict=True)]
+    found = measure.compute_memory_utilisation(usage)
+    if not any(mean):
+        assert found == 0
+        return
+    assert found == pytest.approx(math.exp(entropy(mean)) / 4)  # SciPy divides by the sum
+    assert 0.25 - 1e-9 <= found <= 1 + 1e-9
+    assert measure.compute_memory_utilisation(usage[None]) == pytest.approx(found)
+
+
+@pytest.mark.parametrize("used", [1, 2, 4, 8])
+def test_utilisation_of_slots_that_are_used_alike_is_their_share_whatever_the_amount(used: int) -> None:
+    usage = np.zeros((3, 8))
+    usage[:, :used] = 0.2
+    assert measure.compute_memory_utilisation(usage) == pytest.approx(used / 8)
+    assert measure.compute_memory_utilisation(4 * usage) == pytest.approx(used / 8)
+    assert measure.compute_memory_efficiency(usage) == 0  # none above one half
+    assert measure.compute_memory_efficiency(4 * usage) == pytest.approx(used / 8)
+
+
+def test_utilisation_counts_slots_that_take_turns_as_used_alike() -> None:
+    assert measure.compute_memory_utilisation(np.eye(6)) == pytest.approx(1)
+    assert measure.compute_memory_utilisation(torch.zeros(3, 6)) == 0
+
+
 def test_efficiency_of_what_was_never_freed_is_the_metric_of_experiments() -> None:
     torch.manual_seed(0)
     model = DifferentiableNeuralComputer(3, 6, 5, 4)
@@ -154,6 +188,13 @@ def test_accuracy_counts_queries_whose_most_similar_memory_is_the_target(queries
         ),
         (lambda: measure.compute_memory_efficiency(np.array(0.5)), r"memory_usage: shape \(\), values from 0.5 to 0.5"),
         (lambda: measure.compute_memory_efficiency([math.inf]), "memory_usage: not all finite"),
+        (
+            lambda: measure.compute_memory_utilisation([[-0.5, 1.0]]),
+            r"memory_usage: shape \(1, 2\), values from -0.5 to 1; allowed: \(…, slots\), numbers in",
+        ),
+        (lambda: measure.compute_memory_utilisation([]), r"memory_usage: shape \(0,\); allowed"),
+        (lambda: measure.compute_memory_efficiency([0.5], 1.0), "threshold: 1.0; allowed: 0 to less than 1"),
+        (lambda: measure.compute_memory_efficiency([0.5], math.nan), "threshold: nan; allowed"),
         (lambda: measure.compute_memory_stability(np.ones((1, 3, 2))), "memory_content: a single step; allowed: 2"),
         (lambda: measure.compute_memory_stability(np.ones((4, 3))), r"memory_content: shape \(4, 3\); allowed: \(time"),
         (

@@ -105,7 +105,7 @@ def test_reads_are_what_the_equations_say() -> None:
 
 
 def test_each_scale_forgets_what_lies_behind_its_own_slots() -> None:
-    """What was read last depends on the input N_k - 1 steps ago and not on that of N_k steps ago, through scale k alone."""
+    """The last read of scale k depends on the input N_k - 1 steps ago, and not on that of N_k steps ago."""
     cell = made(8, 3)
     cell.encoder.of_hidden.weight.data.zero_()  # nothing is carried by the encoder but through its gate
     cell.encoder.of_input.bias.data[:, 6:12] = -50.0

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from palimpsest.cli import checks, language, people, pipeline
+from palimpsest.cli import checks, experiments, language, people, pipeline
 from palimpsest.foundation.errors import PalimpsestError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     "The whole paper is made by [bold]snakemake --cores all[/bold], which calls the commands under 'Pipeline'.",
 )
 app.add_typer(people.app)
+app.add_typer(experiments.app)
 app.add_typer(language.app)
 app.add_typer(checks.app)
 app.add_typer(pipeline.app)

@@ -113,22 +113,49 @@ def _finish(figure: Figure, grid: Sequence[Sequence[Any]], title: str) -> None:
 
 
 class MemoryAnalyzer:
-    """Three metrics of a memory: share of slots in use, stability of contents, and retrieval accuracy."""
+    """Metrics of a memory: utilisation in two definitions, stability of contents, and retrieval accuracy.
 
-    def compute_memory_efficiency(self, memory_usage: Values) -> float:
-        """Return the share of slots with usage above ½, in [0, 1]: the mean over all steps and sequences.
+    The source gives names and no definitions; those here are ours.
+    """
+
+    def compute_memory_efficiency(self, memory_usage: Values, threshold: float = IN_USE) -> float:
+        """Return the share of slots with usage above a threshold, in [0, 1]: the mean over all steps and sequences.
+
+        It says how many slots hold something. At ½ a slot counts if it is more likely written than not.
 
         Args:
             memory_usage: (…, slots), in [0, 1].
+            threshold: in [0, 1).
+
+        Raises:
+            ParameterError: the usage is empty, not finite, or outside [0, 1], or the threshold is.
+        """
+        if not 0 <= threshold < 1:
+            raise ParameterError(f"threshold: {threshold}; allowed: 0 to less than 1")
+        return float((_usage(memory_usage) > threshold).mean())
+
+    def compute_memory_utilisation(self, memory_usage: Values) -> float:
+        """Return how many slots share the use, as a part of all: exp(H)/N, in [1/N, 1], and 0 where nothing is used.
+
+            p(i) = ū(i) / Σ_j ū(j)        H = −Σ_i p(i) log p(i)
+
+        ū(i) is the mean usage or weight of slot i over all steps and sequences. If k slots are used alike and no other
+        is, it is k/N: 1 where all are used alike, 1/N where one has all. Unlike
+        :meth:`compute_memory_efficiency` it has no threshold, and it does not change with the amount of use.
+
+        Args:
+            memory_usage: (…, slots), in [0, 1]: usage, or read or write weights.
 
         Raises:
             ParameterError: the usage is empty, not finite, or outside [0, 1].
         """
-        usage = _array("memory_usage", memory_usage, None)
-        if usage.ndim < 1 or usage.min() < 0 or usage.max() > 1 + 1e-6:
-            found = f"shape {usage.shape}, values from {usage.min():g} to {usage.max():g}"
-            raise ParameterError(f"memory_usage: {found}; allowed: (…, slots), numbers in [0, 1]")
-        return float((usage > IN_USE).mean())
+        usage = _usage(memory_usage)
+        mean = usage.reshape(-1, usage.shape[-1]).mean(0)
+        if not mean.any():
+            return 0.0
+        share = mean / mean.sum()
+        used = share[share > 0]
+        return float(np.exp(-(used * np.log(used)).sum()) / len(mean))
 
     def compute_memory_stability(self, memory_content: Values) -> float:
         """Return how much of the slots' content remains after one step, in [0, 1].
@@ -180,6 +207,19 @@ class MemoryAnalyzer:
             torch.from_numpy(keys)[None, None], torch.from_numpy(slots)[None, None]
         )
         return float((similarity[0, 0].numpy().argmax(1) == wanted).mean())
+
+
+def _usage(memory_usage: Values) -> NDArray[np.float64]:
+    """Return usage as an array whose last axis counts slots.
+
+    Raises:
+        ParameterError: it is empty, not finite, or outside [0, 1].
+    """
+    usage = _array("memory_usage", memory_usage, None)
+    if usage.ndim < 1 or usage.min() < 0 or usage.max() > 1 + 1e-6:
+        found = f"shape {usage.shape}, values from {usage.min():g} to {usage.max():g}"
+        raise ParameterError(f"memory_usage: {found}; allowed: (…, slots), numbers in [0, 1]")
+    return usage
 
 
 def _array(name: str, values: Values, shapes: dict[int, str] | None) -> NDArray[np.float64]:

@@ -14,9 +14,9 @@ class TemporalMemoryModel(CellModule):
         y_t = W max(0, W_y [h_t; p_t(1) r^1_t; …; p_t(K) r^K_t]) + b
 
     Experiments use :mod:`palimpsest.models.temporal_memory`. Both use the same cell,
-    :class:`palimpsest.memory.temporal.TemporalMemory`, which lists what differs from the source's public code. That code
-    gets the parts of a sequence in a list, one for each scale, and returns one output. Here the sequence is one tensor,
-    as for every other module, and the output of its last step is the one.
+    :class:`palimpsest.memory.temporal.TemporalMemory`, which lists what differs from the source's public code. The
+    public code gets the parts of a sequence in a list, one for each scale, and returns one output. Here the sequence is
+    one tensor, as for every other module, and there is an output at every step.
 
     Args:
         input_size: number of input features.

@@ -74,9 +74,9 @@ class TemporalMemory(nn.Module):
         y_t = max(0, W_y [h_t; p_t(1) r^1_t; …; p_t(K) r^K_t])
 
     Scale K has N slots, and every scale below half as many as the next, at least one: N_k = ⌈N / 2^(K − k)⌉. A memory
-    of N_k slots holds the last N_k steps. The time is part of what is stored, so that a key can ask for what was N steps
-    ago: a rotation of the clock's hands is a linear map. Nothing that is read enters the encoder, so that a sequence
-    can be gone over at once (:meth:`unroll`).
+    of N_k slots holds the last N_k steps. The time is part of what is stored, so that a key can ask for what was some
+    steps ago: a rotation of the clock's hands is a linear map. Nothing that is read enters the encoder, so that a
+    sequence can be gone over at once (:meth:`unroll`).
 
     The source names the model. In its public code each of K GRUs takes one of K parts of the sequence and hands its
     last state to a hierarchical memory of one level, whose output is weighed by a learned constant.
@@ -180,7 +180,7 @@ def periods(num_slots: int) -> list[int]:
 
 
 def clock(steps: Int[Tensor, "*shape"], num_slots: int, dtype: torch.dtype) -> Float[Tensor, "*shape hands"]:
-    """sin and cos of 2π t / P for every period P.
+    """Return sin and cos of 2π t / P for every period P.
 
     Args:
         steps: t.

@@ -139,7 +139,7 @@ ORDER = 3
 
 
 def informed_guess(config: Config, inputs: Tensor) -> Tensor:
-    """What followed most often, earlier in the sequence, on the last symbols: an n-gram that backs off, (examples, time).
+    """What followed most often on the last symbols, earlier in a sequence: an n-gram that backs off, (examples, time).
 
     It looks up the last ``ORDER`` symbols; where they did not stand together before, fewer of them, and at last none.
     Of symbols that followed equally often, the smallest counts. It counts what it saw and knows nothing of lags.

@@ -7,8 +7,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := .venv
-# Named after the content of the lock file: another lock installs again, the same lock does nothing.
-STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' '-')
+# Named after the content of the lock files: another lock installs again, the same lock does nothing.
+STAMP := $(VENV)/installed-$(shell cat requirements.lock requirements-graphs.lock pyproject.toml | cksum | tr ' ' '-')
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS := 1
 TEX_PACKAGES := texlive-latex-recommended texlive-fonts-recommended latexmk
@@ -22,12 +22,13 @@ help: ## show this menu
 
 venv: $(STAMP) ## create .venv with the pinned packages, unless it exists
 
-$(STAMP): | requirements.lock
+$(STAMP): | requirements.lock requirements-graphs.lock
 	@echo "make: $(VENV): installing the packages of requirements.lock"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: $(PYTHON) is Python %d.%d; allowed: 3.11 or later, e.g. make PYTHON=python3.12" % sys.version_info[:2])'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@rm -f $(VENV)/installed-*
 	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-graphs.lock
 	@$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "make: $(VENV): done"

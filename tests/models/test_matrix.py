@@ -33,6 +33,7 @@ TASKS: dict[str, dict[str, object]] = {
     },
     "key_presence": {"sequence_length": 8, "vocabulary": 6, "key": 3, "cls": "last"},
     "key_value_stream": {"num_pairs": 4, "num_keys": 2, "num_tagged": 1, "num_values": 2},
+    "link_prediction": {"branching": 2, "generations": 3},
     "lra_retrieval": {"max_bytes": 4, "question_length": 2},
     "mqar": {"vocabulary": 12, "train_settings": [[8, 2]], "test_settings": [[8, 1], [12, 3]]},
     "priority_sort": {
@@ -163,6 +164,8 @@ def test_every_model_runs_on_every_task_or_is_refused_in_one_line(capsys: pytest
         for (model, task), line in refused.items():
             print(f"  {model} × {task}: {line}")
     needs = {"oracle_writer": "answer_position", "oracle_replacement": "answer_position", "tagged_queue": "tagged"}
+    of_windows = refused.pop(("window_only", "link_prediction"))  # of three tokens, none is beyond a window
+    assert "window 2 over 1 layers reaches the answer" in of_windows
     for (model, _), line in refused.items():
         assert f"needs '{needs[model]}'" in line
         assert "\n" not in line

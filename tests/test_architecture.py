@@ -102,5 +102,6 @@ def test_what_is_imported_by_name_is_known_to_the_fingerprint(path: Path) -> Non
         "rendering/kinds/__init__.py",
         "sources/__init__.py",
         "tasks/__init__.py",
+        "tasks/shared/graphs.py",  # looks for the files of a package, and imports nothing
         "training/methods/__init__.py",
     }

@@ -45,7 +45,7 @@ class Config(TaskConfig):
     """Parameters of the task."""
 
     generated: ClassVar[bool] = False
-    extras: ClassVar[tuple[str, ...]] = ("answer_position", "known", "slice")
+    extras: ClassVar[tuple[str, ...]] = ("answer_position", "known", "length", "slice")
 
     graph: Literal["family", "kinships", "nations", "umls"] = Field(
         "family", description="family: a tree whose rules are known; the others come with the package pykeen"
@@ -162,6 +162,7 @@ def _examples(
     extras = {
         "answer_position": torch.full_like(answer, -1),
         "known": packed(known[entity, relation - config.num_entities]),
+        "length": torch.full_like(answer, 3),
         "slice": leak,
     }
     inputs = torch.stack([torch.full_like(entity, config.ask), entity, relation], 1)

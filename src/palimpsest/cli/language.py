@@ -37,7 +37,9 @@ def study(
     base: BaseOption = "models/smollm2",
     file: Annotated[Path, typer.Option("--study", help="parameters", metavar="FILE")] = Path("studies/smollm2.yaml"),
     folder: Annotated[Path, typer.Option("--to", help="folder of the tables", metavar="DIR")] = Path("studies/smollm2"),
-    memories: Annotated[Path, typer.Option(help="folder of the trained memories", metavar="DIR")] = Path("models"),
+    memories: Annotated[Path, typer.Option(help="folder of the trained memories", metavar="DIR")] = Path(
+        "models/memories/smollm2"
+    ),
 ) -> None:
     """Ask a pretrained model for facts, with and without a memory, and write recall.csv and transcripts.csv."""
     from palimpsest.foundation.sections import checked, read_yaml
@@ -55,7 +57,7 @@ def chat(
     base: BaseOption = "models/smollm2",
     memory: Annotated[
         Path, typer.Option("--memory", help="what save_pretrained of a memory wrote", metavar="FOLDER")
-    ] = Path("models/facts-1"),
+    ] = Path("models/memories/smollm2/facts-1"),
     state: Annotated[
         Path | None, typer.Option(help="read at the beginning if it is there, written after every turn", metavar="FILE")
     ] = None,

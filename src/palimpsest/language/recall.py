@@ -50,10 +50,10 @@ class Answers(NamedTuple):
 class Plan(NamedTuple):
     """Budget of the training, the same for every number of facts."""
 
-    steps: int = 900
+    steps: int = 600
     batch: int = 16
     """Texts of a step; each asks about all of its facts."""
-    learning_rate: float = 0.003
+    learning_rate: float = 0.001
     near: float = 0.5
     """Share of the steps at two segments; in the others a text has two to ``most``."""
     most: int = 8

@@ -41,7 +41,7 @@ class Config(TaskConfig):
     """Parameters of the task."""
 
     generated: ClassVar[bool] = False
-    extras: ClassVar[tuple[str, ...]] = ("answer_position", "slice")
+    extras: ClassVar[tuple[str, ...]] = ("answer_position", "slice", "length")
 
     permutation: int = Field(0, ge=0, lt=2**31, description="number of the permutation of pixels; 0: none moves")
     skipped: int = Field(0, ge=0, description="images left out before the first training image")
@@ -110,7 +110,7 @@ def with_cls(pixels: Int[Tensor, "images pixels"], answers: Int[Tensor, " images
         number: of the data set among those of a stream, by which scores are also measured.
     """
     nothing = torch.zeros_like(answers)
-    extras = {"answer_position": nothing - 1, "slice": nothing + number}
+    extras = {"answer_position": nothing - 1, "slice": nothing + number, "length": nothing + PIXELS + 1}
     return Examples(torch.cat([pixels, nothing[:, None]], 1), answers[:, None], extras)
 
 

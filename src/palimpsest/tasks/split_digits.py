@@ -43,7 +43,7 @@ class Config(TaskConfig):
     """Parameters of the task."""
 
     generated: ClassVar[bool] = False
-    extras: ClassVar[tuple[str, ...]] = ("answer_position", "slice")
+    extras: ClassVar[tuple[str, ...]] = ("answer_position", "slice", "length")
 
     reading: Literal["task", "domain", "class"] = Field(
         "class", description="what is asked: which digit of a pair that is known, odd or even, or which of ten digits"

@@ -13,6 +13,7 @@ _FEW: dict[str, Shown | tuple[Shown, ...]] = {
     "online_decay": None,
     "l2_strength": None,
     "replay_capacity": (100, None),
+    "agem_capacity": None,
 }
 """Fine-tuning, EWC of one strength, replay and joint training: cells that every stream has."""
 _STREAM = (
@@ -50,6 +51,8 @@ SOURCE = Source(
         values={
             "fisher": {"exact": "EWC, all labels", "sampled": "EWC, drawn labels", "true": "EWC, true labels"},
             "joint": {"until_now": "joint training"},
+            "replay_capacity": {"100": "with replay"},
+            "agem_capacity": {"100": "A-GEM"},
         },
     ),
     looks=Looks(

@@ -13,7 +13,7 @@ from palimpsest.training.methods import agem
 from palimpsest.training.pack import Pack
 from tests.training.methods.continual import built, through_phase
 
-AGEM = {"name": "agem", "config": {"replay_capacity": 16, "replay_batch": 8}}
+AGEM = {"name": "agem", "config": {"agem_capacity": 16, "agem_batch": 8}}
 VALUES = st.floats(-2, 2, width=32).filter(lambda value: value == 0 or abs(value) > 1e-3)
 
 

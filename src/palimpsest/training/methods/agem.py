@@ -28,14 +28,20 @@ from palimpsest.training.methods import Learner, replay
 class Config(Section):
     """How much is stored, and how much of it a step is compared with."""
 
-    replay_capacity: int = Field(200, ge=1, description="M: examples that the memory of a run holds")
-    replay_batch: int = Field(32, ge=1, description="stored examples of the reference gradient")
+    agem_capacity: int = Field(200, ge=1, description="M: examples that the memory of a run holds")
+    agem_batch: int = Field(32, ge=1, description="stored examples of the reference gradient")
 
 
 class Method(replay.Method):
-    """The hooks of A-GEM: the memory of replay, whose examples are compared with and not trained on."""
+    """The hooks of A-GEM: the memory of replay, whose examples are compared with and not trained on.
 
-    config: Config  # type: ignore[assignment]
+    Args:
+        config: parameters of A-GEM.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(replay.Config(replay_capacity=config.agem_capacity, replay_batch=config.agem_batch))
+
     _step: tuple[Examples, Examples] | None = None
     """Batch and stored examples of the step that is being taken; nothing is carried from step to step."""
 

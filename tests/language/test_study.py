@@ -12,7 +12,8 @@ from palimpsest.foundation.sections import checked
 from palimpsest.language import study
 from palimpsest.language.module import MemoryModule
 from palimpsest.language.pretrained import Base
-from palimpsest.language.study import RECALL, TRANSCRIPTS, Study
+from palimpsest.language.study import Study
+from palimpsest.language.study_rows import RECALL, TRANSCRIPTS
 from tests.language.bases import reader
 
 SMALL = Study(

@@ -116,7 +116,10 @@ def phase(**second: Any) -> dict[str, Any]:
             {"grids": {"no_memory": {"axes": {"learning_rate": [0.1]}}}},
             r"phases\.second\.training\.learning_rate: 0\.02: is an axis of the grid; allowed: every other key",
         ),
-        ({"method": {"name": "magic"}}, r"method\.name: 'magic' is no method; allowed: ewc, plain, replay"),
+        (
+            {"method": {"name": "magic"}},
+            r"method\.name: 'magic' is no method; allowed: agem, ewc, joint, l2, plain, replay",
+        ),
         ({"method": {"config": {"strength": 1}}}, r"method\.config\.strength: 1: unknown key"),
         ({"method": {"name": "ewc", "config": {"ewc_strength": -1}}}, r"method\.config\.ewc_strength: -1: .*or equal"),
     ],

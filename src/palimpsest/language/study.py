@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import pandas as pd
 import torch
@@ -22,11 +22,20 @@ from palimpsest.language.facts import Language
 from palimpsest.language.module import MemoryModule
 from palimpsest.language.pretrained import Base
 from palimpsest.language.recall import Answers, Plan, Pool, Progress, Texts
+from palimpsest.language.study_rows import (
+    ALONE,
+    RANDOM,
+    RECALL,
+    TRAINED,
+    TRANSCRIPTS,
+    WHOLE,
+    WORDS,
+    Row,
+    Transcript,
+)
 from palimpsest.memory.control import Control
 
-TRAINED, RANDOM, ALONE, WHOLE = "trained", "untrained", "alone", "sees all"
 CONTROLS: tuple[Control, ...] = ("on", "off", "shuffled")
-RECALL, TRANSCRIPTS = "recall.csv", "transcripts.csv"
 Count = Annotated[int, Field(ge=1)]
 Segments = Annotated[int, Field(ge=2)]
 
@@ -36,7 +45,7 @@ class Study(Section):
 
     facts: tuple[Count, ...] = Field((1, 2, 4), description="facts of a text; each is asked for")
     seeds: tuple[int, ...] = Field((0, 1, 2), description="of memories that are trained, and of their texts")
-    words: int = Field(24, ge=8, le=32, description="names, and as many secret words")
+    words: int = Field(WORDS, ge=8, le=32, description="names, and as many secret words")
     held_out: int = Field(4, ge=1, le=16, description="words that go with each name in tests alone")
     segment: int = Field(64, ge=16, description="tokens of a segment")
     texts: int = Field(600, ge=2, description="segments with facts in training")
@@ -82,34 +91,6 @@ class Study(Section):
             initial_gain=self.initial_gain,
             seed=seed,
         )
-
-
-class Row(NamedTuple):
-    """How one set of questions was answered; measures as of :func:`palimpsest.language.recall.score`, means."""
-
-    facts: int
-    memory: str
-    seed: int
-    segments: int
-    control: str
-    questions: int
-    exact: float
-    forced: float
-    probability: float
-    confidence: float
-    brier: float
-    calibration_error: float
-
-
-class Transcript(NamedTuple):
-    """What is said to one question."""
-
-    facts: int
-    segments: int
-    question: str
-    right: str
-    alone: str
-    with_memory: str
 
 
 def run(study: Study, base: Base, folder: Path, memories: Path, progress: Progress) -> None:

@@ -15,6 +15,7 @@ from palimpsest.faces.memory_cells import AssociativeMemory, DynamicMemory, Memo
 from palimpsest.faces.memory_layers import MemoryLayer, RecurrentMemoryLayer, TransformerMemoryLayer
 from palimpsest.faces.memory_models import MemoryEnhancedRNN, MemoryTransformer
 from palimpsest.faces.memory_networks import DifferentiableNeuralComputer, MemoryAugmentedNetwork, NeuralTuringMachine
+from palimpsest.faces.reasoning_models import ReasoningNetwork
 from palimpsest.faces.temporal_models import TemporalMemoryModel
 from palimpsest.foundation.tree import leaves
 
@@ -70,6 +71,7 @@ FACES: dict[str, Callable[[], CellModule]] = {
     "MemoryEnhancedRNN, sparse": lambda: MemoryEnhancedRNN(FEATURES, HIDDEN, SLOTS, DIM, memory="sparse"),
     "MemoryTransformer": lambda: MemoryTransformer(FEATURES, HIDDEN, SLOTS, num_heads=2, segment=4),
     "TemporalMemoryModel": lambda: TemporalMemoryModel(FEATURES, HIDDEN, SLOTS, DIM),
+    "ReasoningNetwork": lambda: ReasoningNetwork(FEATURES, HIDDEN, SLOTS, DIM, num_read_heads=2),
     "MultiHeadMemoryBank": lambda: MultiHeadMemoryBank(FEATURES, SLOTS, DIM, num_heads=2, top_k=2, bottleneck=2),
     "MultiHeadMemoryBank, in chunks": lambda: MultiHeadMemoryBank(
         FEATURES, SLOTS, DIM, num_heads=2, top_k=4, bottleneck=2, weights="sigmoid", chunk=3

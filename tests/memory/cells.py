@@ -18,6 +18,7 @@ from palimpsest.memory.hierarchical import HierarchicalMemory
 from palimpsest.memory.least_recently_used import LeastRecentlyUsedAccess
 from palimpsest.memory.lifecycle_memory import LifecycleMemory
 from palimpsest.memory.memory_cell import MemoryCell
+from palimpsest.memory.repeated_reads import RepeatedReads
 from palimpsest.memory.selective_memory import SelectiveMemory
 from palimpsest.memory.sparse import SparseMemory
 
@@ -30,6 +31,7 @@ CELLS: dict[str, Callable[[int], Any]] = {
     "dynamic_compacting": lambda runs: DynamicMemory(
         runs, D_IN, NUM_SLOTS, SLOT_DIM, 1, threshold=0.1, compaction=True
     ),
+    "repeated_reads": lambda runs: RepeatedReads(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS, num_reads=2),
     "associative": lambda runs: AssociativeMemory(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS),
     "least_recently_used": lambda runs: LeastRecentlyUsedAccess(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS),
     "attention_circular": lambda runs: AttentionMemory(runs, D_IN, NUM_SLOTS, SLOT_DIM, HEADS),

@@ -8,14 +8,15 @@ at the last step. With two variables p and q, whose literals are p, ¬p, q and �
     token     p  q  ¬p  ∨  ∧   ⊢  q  p  ¬q  ∧  ∨   ?
     target                                         1
 
-A = p ∧ (q ∨ ¬p) entails B = q ∨ (p ∧ ¬q); the answer 1 says so. A entails B if every assignment that makes A true makes B
-true, which a truth table decides.
+A = p ∧ (q ∨ ¬p) entails B = q ∨ (p ∧ ¬q); the answer 1 says so. A entails B if every assignment that makes A true makes
+B true, which a truth table decides.
 
 Examples come in fours: two premises and two conclusions with A₁ ⊨ B₁, A₂ ⊨ B₂, A₁ ⊭ B₂ and A₂ ⊭ B₁
-[Evans et al. 2018, Section 2]. So half of the answers are 1, whatever the premise alone or the conclusion alone. There,
-A₂ and B₂ are drawn by themselves (``balance: fours``), and which literals the two formulas of an example share still
-tells something. Here A₂ has the tokens of A₁ in another order, and B₂ those of B₁ (``balance: bags``). Every predictor
-that sees only which tokens the premise and the conclusion have is then right in exactly half of a four.
+[Evans et al. 2018, Section 2]. So half of the answers are 1, whatever the premise alone or the conclusion alone. In
+training, formulas are drawn by themselves (``train_balance: fours``), and which literals the two formulas of an example
+share still tells something. In validation and test, A₂ has the tokens of A₁ in another order, and B₂ those of B₁. Every
+predictor that sees only which tokens the premise and the conclusion have is then right in exactly half of a four:
+nothing that it learnt in training helps it. With ``train_balance: bags`` training is like the test.
 
 The size of an example is n, the operators of each of its formulas. No example of the test split stands in another
 split, and none of validation in training.
@@ -26,6 +27,7 @@ Deviates: in [Evans et al. 2018] formulas are in infix notation and negation is 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -37,7 +39,7 @@ from torch.nn import functional as F
 
 from palimpsest.tasks import Examples, Splits, TaskConfig
 from palimpsest.tasks.shared import classes
-from palimpsest.tasks.shared.sequences import Size, check_tested
+from palimpsest.tasks.shared.sequences import Size
 
 METRIC, RECORD = classes.METRIC, classes.RECORD
 score, record, picture = classes.score_once, classes.record, classes.picture
@@ -58,15 +60,17 @@ class Config(TaskConfig):
 
     extras: ClassVar[tuple[str, ...]] = ("answer_position", "slice")
 
-    num_variables: int = Field(3, ge=2, le=5, description="variables of the formulas")
-    min_operators: int = Field(2, ge=1, le=20, description="fewest operators of a formula in training")
-    max_operators: int = Field(4, ge=1, le=20, description="most operators of a formula in training")
-    test_operators: tuple[Size, ...] = Field((2, 3, 4, 5, 6), description="operators of a formula in the test split")
-    balance: Literal["bags", "fours"] = Field(
-        "bags", description="whether the formulas of a four have the same tokens, or are drawn by themselves"
+    num_variables: int = Field(2, ge=2, le=5, description="variables of the formulas")
+    min_operators: int = Field(1, ge=1, le=20, description="fewest operators of a formula in training")
+    max_operators: int = Field(3, ge=1, le=20, description="most operators of a formula in training")
+    test_operators: tuple[Size, ...] = Field(
+        (2, 3, 4, 5), description="operators of a formula in the test split; in validation those that are trained"
+    )
+    train_balance: Literal["fours", "bags"] = Field(
+        "fours", description="whether formulas of a training four are drawn by themselves, or have the same tokens"
     )
     num_train: int = Field(20000, ge=2, description="training examples")
-    num_validation: int = Field(1000, ge=2, description="examples on which choices are made, as in training")
+    num_validation: int = Field(1000, ge=2, description="examples on which choices are made, like the test")
     num_test: int = Field(1000, ge=2, description="examples looked at once, at the end; as many of each tested size")
 
     @model_validator(mode="after")
@@ -75,10 +79,24 @@ class Config(TaskConfig):
             raise ValueError(
                 f"min_operators {self.min_operators} is above max_operators; allowed: 1 to {self.max_operators}"
             )
-        check_tested(self, self.test_operators)  # pyright: ignore[reportArgumentType]
-        if max(self.test_operators) > 20:
-            raise ValueError(f"test_operators {max(self.test_operators)}; allowed: up to 20")
+        repeated = [size for size in self.test_operators if self.test_operators.count(size) > 1]
+        if not self.test_operators or repeated:
+            raise ValueError(f"test_operators {list(self.test_operators)}; allowed: at least one size, each once")
+        if self.num_test < len(self.test_operators):
+            raise ValueError(f"num_test {self.num_test}; allowed: as many as tested sizes or more")
+        if max(self.test_operators) > 20 or min(self.test_operators) < 2:
+            raise ValueError(f"test_operators {list(self.test_operators)}; allowed: 2 to 20")
+        if not self.validated:
+            raise ValueError(
+                f"test_operators {list(self.test_operators)} are all untrained; "
+                f"allowed: at least one of {self.min_operators} to {self.max_operators}"
+            )
         return self
+
+    @property
+    def validated(self) -> list[int]:
+        """Operators of a formula in the validation split: those of the test that are trained."""
+        return [size for size in self.test_operators if self.trained(size)]
 
     @property
     def turnstile(self) -> int:
@@ -106,33 +124,42 @@ class Config(TaskConfig):
         Each split has a generator of its own (seeds 3·seed, 3·seed+1, 3·seed+2), so that a longer training split leaves
         the others as they are: their examples are left out of it.
         """
-        test = _draw(self, self.num_test, 3 * seed + 2, True, [])
-        validation = _draw(self, self.num_validation, 3 * seed + 1, False, [test.inputs])
-        train = _draw(self, self.num_train, 3 * seed, False, [test.inputs, validation.inputs])
-        return Splits(train, validation, test)
+        test = _tested(self, self.test_operators, self.num_test, 3 * seed + 2, [])
+        validation = _tested(self, self.validated, self.num_validation, 3 * seed + 1, [test.inputs])
+        return Splits(_trained(self, 3 * seed, [test.inputs, validation.inputs]), validation, test)
 
 
-def _draw(config: Config, size: int, seed: int, is_test: bool, taken: list[Tensor]) -> Examples:
-    """A split, four after four; the last one may be cut off."""
+def _tested(config: Config, tested: Sequence[int], count: int, seed: int, taken: Sequence[Tensor]) -> Examples:
+    """Examples of each size in turn, as many of each but for one; of each, the last four may be cut off."""
     generator = Generator().manual_seed(seed)
-    per_size = -(-size // len(config.test_operators))
-    if is_test:
-        sizes = torch.tensor(config.test_operators).repeat_interleave(-(-per_size // 4))
-        cut = (torch.arange(4 * len(sizes)) % (4 * -(-per_size // 4))) < per_size
-    else:
-        spread = config.max_operators - config.min_operators + 1
-        sizes = config.min_operators + torch.randint(spread, (-(-size // 4),), generator=generator)
-        cut = torch.ones(4 * len(sizes), dtype=torch.bool)
-    length = config.interface()["sequence_length"]
+    per_size = [count // len(tested) + (place < count % len(tested)) for place in range(len(tested))]
+    fours = torch.tensor([-(-share // 4) for share in per_size])
+    sizes = torch.tensor(tested).repeat_interleave(fours)
+    kept = torch.cat([torch.arange(4 * all_of) < share for all_of, share in zip(fours.tolist(), per_size, strict=True)])
+    return _draw(config, sizes, generator, taken, bags=True).rows(kept.nonzero()[:, 0])
+
+
+def _trained(config: Config, seed: int, taken: Sequence[Tensor]) -> Examples:
+    """Examples whose sizes are drawn, four after four; the last four may be cut off."""
+    generator = Generator().manual_seed(seed)
+    spread = config.max_operators - config.min_operators + 1
+    sizes = config.min_operators + torch.randint(spread, (-(-config.num_train // 4),), generator=generator)
+    bags = config.train_balance == "bags"
+    return _draw(config, sizes, generator, taken, bags=bags).rows(slice(config.num_train))
+
+
+def _draw(
+    config: Config, sizes: Int[Tensor, " fours"], generator: Generator, taken: Sequence[Tensor], *, bags: bool
+) -> Examples:
+    """Fours of these sizes, none of whose examples is in ``taken``."""
     forbidden = np.concatenate([_rows(part) for part in taken]) if taken else np.empty(0)
-    inputs = torch.full((len(sizes), 4, length), BLANK)
+    inputs = torch.full((len(sizes), 4, config.interface()["sequence_length"]), BLANK)
     for operators in sizes.unique().tolist():
         place = (sizes == operators).nonzero()[:, 0]
-        inputs[place] = _fours(config, operators, len(place), generator, forbidden)
+        inputs[place] = _fours(config, operators, len(place), generator, forbidden, bags=bags)
     answers = torch.tensor([answer for _, _, answer in FOUR]).repeat(len(sizes))
     extras = {"answer_position": torch.full_like(answers, -1), "slice": sizes.repeat_interleave(4)}
-    rows = cut.nonzero()[:size, 0]
-    return Examples(inputs.flatten(0, 1), answers[:, None], extras).rows(rows)
+    return Examples(inputs.flatten(0, 1), answers[:, None], extras)
 
 
 def _rows(inputs: Int[Tensor, "examples time"]) -> Any:
@@ -142,12 +169,12 @@ def _rows(inputs: Int[Tensor, "examples time"]) -> Any:
 
 
 def _fours(
-    config: Config, operators: int, count: int, generator: Generator, forbidden: Any
+    config: Config, operators: int, count: int, generator: Generator, forbidden: Any, *, bags: bool
 ) -> Int[Tensor, "count four time"]:
     """Draw so many fours of one size, none of whose examples is forbidden."""
     found: list[Tensor] = []
     while sum(map(len, found)) < count:
-        premises, conclusions = (_formulas(config, operators, generator) for _ in range(2))
+        premises, conclusions = (_formulas(config, operators, generator, bags=bags) for _ in range(2))
         tables = [truth_table(config, one.flatten(0, 1)).view(-1, DRAWN) for one in (premises, conclusions)]
         entails = (tables[0][:, :, None] & ~tables[1][:, None, :]) == 0
         rows, first, second = _first_four(entails)
@@ -180,9 +207,9 @@ def _first_four(entails: Bool[Tensor, "count premises conclusions"]) -> tuple[Te
     return rows, [chosen[:, 0], chosen[:, 1]], [chosen[:, 2], chosen[:, 3]]
 
 
-def _formulas(config: Config, operators: int, generator: Generator) -> Int[Tensor, "count drawn tokens"]:
-    """Some formulas a draw: with the same tokens, or, in balance by fours alone, with tokens of their own."""
-    if config.balance == "bags":
+def _formulas(config: Config, operators: int, generator: Generator, *, bags: bool) -> Int[Tensor, "count drawn tokens"]:
+    """Some formulas a draw: with the same tokens, or with tokens of their own."""
+    if bags:
         tokens = _tokens(config, operators, CANDIDATES, generator).repeat_interleave(DRAWN, 0)
     else:
         tokens = _tokens(config, operators, CANDIDATES * DRAWN, generator)

@@ -10,7 +10,8 @@ from palimpsest.memory.sizes import at_least_one
 class ReasoningNetwork(CellModule):
     """An LSTM writes what it has encoded to slots; each step then reads them several times in turn.
 
-        h_t = LSTM(x_t)        z⁰ = W h_t + b        z^j = z^(j−1) + read(z^(j−1)), j = 1 … K        y_t = V z^K + c
+        h_t = LSTM(x_t)    z⁰ = W h_t + b
+        r^j = read(z^(j−1)), z^j = z^(j−1) + r^j, j = 1 … K    y_t = V [h_t; Σ_j r^j] + c
 
     The source gives no equations: these are those of [Sukhbaatar et al. 2015]. Experiments use
     :mod:`palimpsest.models.reasoning_network`. Both use the same cell,

@@ -38,7 +38,7 @@ class RepeatedReads(nn.Module):
     """Writes a key and a value at every step, and reads K times in turn, with the same weights.
 
         z⁰, k_t, v_t = W x_t + b;    slot t mod N ← (k_t, v_t)
-        r^j = softmax(Q z^(j−1) Kᵀ/√d_head) V,    z^j = z^(j−1) + r^j,    j = 1 … K;    output z^K
+        r^j = softmax(Q z^(j−1) Kᵀ/√d_head) V,    z^j = z^(j−1) + r^j,    j = 1 … K;    output Σ_j r^j
 
     The reads are those of an end-to-end memory network, u^(k+1) = u^k + o^k [Sukhbaatar et al. 2015, eq. 4], with the
     same weights for all. Q has a bias here, and the memory is what the steps wrote.
@@ -69,13 +69,12 @@ class RepeatedReads(nn.Module):
             )
         self.num_slots, self.slot_dim, self.num_read_heads = num_slots, slot_dim, num_read_heads
         self.num_reads, self.d_out = num_reads, slot_dim
-        self.write = Linear(runs, d_in, 2 * slot_dim)
-        self.start = Linear(runs, d_in, slot_dim)
+        self.project = Linear(runs, d_in, 3 * slot_dim)
         self.query = Linear(runs, slot_dim, slot_dim)
 
     def initial_state(self, batch: int) -> RepeatedState:
         """Return a state in which all slots are free."""
-        weight = self.write.weight
+        weight = self.project.weight
         shape = (len(weight), batch)
         reads = self.num_reads * self.num_read_heads
         return RepeatedState(
@@ -85,6 +84,14 @@ class RepeatedReads(nn.Module):
             read_weights=weight.new_zeros(*shape, reads, self.num_slots),
             write_weights=weight.new_zeros(*shape, 1, self.num_slots),
         )
+
+    def write(self, x: Float[Tensor, "runs *inner d_in"]) -> Float[Tensor, "runs *inner two_dims"]:
+        """Return what a step writes: key and value, side by side."""
+        return self.project(x, outputs=slice(self.slot_dim, None))
+
+    def start(self, x: Float[Tensor, "runs *inner d_in"]) -> Float[Tensor, "runs *inner dim"]:
+        """Return z⁰ of a step."""
+        return self.project(x, outputs=slice(self.slot_dim))
 
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: RepeatedState, control: Control = "on"
@@ -115,21 +122,20 @@ class RepeatedReads(nn.Module):
             control: of the memory.
 
         Returns:
-            z^K, and the weights of each read and head.
+            The sum of what was read, and the weights of each read and head.
         """
         heads = (self.num_read_heads, self.slot_dim // self.num_read_heads)
         parts = shuffle_memory(slots, control).split(self.slot_dim, -1)
         keys, values = (part.unflatten(-1, heads).transpose(2, 3) for part in parts)
         scale = 1 / math.sqrt(heads[1])
         limits = shuffle_memory(log_weight, control)[:, :, None]
-        z, seen = self.start(x), []
+        start, total, seen = self.start(x), torch.zeros_like(x[..., :1]), []
         for _ in range(self.num_reads):
-            query = self.query(z).unflatten(-1, heads).transpose(2, 3)
+            query = self.query(start + total).unflatten(-1, heads).transpose(2, 3)
             weights = (product(query, keys.transpose(-1, -2)) * scale + limits).softmax(-1)
-            read = silence_reads(product(weights, values).transpose(2, 3).flatten(3), control)
-            z = z + read
+            total = total + product(weights, values).transpose(2, 3).flatten(3)
             seen.append(weights)
-        return z, torch.cat(seen, 2)
+        return silence_reads(total, control), torch.cat(seen, 2)
 
 
 class EncodedState(NamedTuple):
@@ -155,7 +161,7 @@ class EncodedState(NamedTuple):
 
 
 class EncodedReads(nn.Module):
-    """An LSTM whose output is written to the memory and starts its reads: h_t = LSTM(x_t), output z^K of h_t.
+    """An LSTM whose output is written to the memory and starts its reads: h_t = LSTM(x_t), output [h_t; Σ_j r^j].
 
     What was read does not go back into the LSTM, so that a whole sequence can be encoded before anything is read.
 
@@ -164,7 +170,7 @@ class EncodedReads(nn.Module):
         d_in: features of x.
         d_hidden: units of the LSTM.
         num_slots: N.
-        slot_dim: W, also the features out.
+        slot_dim: W; features out are d_hidden + W.
         num_read_heads: H of each read, divides W.
         num_reads: K.
 
@@ -187,7 +193,7 @@ class EncodedReads(nn.Module):
         at_least_one(d_in=d_in, d_hidden=d_hidden)
         self.encoder = LSTMCell(runs, d_in, d_hidden)
         self.memory = RepeatedReads(runs, d_hidden, num_slots, slot_dim, num_read_heads, num_reads=num_reads)
-        self.d_out = slot_dim
+        self.d_out = d_hidden + slot_dim
 
     def initial_state(self, batch: int) -> EncodedState:
         """Return the initial states of both."""
@@ -195,11 +201,11 @@ class EncodedReads(nn.Module):
 
     def step(
         self, x: Float[Tensor, "runs batch d_in"], state: EncodedState, control: Control = "on"
-    ) -> tuple[Float[Tensor, "runs batch dim"], EncodedState]:
+    ) -> tuple[Float[Tensor, "runs batch d_out"], EncodedState]:
         """Encode, write and read."""
         hidden, encoder = self.encoder.step(x, state.encoder)
         output, memory = self.memory.step(hidden, state.memory, control)
-        return output, EncodedState(encoder, memory)
+        return torch.cat([hidden, output], -1), EncodedState(encoder, memory)
 
 
 build = RepeatedReads

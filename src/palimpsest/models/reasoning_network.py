@@ -73,7 +73,7 @@ class Model(nn.Module):
             config.num_read_heads,
             num_reads=config.num_reads,
         )
-        self.head = Linear(runs, config.slot_dim, config.num_outputs)
+        self.head = Linear(runs, self.cell.d_out, config.num_outputs)
 
     def forward(self, batch: Batch, hyper: dict[str, Tensor], state: Encoded | None = None) -> ModelOutput:
         """Logits (R, B, Q, O) at the asked steps.
@@ -93,9 +93,9 @@ class Model(nn.Module):
         slots = self.cell.memory.write(encoded)
         slots = slots if state is None else torch.cat([state.slots, slots], 2)
         asking = self.config.at_asked_steps(encoded, batch.start)
-        answers, weights = self.cell.memory.reason(asking, slots, self._limits(batch, slots), batch.control)
+        reads, weights = self.cell.memory.reason(asking, slots, self._limits(batch, slots), batch.control)
         record = None if batch.watch is None else SegmentRecord(weights.detach().transpose(2, 3))
-        return ModelOutput(self.head(answers), {}, record, Encoded(encoder, slots))
+        return ModelOutput(self.head(torch.cat([asking, reads], -1)), {}, record, Encoded(encoder, slots))
 
     def _limits(self, batch: Batch, slots: Tensor) -> Float[Tensor, "runs batch questions time"]:
         """0 where a question may read a token, and very negative elsewhere."""

@@ -94,7 +94,8 @@ class Model(nn.Module):
         slots = slots if state is None else torch.cat([state.slots, slots], 2)
         asking = self.config.at_asked_steps(encoded, batch.start)
         reads, weights = self.cell.memory.reason(asking, slots, self._limits(batch, slots), batch.control)
-        record = None if batch.watch is None else SegmentRecord(weights.detach().transpose(2, 3))
+        every = self.config.asked is None  # a trace has all steps or none
+        record = SegmentRecord(weights.detach().transpose(2, 3)) if every and batch.watch is not None else None
         return ModelOutput(self.head(torch.cat([asking, reads], -1)), {}, record, Encoded(encoder, slots))
 
     def _limits(self, batch: Batch, slots: Tensor) -> Float[Tensor, "runs batch questions time"]:

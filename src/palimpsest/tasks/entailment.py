@@ -32,7 +32,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -42,12 +42,14 @@ from palimpsest.tasks.shared import classes
 from palimpsest.tasks.shared.sequences import Size
 
 METRIC, RECORD = classes.METRIC, classes.RECORD
-score, record, picture = classes.score_once, classes.record, classes.picture
+score, picture = classes.score_once, classes.picture
 BLANK = 0
 OPERATORS = ("and", "or", "implies")
 """In the order of their tokens, which follow the literals."""
 FOUR = ((0, 0, 1), (1, 1, 1), (0, 1, 0), (1, 0, 0))
 """The examples of a four: number of the premise, number of the conclusion, answer."""
+LONGEST = 4 * 20 + 4
+"""Steps of the longest example that any parameters have."""
 CANDIDATES = 1 << 10
 """Draws of formulas at a time; of most sizes one draw in two or three has a four."""
 DRAWN = 6
@@ -58,7 +60,7 @@ Formulas = Int[Tensor, "count tokens"]
 class Config(TaskConfig):
     """Parameters of the task; tokens: blank, literals (each variable, then its negation), operators, ⊢ and ?."""
 
-    extras: ClassVar[tuple[str, ...]] = ("answer_position", "slice")
+    extras: ClassVar[tuple[str, ...]] = ("answer_position", "slice", "length")
 
     num_variables: int = Field(2, ge=2, le=5, description="variables of the formulas")
     min_operators: int = Field(1, ge=1, le=20, description="fewest operators of a formula in training")
@@ -158,7 +160,11 @@ def _draw(
         place = (sizes == operators).nonzero()[:, 0]
         inputs[place] = _fours(config, operators, len(place), generator, forbidden, bags=bags)
     answers = torch.tensor([answer for _, _, answer in FOUR]).repeat(len(sizes))
-    extras = {"answer_position": torch.full_like(answers, -1), "slice": sizes.repeat_interleave(4)}
+    extras = {
+        "answer_position": torch.full_like(answers, -1),
+        "slice": sizes.repeat_interleave(4),
+        "length": torch.full_like(answers, inputs.shape[2]),
+    }
     return Examples(inputs.flatten(0, 1), answers[:, None], extras)
 
 
@@ -271,6 +277,11 @@ def truth_table(config: Config, formulas: Formulas) -> Int[Tensor, " count"]:
         top = torch.where(leaf, top + 1, top - 1)
         stack = stack.scatter(1, top, torch.where(leaf, values[token.clamp_max(len(values) - 1)], joined))
     return stack.gather(1, top)[:, 0] & (2**every - 1)
+
+
+def record(logits: Float[Tensor, "runs batch 1 classes"]) -> dict[str, Tensor]:
+    """The class of the largest logit, (R, B, steps), once for every step: tables of tasks with sizes have all steps."""
+    return {name: value.expand(*value.shape[:2], LONGEST) for name, value in classes.record(logits).items()}
 
 
 def chance(config: Config) -> float:

@@ -202,15 +202,19 @@ def _first_four(entails: Bool[Tensor, "count premises conclusions"]) -> tuple[Te
     Returns:
         The draws that have a four; of each, the numbers of its premises and of its conclusions.
     """
-    premises = torch.tensor(list(itertools.combinations(range(DRAWN), 2)))
-    conclusions = torch.tensor(list(itertools.permutations(range(DRAWN), 2)))
-    choices = torch.cat([premises.repeat_interleave(len(conclusions), 0), conclusions.repeat(len(premises), 1)], 1)
-    good = torch.ones(len(entails), len(choices), dtype=torch.bool)
-    for premise, conclusion, answer in FOUR:
-        good &= entails[:, choices[:, premise], choices[:, 2 + conclusion]] == bool(answer)
+    known = (entails * 2 ** torch.arange(DRAWN)).sum(2)  # of each premise, what it entails, as the bits of a number
+    first, second = torch.tensor(list(itertools.combinations(range(DRAWN), 2))).T
+    only_first, only_second = known[:, first] & ~known[:, second], known[:, second] & ~known[:, first]
+    good = (only_first > 0) & (only_second > 0)
     rows = good.any(1).nonzero()[:, 0]
-    chosen = choices[good[rows].int().argmax(1)]  # argmax: the first of equal ones
-    return rows, [chosen[:, 0], chosen[:, 1]], [chosen[:, 2], chosen[:, 3]]
+    chosen = good[rows].int().argmax(1)  # argmax: the first of equal ones
+    conclusions = [_lowest_bit(only[rows, chosen]) for only in (only_first, only_second)]
+    return rows, [first[chosen], second[chosen]], conclusions
+
+
+def _lowest_bit(numbers: Int[Tensor, " count"]) -> Int[Tensor, " count"]:
+    """The place of the lowest bit that is set; there is one."""
+    return (numbers[:, None] >> torch.arange(DRAWN) & 1).argmax(1)
 
 
 def _formulas(config: Config, operators: int, generator: Generator, *, bags: bool) -> Int[Tensor, "count drawn tokens"]:

@@ -90,6 +90,24 @@ def test_examples_come_in_fours_in_which_each_formula_stands_with_either_answer(
             assert b != d
 
 
+@given(seed=st.integers(0, 2**31), share=st.floats(0.05, 0.95))
+@settings(max_examples=20, deadline=None)
+def test_the_first_four_of_a_draw_is_found_where_there_is_one(seed: int, share: float) -> None:
+    """Against a search of all pairs of premises, and for each of all pairs of conclusions, in order."""
+    drawn = entailment.DRAWN
+    entails = torch.rand(12, drawn, drawn, generator=torch.Generator().manual_seed(seed)) < share
+    choices = itertools.product(itertools.combinations(range(drawn), 2), itertools.permutations(range(drawn), 2))
+    every = list(choices)
+    expected = []
+    for row, table in enumerate(entails.tolist()):
+        for (a, b), (c, d) in every:
+            if table[a][c] and table[b][d] and not table[a][d] and not table[b][c]:
+                expected.append([row, a, b, c, d])
+                break
+    rows, premises, conclusions = entailment._first_four(entails)
+    assert torch.stack([rows, *premises, *conclusions], 1).tolist() == expected
+
+
 def counts(config: Config, split: Examples) -> np.ndarray:
     """How often each token stands in the premise, and in the conclusion, of each example."""
     rows = [halves(config, inputs) for inputs in split.inputs]

@@ -31,6 +31,7 @@ TASKS: dict[str, dict[str, object]] = {
     "fact_recall": {
         "num_keys": 3, "num_values": 3, "window": 8, "num_facts": 1, "max_segments": 2, "test_segments": [2],
     },
+    "idx_images": {"rows": 2, "columns": 3, "num_train": 4, "num_validation": 2, "num_test": 2},
     "key_presence": {"sequence_length": 8, "vocabulary": 6, "key": 3, "cls": "last"},
     "key_value_stream": {"num_pairs": 4, "num_keys": 2, "num_tagged": 1, "num_values": 2},
     "link_prediction": {"branching": 2, "generations": 3},

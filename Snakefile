@@ -41,6 +41,7 @@ rule all:
         PLOTS,
         NOTEBOOK,
         BENCH,
+        STUDY,
         CHECKS,
         PAPER,
         kept.RECORD,

@@ -1,4 +1,4 @@
-"""Measurements of speed: rendered here; `python -m bench` writes them by hand, and they are committed."""
+"""What is measured by hand and committed, rendered here: speed (`python -m bench`), and a pretrained model (`make lm`)."""
 
 MEASUREMENTS = ["sweep", "scaling", "peak", "compiled", "cells", "sparse_memory", "overhead"]
 BENCH = ["tables/bench.tex", "tables/coverage.tex"] + expand(
@@ -27,3 +27,28 @@ rule bench:
         code=fingerprint("palimpsest.rendering.bench"),
     shell:
         "python -m palimpsest bench --results {params.folder:q} > {log:q} 2>&1"
+
+
+STUDY = ["tables/study.tex", "plots/study/recall.pdf", "plots/study/recall.png"]
+
+
+rule study:
+    input:
+        studies=sources("studies", "*.yaml", "*/*.csv"),
+        lock=source("requirements.lock"),
+    output:
+        STUDY,
+    log:
+        "logs/study.log",
+    benchmark:
+        "benchmarks/study.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=0,
+    params:
+        folder=lambda wildcards, input: source("studies"),
+        code=fingerprint("palimpsest.rendering.study"),
+    shell:
+        "python -m palimpsest render-study --studies {params.folder:q} > {log:q} 2>&1"

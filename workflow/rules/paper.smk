@@ -6,7 +6,7 @@ rule paper:
         sources=sources("paper/source", "**/*.tex.j2", "**/*.bib"),
         tables=TABLES,
         plots=[path for path in PLOTS if path.endswith(".pdf")],
-        bench=[path for path in BENCH if not path.endswith(".png")],
+        by_hand=[path for path in [*BENCH, *STUDY] if not path.endswith(".png")],
         checks=CHECKS,
         numbers="paper/numbers.json",
         lock=source("requirements.lock"),

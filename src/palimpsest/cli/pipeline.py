@@ -218,6 +218,17 @@ def bench(
 
 
 @app.command(rich_help_panel=PANEL)
+def render_study(
+    studies: Annotated[Path, typer.Option(help="folder of the studies", metavar="DIR")] = Path("studies"),
+    root: RootOption = HERE,
+) -> None:
+    """Render what `make lm` found: tables/study.tex and plots/study/."""
+    from palimpsest.rendering import study as rendering
+
+    rendering.write_studies(studies, root)
+
+
+@app.command(rich_help_panel=PANEL)
 def record(
     params: ParamsOption = DEFAULT_PARAMS,
     project: Annotated[Path, typer.Option(help="folder of the lock file and of the notebooks' sources")] = HERE,

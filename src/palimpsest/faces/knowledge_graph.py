@@ -50,13 +50,15 @@ class KnowledgeGraphModel(nn.Module):
                 f"embedding_dim: {embedding_dim}; allowed: a multiple of {2 * num_read_heads}, twice num_read_heads"
             )
         self.num_entities, self.num_relations = num_entities, num_relations
-        config = knowledge_graph_memory.Config(
-            num_tokens=num_entities + 2 * num_relations,
-            num_outputs=num_entities,
-            sequence_length=2,
-            asked=(1,),
-            width=embedding_dim,
-            num_read_heads=num_read_heads,
+        config = knowledge_graph_memory.Config.model_validate(
+            {
+                "num_tokens": num_entities + 2 * num_relations,
+                "num_outputs": num_entities,
+                "sequence_length": 2,
+                "asked": (1,),
+                "width": embedding_dim,
+                "num_read_heads": num_read_heads,
+            }
         )
         self.model = knowledge_graph_memory.Model(config, 1)
         reset_parameters(self.model, [Generator().manual_seed(int(torch.randint(2**62, ())))])

@@ -63,6 +63,7 @@ REFERENCES = (
     "emt",
     "temporal_memory",
     "knowledge_graph_memory",
+    "reasoning_network",
     "mlp",
 )
 """The model of a track that the others are compared with: the first of these that it has."""

@@ -244,13 +244,14 @@ def _counts(runs: pd.DataFrame, experiment: str) -> Iterator[tuple[str, dict[str
 def _of_cells(root: Path) -> Iterator[Number]:
     """Means and intervals of the test metrics of every cell, by its values; the one that validation chose is ``best``.
 
-    Scores of sequences of one size are not among them: :func:`_of_sizes` has them.
+    Scores of sequences of one size are not among them: :func:`_of_sizes` has them. Nor are the elements of accuracy
+    matrices, hundreds in each cell, of which figures and tables show all and the text names none.
     """
     for experiment in read_index(root)["experiment"]:
         summary, path = read_summary(root, experiment), summary_file(experiment)
         file, hashed, axes = path.as_posix(), sha256(root / path), axes_of(summary)
         metrics = [name for name in summarised_metrics(summary) if name.startswith("test_")]
-        metrics = [name for name in metrics if not is_score_of_a_size(name)]
+        metrics = [name for name in metrics if not is_score_of_a_size(name) and "_after_" not in name]
         for row in records(best_cells(summary)):
             cell = cell_of(row, axes)
             name = f"{row['experiment']}/{row['track']}/{row['model']}/best"

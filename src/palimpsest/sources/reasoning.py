@@ -39,7 +39,7 @@ SOURCE = Source(
         models={
             "reasoning_network": Look("#AA4499", "o"),
             "bidirectional_gru": Look("#117733", "s", (0, (5, 2))),
-            "bag_of_tokens": Look("#888888", "x", (0, (1, 2))),
+            "bag_of_tokens": Look("#888888", "X", (0, (1, 2))),
         },
     ),
 )

@@ -40,8 +40,9 @@ def sizes(spec: RunSpec) -> tuple[int, int]:
     module = models.load(spec.model)
     with torch.device("meta"):
         model = module.Model(module.Config.model_validate(spec.config), 1)
-    positions = model.encoder.positions.weight.numel() if hasattr(model, "encoder") else 0
-    return sum(parameter.numel() for parameter in model.parameters()), positions
+    positions = getattr(getattr(model, "encoder", None), "positions", None)
+    own = 0 if positions is None else positions.weight.numel()
+    return sum(parameter.numel() for parameter in model.parameters()), own
 
 
 def sizes_by_track(preset: str) -> dict[str, dict[str, set[tuple[int, int]]]]:

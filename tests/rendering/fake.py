@@ -618,7 +618,12 @@ CLAIMS = pd.DataFrame(
                 ("a", "holds", ("published", "repaired")),
                 ("b", "undecided", ("repaired",)),
                 ("c", "fails", ("repaired",)),
+                ("d", "undecided", ("repaired",)),
+                ("e", "fails", ("repaired",)),
                 ("f", "holds", ("repaired",)),
+                ("g", "undecided", ("repaired",)),
+                ("h", "holds", ("repaired",)),
+                ("i", "fails", ("repaired",)),
             )
             for track in tracks
         ),

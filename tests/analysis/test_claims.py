@@ -920,6 +920,7 @@ def what_runs_are(runs: pd.DataFrame) -> Resolved:
     """Sizes and capacities at which every claim is decided."""
     sizes = {"sequence_length": 200, "num_tagged": 3, "num_pairs": 32, "test_lengths": [20, 100], "test_items": [2, 6]}
     sizes |= {"test_delays": [100], "num_items": 200, "test_segments": [2, 32]}
+    sizes |= {"lags": [2, 16], "test_operators": [2, 4]}
     return made_up.known(runs, num_test=100_000, config={"num_slots": 128}, **sizes)
 
 
@@ -928,12 +929,13 @@ def whole_house(*, collapsed: bool = False) -> pd.DataFrame:
     rows = [
         row
         for track in ("published", "repaired")
-        for of_source in (nema_lite, nema_lc, memnet, emt, library)
+        for of_source in (nema_lite, nema_lc, memnet, emt, library, second_half)
         for row in of_source(track, collapsed)
     ]
     axes = ["ablation", "mem_lambda", "memory", "softmax_over", "use_memory", "write_probability", "write_threshold"]
     axes += ["eviction", "lambda_utilisation", "learning_rate", "replay_capacity", "top_k", "utilisation_sign"]
     axes += ["feedback", "layer", "memory_hidden", "sight"]
+    axes += ["agem_capacity", "ewc_strength", "fisher", "joint", "l2_strength", "online_decay"]
     return made_up.run_frame(rows, sorted(axes), list(made_up.RUNS.middle))
 
 
@@ -1085,6 +1087,62 @@ def library(track: str, collapsed: bool) -> list[dict[str, Any]]:
     ]
 
 
+def spread(metrics: dict[str, float]) -> dict[str, list[float]]:
+    """Metrics of ten seeds, which differ a little."""
+    return {name: [value * (1 + step * (1 + value)) for step in NOISE] for name, value in metrics.items()}
+
+
+def streams(collapsed: bool) -> list[dict[str, Any]]:
+    """Runs of continual learning; collapsed, no method forgets less than fine-tuning, and nothing is transferred."""
+
+    def measures(lost: float, transfer: float = 0.05) -> dict[str, list[float]]:
+        every = {"learnt_accuracy": 0.95, "average_accuracy": 0.95 - 0.5 * lost}
+        every |= {"forgetting": lost, "backward_transfer": transfer}
+        return spread({f"{split}_{name}": value for split in ("test", "validation") for name, value in every.items()})
+
+    held = measures(0.58, -0.3) if collapsed else measures(0.12)
+    methods: list[tuple[dict[str, Any], dict[str, list[float]]]] = [
+        ({}, measures(0.6, -0.3)),
+        ({"fisher": "exact", "ewc_strength": 30}, held),
+        ({"fisher": "true", "ewc_strength": 30}, held),
+        ({"fisher": "sampled", "ewc_strength": 30}, held),
+        ({"fisher": "exact", "ewc_strength": 30, "online_decay": 1}, held),
+        ({"replay_capacity": 100}, held),
+        ({"agem_capacity": 100}, held),
+        ({"joint": "until_now"}, measures(0.01)),
+    ]
+    return [
+        {**row, "experiment": experiment}
+        for experiment in ("continual_permuted", "continual_split_class", "continual_parts")
+        for point, metrics in methods
+        for row in cell("mlp", metrics, point)
+    ]
+
+
+def second_half(track: str, collapsed: bool) -> list[dict[str, Any]]:
+    """Runs of the second half of source 004; collapsed, its models are right in fewer cases than claimed."""
+    if track == "published":
+        return []
+    right = 0.4 if collapsed else 0.95
+    slices = {f"test_accuracy_at_{size}": 0.9 for size in (0, 2, 3, 4, 5, 16)}
+    others = spread(slices | {"test_accuracy_on": 0.8, "test_accuracy_off": 0.8, "test_accuracy_shuffled": 0.8})
+    scores = dict.fromkeys((*slices, "test_accuracy_on", "test_mrr", "test_hits_10"), right)
+    own = spread(scores | {"test_accuracy_off": 0.2, "test_accuracy_shuffled": 0.2})
+    floor = spread(dict.fromkeys(slices, 0.45) | {"test_accuracy_on": 0.45})
+    models = {
+        "temporal": ("temporal_memory", "lstm", "windowed_transformer", "causal_transformer"),
+        "knowledge_graph": ("knowledge_graph_memory", "complex", "distmult", "relation_frequency"),
+        "entailment": ("reasoning_network", "bidirectional_gru", "lstm", "causal_transformer", "bag_of_tokens"),
+    }
+    found = [
+        {**row, "experiment": experiment}
+        for experiment, (first, *rest) in models.items()
+        for model in (first, *rest)
+        for row in cell(model, own if model == first else floor if model == rest[-1] else others)
+    ]
+    return found + streams(collapsed)
+
+
 def lived(accuracy: float, rates: dict[str, float], collapsed: bool) -> dict[str, list[float]]:
     """Metrics of a memory with a life, of five seeds."""
     noise = NOISE
@@ -1127,24 +1185,36 @@ class TestTheClaimsOfTheProject:
         names = [f"000-{letter}" for letter in "abcde"] + [f"001-{letter}" for letter in "abcde"]
         names += ["002-a", "002-c", "003-a", "004-a"]
         both = [(name, track) for name in names for track in ("published", "repaired")]
-        asked = sorted(
-            [
-                *both,
-                *(
-                    (name, "repaired")
-                    for name in ("002-b", "002-d", "002-e", "003-b", "003-c", "004-b", "004-c", "004-f")
-                ),
-            ]
-        )
+        repaired = ["002-b", "002-d", "002-e", "003-b", "003-c", *(f"004-{letter}" for letter in "bcdefghi")]
+        asked = sorted([*both, *((name, "repaired") for name in repaired)])
         assert list(zip(decided["claim"], decided["track"], strict=True)) == asked
+        open_still = {"004-e": "undecided"}  # ten streams of ten are too few to show that seven in ten are
         for row in decided.to_dict("records"):
-            assert row["verdict"] == self.special(row).get(row["claim"], "holds"), row["reason"]
+            assert row["verdict"] == (self.special(row) | open_still).get(row["claim"], "holds"), row["reason"]
             assert len(row["in_short"].split()) <= 8
 
     def test_fail_where_memories_do_nothing_of_what_is_claimed(self):
         decided = self.decide(whole_house(collapsed=True)).table
         for row in decided.to_dict("records"):
             assert row["verdict"] == self.special(row).get(row["claim"], "fails"), row["reason"]
+
+    def test_a_family_is_a_file_so_that_a_part_of_a_source_changes_no_verdict_of_another(self):
+        runs = whole_house()
+        known = claims.read_claims(self.CLAIMS)
+        assert {name: claim.family for name, claim in known.claims.items() if name in ("004-a", "004-d", "000-a")} == {
+            "000-a": "nema_lite",
+            "004-a": "memory_library",
+            "004-d": "continual_learning",
+        }
+        alone = claims.decide(
+            runs,
+            claims.read_claims(self.CLAIMS / "memory_library.yaml"),
+            0.95,
+            resolved=what_runs_are(runs),
+        ).table
+        both = self.decide(runs).table
+        both = both[both["claim"].isin(set(alone["claim"]))].reset_index(drop=True)
+        pd.testing.assert_frame_equal(both, alone)
 
     def test_every_number_beside_a_claim_is_found(self):
         decided = self.decide(whole_house())
@@ -1166,7 +1236,7 @@ class TestTheClaimsOfTheProject:
         evidence = json.loads((tmp_path / "e.json").read_text())
         assert all("/model=" in directory for entry in evidence for directory in entry["runs"])
         verdicts = {entry["verdict"] for entry in evidence if entry["decides"]}
-        assert verdicts == {"holds", "by construction", "untested"}
+        assert verdicts == {"holds", "by construction", "untested", "undecided"}
 
     def test_an_unknown_verdict_in_the_table_is_refused(self, tmp_path):
         path = tmp_path / "claims.csv"

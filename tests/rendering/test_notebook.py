@@ -78,7 +78,7 @@ def test_the_notebook_of_memories_is_small_and_shows_what_the_tables_hold(
     sizes = cells["sizes"].outputs[0]["data"]["text/plain"]
     for value in pd.read_csv(root / "tables/generalisation.csv")["accuracy_mean"].round(3):
         assert f"{value:.3f}" in sizes
-    assert cells["claims"].outputs[0]["data"]["text/plain"].count("004-") == 5
+    assert cells["claims"].outputs[0]["data"]["text/plain"].count("004-") == 10
     assert "001-" not in cells["claims"].outputs[0]["data"]["text/plain"]
 
 

@@ -350,6 +350,7 @@ class Claim(Section):
     """One claim of a source: a conjunction of tests on each track."""
 
     source: str = Field(pattern=r"^\d{3}$")
+    family: str = Field("", description="claims that are corrected together; the name of the file, or the source")
     experiment: str
     statement: str = Field(min_length=1, description="the claim in our words")
     place: str = Field(min_length=1, description="where the source makes it")
@@ -423,4 +424,7 @@ def read_claims(path: Path) -> Claims:
         return checked(Claims, read_yaml(path), path)
     content = read_parts(path, "groups", "claims")
     check_claims(path)
+    for file in sorted(path.glob("*.yaml")):
+        for name in read_yaml(file).get("claims", {}):
+            content["claims"][name].setdefault("family", file.stem)
     return checked(Claims, content, path)

@@ -232,7 +232,7 @@ def rule_by_look(
         seen: from :func:`measure_by_look`.
         claims: from ``read_claims``.
         confidence: the level of the verdicts.
-        corrected: whether more than one claim of a source, and more than one test of a claim, is.
+        corrected: whether more than one claim of a family, and more than one test of a claim, is.
         looks: how many share the level; those that are seen if not given.
     """
     level = (1 - confidence) / 2 / (looks or len(seen))
@@ -273,20 +273,24 @@ def measure_all(
 
 
 def rule(measured: Tests, claims: Claims, level: float, *, corrected: bool = True) -> list[Ruling]:
-    """Return the verdict of every claim on each track; each direction is corrected over the claims of a source.
+    """Return the verdict of every claim on each track; each direction is corrected over the claims of a family.
+
+    A family has the claims of one file, which are those of a source, or of a part of it with a manifest of its own: so
+    whoever adds a part changes no verdict of another.
 
     Args:
         measured: from :func:`measure_all`.
         claims: from ``read_claims``.
         level: the largest p value of either direction that decides, where nothing is to be corrected.
-        corrected: whether more than one claim of a source, and more than one test of a claim, is.
+        corrected: whether more than one claim of a family, and more than one test of a claim, is.
     """
     rulings = {}
-    for source in sorted({claim.source for claim in claims.claims.values()}):
+    families = {name: claim.family or claim.source for name, claim in claims.claims.items()}
+    for one in sorted(set(families.values())):
         tests = {
             key: tuple(test for test in found if test.decides)
             for key, found in measured.items()
-            if claims.claims[key[0]].source == source
+            if families[key[0]] == one
         }
         family = [key for key, found in tests.items() if not all(test.by_construction for test in found)]
         holds = [max(test.p_holds for test in _decided(tests[key])) for key in family]

@@ -154,7 +154,7 @@ def test_another_text_of_an_error_neither_trains_nor_measures(project: Project) 
 @pytest.mark.parametrize(
     ("file", "old", "new", "rules"),
     [
-        ("requirements.lock", "torch==2.13.0", "torch==2.13.1", EVERYTHING | {"bench", "checks"}),
+        ("requirements.lock", "torch==2.13.0", "torch==2.13.1", EVERYTHING | {"bench", "checks", "study"}),
         ("params/default.yaml", "trace_examples: 16", "trace_examples: 17", AFTER_TRAINING),
         ("params/default.yaml", "confidence: 0.95", "confidence: 0.9", AFTER_MEASURING),
         ("params/published/nema_lite.yaml", "\n", "\n# a remark\n", MACROS),
@@ -169,6 +169,8 @@ def test_another_text_of_an_error_neither_trains_nor_measures(project: Project) 
         ("src/palimpsest/rendering/paper.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {*LAYOUT}),
         ("src/palimpsest/rendering/bench.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"bench", *LAYOUT}),
         ("bench/results/overhead.csv", "cpu", "cuda", {"bench", *LAYOUT}),
+        ("src/palimpsest/rendering/study.py", "\n\n\n", "\n\n\nCHANGED = True\n\n\n", {"study", *LAYOUT}),
+        ("studies/smollm2/recall.csv", "1.0000", "0.9999", {"study", *LAYOUT}),
         ("paper/source/paper.tex.j2", "\n", "\n% a remark\n", {*LAYOUT}),
         ("README.md", "\n", "\n\n", set()),
     ],
